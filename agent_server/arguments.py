@@ -60,6 +60,7 @@ class HistoryArguments(Arguments, frozen=True, kw_only=True):
 
 
 class MoversArguments(Arguments, frozen=True, kw_only=True):
+    window: Annotated[Literal["1h", "24h"], Meta(description="Over how long they have moved.")] = "24h"
     limit: Limit = 20
     category: Category = ""
 

@@ -28,6 +28,11 @@ from .world import Unanswered, World
 
 NEAREST_OF: Final = 2_000
 MARKETS_MAX: Final = 100
+MOVERS_OF: Final = 5_000
+"""So many movers are looked through for those of a category."""
+
+_WINDOWS_S: Final = {"1h": 3_600, "24h": 86_400}
+"""Those that the dashboard asks for, too: the snapshot server works out few at once."""
 
 
 def search_markets(world: World, asked: SearchArguments) -> dict[str, Any]:
@@ -155,32 +160,27 @@ def rules(world: World, asked: MarketArguments) -> dict[str, Any]:
 
 def movers(world: World, asked: MoversArguments) -> dict[str, Any]:
     records = world.records()
-    moved: list[tuple[int, int, str]] = []
-    for ticker, quote in records.quotes.items():
-        if (
-            quote.last_price_e4 is None
-            or quote.previous_price_e4 is None
-            or not (quote.volume_24h_e2 or 0) > 0
-        ):
-            continue
-        change_e4 = quote.last_price_e4 - quote.previous_price_e4
-        if change_e4 and quote.status is Status.ACTIVE and _of_category(records, ticker, asked.category):
-            moved.append((-abs(change_e4), -(quote.volume_24h_e2 or 0), ticker))
-    moved.sort()
+    found = world.movers(_WINDOWS_S[asked.window], MOVERS_OF if asked.category else asked.limit)
+    wanted = [one for one in found.movers if _of_category(records, one.ticker, asked.category)]
     rows = []
-    for _, _, ticker in moved[: asked.limit]:
-        view = market_view(records, ticker)
+    for one in wanted[: asked.limit]:
+        view = market_view(records, one.ticker)
         if view is not None:
-            was_e4, is_e4 = view.quote.previous_price_e4 or 0, view.quote.last_price_e4 or 0
-            sign = "-" if is_e4 < was_e4 else "+"
+            moved_e4 = one.now_e4 - one.then_e4
             rows.append(
                 _market_row(world, records, view, whole=False)
                 | {
-                    "last_price_a_day_ago": words.price(was_e4),
-                    "change_dollars": f"{sign}{format_price(abs(is_e4 - was_e4))}",
+                    "yes_stood_at": words.price(one.then_e4),
+                    "yes_stands_at": words.price(one.now_e4),
+                    "moved_dollars": f"{'-' if moved_e4 < 0 else '+'}{format_price(abs(moved_e4))}",
                 }
             )
-    return head(world, records) | {"movers": rows} | cut(len(moved), len(rows))
+    return head(world, records) | {
+        "since": words.time(found.since_ms),
+        "moved_in_all": found.total,
+        "movers": rows,
+        "note": "yes stands at its last trade, or at the bid or offer that has passed that since",
+    }
 
 
 def closing_soon(world: World, asked: ClosingArguments) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from markets.errors import BadRecord
+from markets.errors import KalshiBusError
 
 from . import market_tools, trader_tools, words
 from .arguments import (
@@ -90,7 +90,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
         market_tools.rules,
     ),
     "movers": Tool(
-        "The open markets whose last traded price differs most from that of a day ago.",
+        "The open markets whose price moved most within the last hour or day, as far as it was heard here "
+        "(since).",
         MoversArguments,
         market_tools.movers,
     ),
@@ -175,5 +176,7 @@ def answer(world: World, name: str, arguments: Mapping[str, Any] | None) -> str:
         raise Unanswered(f"{name}: {error}") from None
     try:
         return words.encoded(tool.answer(world, asked))
-    except BadRecord as error:
+    except Unanswered:
+        raise
+    except KalshiBusError as error:
         raise Unanswered(f"{name}: {error}") from None

@@ -9,7 +9,7 @@ from bus.ask import Asker, NoAnswer
 from bus.clock import Clock
 from bus.health import Health, health_of
 from bus.inbox import Inbox
-from bus.market_history import MarketHistory
+from bus.market_history import MarketHistory, Movers
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
 from bus.protocol.answers import Refusal
@@ -31,6 +31,10 @@ NOT_READY: Final = 20
 """So often a trader that is reading its journal is asked again, which reads on each time."""
 
 NOT_READY_S: Final = 0.05
+QUERY_NOT_READY: Final = 12
+QUERY_NOT_READY_S: Final = 0.25
+"""So often, and so long after each other, the snapshot server is asked what it is working out."""
+
 PREPARE_MS: Final = 10_000
 SEARCH_REBUILD_MS: Final = 30_000
 WISH_TTL_S: Final = 120.0
@@ -176,15 +180,29 @@ class World:
         question = {"op": "history", "ticker": ticker, "start_ms": start_ms, "limit": limit}
         return convert_map(self._queried(question), MarketHistory)
 
+    def movers(self, window_s: int, limit: int) -> Movers:
+        """Return which markets have moved within so many seconds.
+
+        Raises:
+            Unanswered: the snapshot server does not answer, or has not worked it out yet.
+        """
+        return convert_map(self._queried({"op": "movers", "window_s": window_s, "limit": limit}), Movers)
+
     def _queried(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer of the snapshot server's, which is asked again while it says `not_ready`."""
         self._owner.check()
-        try:
-            answer = self._query.ask(question, ASK_MS)
-        except NoAnswer as error:
-            raise Unanswered(f"the snapshot server does not answer ({error})") from None
-        if answer.get("ok") is not True:
-            raise Unanswered(convert_map(answer.get("error"), Error).message)
-        return answer
+        for _ in range(QUERY_NOT_READY):
+            try:
+                answer = self._query.ask(question, ASK_MS)
+            except NoAnswer as silence:
+                raise Unanswered(f"the snapshot server does not answer ({silence})") from None
+            if answer.get("ok") is True:
+                return answer
+            error = convert_map(answer.get("error"), Error)
+            if error.code != "not_ready":
+                break
+            self._stop.wait(QUERY_NOT_READY_S)
+        raise Unanswered(f"the snapshot server says: {error.message}")
 
     def trader(self, question: Mapping[str, Any], shape: type[T], timeout_ms: int = ASK_MS) -> T:
         """Return what the trader answers, at the socket where nothing can be placed.

@@ -13,6 +13,7 @@ from agent_server import words
 from agent_server.tools import TOOLS, answer, schema_of
 from agent_server.world import Unanswered, World
 from bus.health import Health, health_of
+from bus.market_history import Mover, Movers
 from bus.process.settings import Settings
 from bus.protocol.join import ReplicaStatus, Stats
 from bus.protocol.messages import CycleEnd
@@ -105,6 +106,15 @@ class Seen(World):
     def whole_market(self, ticker: str) -> Mapping[str, Any]:
         return self.sent
 
+    def movers(self, window_s: int, limit: int) -> Movers:
+        assert (window_s, limit) in ((86_400, 20), (3_600, 5_000))
+        moves = [
+            Mover(f"{DULL}-GONE", 1, 2),
+            Mover(WINNER, 5_000, 4_100),
+            Mover(f"{MATCH}-HOU", 3_000, 3_400),
+        ]
+        return Movers(window_s, NOW_MS - 3_600_000, NOW_MS - 7_200_000, NOW_MS, 3, moves)
+
     def trader(self, question: Mapping[str, Any], shape: type[Any], timeout_ms: int = 0) -> Any:
         if shape is PositionsAnswer:
             return PositionsAnswer(positions=self.held)
@@ -180,6 +190,18 @@ def test_a_book_that_is_not_here_is_wished_for_and_one_that_is_has_each_offer_on
     assert told["age"] == "1.0 s"
 
 
+def test_movers_say_how_far_and_since_when(seen: Seen) -> None:
+    told = ask(seen, "movers")
+    assert [(row["ticker"], row["moved_dollars"]) for row in told["movers"]] == [
+        (WINNER, "-0.0900"),
+        (f"{MATCH}-HOU", "+0.0400"),
+    ]
+    assert (told["movers"][0]["yes_stood_at"], told["moved_in_all"]) == ("0.5000", 3)
+    assert told["since"].startswith("2027-")
+    assert ask(seen, "movers", window="1h", category="politics")["movers"] == []
+    assert len(ask(seen, "movers", window="1h", category="SPORTS", limit=1)["movers"]) == 1
+
+
 def test_opportunities_come_with_every_reason_against_them(seen: Seen) -> None:
     told = ask(seen, "opportunities", limit=100)
     assert told["candidates"] >= 1
@@ -220,6 +242,7 @@ def test_a_mistyped_ticker_is_answered_with_the_nearest(seen: Seen) -> None:
         ("search_markets", {"text": "x", "limit": 10**9}, "<= 100"),
         ("opportunities", {"kind": "free_money"}, "kind: got 'free_money', expected one of"),
         ("results", {"since": "yesterday"}, "since"),
+        ("movers", {"window": "2h"}, "window"),
         ("prepare_order", ORDER | {"side": "maybe"}, "side"),
         ("prepare_order", ORDER | {"contracts": -1}, "contracts"),
         ("prepare_order", ORDER | {"contracts": 1.5}, "contracts"),
