@@ -191,6 +191,10 @@ def ticket_lines(ticket: AnyTicketRow) -> list[str]:
                 f" {ticket.realised_dollars}, against settlement"
                 f" {ticket.against_settlement_dollars or 'not known'}"
             )
+            lines.append(
+                f"worst case of all events: {ticket.worst_before_dollars} as it is held,"
+                f" {ticket.worst_after_dollars} once this is sold"
+            )
     if ticket.refused is None:
         lines.append(f"risk would let it pass; within 60 s: python -m trader confirm {ticket.number}")
     else:

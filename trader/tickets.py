@@ -203,6 +203,8 @@ def ticket_row(ticket: AnyTicket) -> AnyTicketRow:
         fees_dollars=format_money(sum(sale.fees_e6 for sale in ticket.sales)),
         realised_dollars=format_money(sum(sale.realised_e6 for sale in ticket.sales)),
         against_settlement_dollars=format_money(sum(known)) if len(known) == len(against) else None,
+        worst_before_dollars=format_money(ticket.worst_before_e6),
+        worst_after_dollars=format_money(ticket.worst_after_e6),
         valid_until=valid_until,
     )
 

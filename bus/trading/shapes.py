@@ -877,6 +877,8 @@ class FlattenTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="
     fees_dollars: MoneyText
     realised_dollars: MoneyText
     against_settlement_dollars: MoneyText | None
+    worst_before_dollars: MoneyText
+    worst_after_dollars: MoneyText
     valid_until: UnixTime
     refused: str | None = None
     why: str | None = None

@@ -640,6 +640,7 @@ def test_a_person_buys_sells_cancels_and_flattens_by_tickets(
         page.get_by_role("button", name="Flatten").click()
         expect(page.locator("#doing-lines")).to_contain_text("15 of 15", timeout=20_000)
         expect(go).to_contain_text("Confirm: cancel 0, sell 1")
+        expect(figures).to_contain_text("lets it pass")
         shoot(page, "flatten-light")
         assert (overflow(page), serious(page)) == (0, [])
         expect(page.locator("#trader-state")).to_contain_text("running")

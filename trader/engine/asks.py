@@ -213,7 +213,10 @@ class CancelTicket(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FlattenTicket(msgspec.Struct, frozen=True, array_like=True):
-    """All that would be cancelled, and all that is held and what of it would be sold."""
+    """All that would be cancelled, and all that is held and what of it would be sold.
+
+    `worst_before_e6` and `worst_after_e6` are those of SaleTicket, of all events in which something is held.
+    """
 
     number: int
     orders: tuple[ShownOrder, ...]
@@ -221,6 +224,8 @@ class FlattenTicket(msgspec.Struct, frozen=True, array_like=True):
     prepared_ms: int
     valid_until_ms: int
     epoch: int
+    worst_before_e6: int = 0
+    worst_after_e6: int = 0
 
 
 AnyTicket = Ticket | SaleTicket | CancelTicket | FlattenTicket

@@ -206,7 +206,7 @@ class People:
             return Undone("prepare", ask.ticker, reason or reasons.NOTHING_HELD)
         view, _ = seen[ask.ticker]
         told, proposals = sale(trading, position, seen, ask.count_e2, ask.price_e4)
-        before_e6, after_e6 = worst_e6(trading, view, told, proposals)
+        before_e6, after_e6 = worst_e6(trading, view.event.event_ticker, view, [(told, proposals)])
         ticket = SaleTicket(
             number=self._next_number(),
             sale=told,
@@ -239,15 +239,23 @@ class People:
     def _prepare_flatten(self, seen: Seen) -> Heard:
         trading = self._trading
         ledger = trading.ledger
+        sold = [sale(trading, one, seen) for _, one in sorted(ledger.positions.items())]
+        worst = []
+        for event_ticker in sorted({position.event_ticker for position in ledger.positions.values()}):
+            here = [one for one in sold if one[0].event_ticker == event_ticker]
+            views = [seen[told.ticker][0] for told, _ in here if told.ticker in seen]
+            worst.append(worst_e6(trading, event_ticker, views[0] if views else None, here))
         ticket = FlattenTicket(
             number=self._next_number(),
             orders=tuple(
                 self._shown(intent) for _, intent in sorted(ledger.open.items()) if not _sells(intent)
             ),
-            sales=tuple(sale(trading, one, seen)[0] for _, one in sorted(ledger.positions.items())),
+            sales=tuple(told for told, _ in sold),
             prepared_ms=trading.paced_ms,
             valid_until_ms=trading.now_ms + TICKET_MS,
             epoch=trading.conditions.epoch,
+            worst_before_e6=sum(before_e6 for before_e6, _ in worst),
+            worst_after_e6=sum(after_e6 for _, after_e6 in worst),
         )
         self._keep(ticket)
         return FlattenPrepared(ticket)

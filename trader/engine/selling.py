@@ -35,6 +35,10 @@ class Selling(Protocol):
     def objection(self, proposal: Proposal, view: EventView) -> str | None: ...
 
 
+Sold = tuple[Sale, Sequence[Proposal]]
+"""What selling a position would do, and the orders that do it."""
+
+
 def sales(
     ledger: Ledger,
     view: EventView,
@@ -99,7 +103,7 @@ def sale(
     seen: Mapping[str, tuple[EventView, MarketView]],
     count_e2: int | None = None,
     least_e4: int | None = None,
-) -> tuple[Sale, list[Proposal]]:
+) -> Sold:
     """Return what selling a position would do now, and by which orders.
 
     Args:
@@ -194,24 +198,23 @@ def _given_up(
     return cost_e6, settlement_e6 if known and proposals else None, tuple(sources)
 
 
-def worst_e6(engine: Selling, view: EventView, told: Sale, proposals: Sequence[Proposal]) -> tuple[int, int]:
+def worst_e6(
+    engine: Selling, event_ticker: str, view: EventView | None, sold: Sequence[Sold]
+) -> tuple[int, int]:
     """Return the profit in the worst outcome of all that is held in an event: now, and once this is sold."""
-    event_ticker = view.event.event_ticker
     lots = engine.ledger.lots_in(event_ticker)
     worths = engine.worth.lots(event_ticker, engine.now_ms)
     cost_e6 = sum(lot.cost_e6 + lot.fees_e6 for lot in lots)
     least_e6, _ = outcomes_e6(view, [(lot.ticker, lot.side, lot.count_e2) for lot in lots])
     before_e6 = max(least_e6, sum(one.floor_e6 for one in worths)) - cost_e6
-    sold = {one.evens: one.legs[0].count_e2 for one in proposals}
-    stay = [
-        (lot.ticker, lot.side, lot.count_e2 - (sold.get(lot.trade, 0) if lot.ticker == told.ticker else 0))
-        for lot in lots
-    ]
+    gone = {(told.ticker, one.evens): one.legs[0].count_e2 for told, proposals in sold for one in proposals}
+    stay = [(lot.ticker, lot.side, lot.count_e2 - gone.get((lot.ticker, lot.trade), 0)) for lot in lots]
     least_e6, _ = outcomes_e6(view, [leg for leg in stay if leg[2]])
     # What other trades have locked holds whatever is sold.
-    floor_e6 = sum(one.floor_e6 for one in worths if one.lot.trade not in sold)
-    after_e6 = max(least_e6, floor_e6) - cost_e6 + told.brings_e6 - told.fees_e6
-    return before_e6, after_e6
+    touched = {trade for _, trade in gone}
+    floor_e6 = sum(one.floor_e6 for one in worths if one.lot.trade not in touched)
+    got_e6 = sum(told.brings_e6 - told.fees_e6 for told, _ in sold)
+    return before_e6, max(least_e6, floor_e6) - cost_e6 + got_e6
 
 
 def _other(side: str) -> str:

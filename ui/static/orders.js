@@ -51,6 +51,7 @@ const FIGURES = {
       ["Filled already", `${count(order.filled_fp)}, which stay bought`],
       ["Not filled", `${count(order.rests_fp)}, which would be taken back; ${dollars(order.frees_dollars)} held for it become free`],
       ["Place in the queue", ticket.ahead_fp === null ? "not known" : `${count(ticket.ahead_fp)} contracts of others are before it`],
+      risk(ticket),
     ];
   },
   flatten: (ticket) => [
@@ -59,10 +60,17 @@ const FIGURES = {
     ["Brings", `${dollars(ticket.brings_dollars)} less ${dollars(ticket.fees_dollars)} in fees`],
     ["Against what it cost", `${gain(ticket.realised_dollars)} after all fees`],
     ["Against settlement", gain(ticket.against_settlement_dollars)],
+    ["Worst case of all events", `${gain(ticket.worst_before_dollars)} as it is held, ${gain(ticket.worst_after_dollars)} once this is sold`],
     ["Stays", ticket.sales.some((sale) => Number(sale.left_fp)) ? `a part of ${some(ticket.sales.filter((sale) => Number(sale.left_fp)).length, "position")}` : "nothing"],
     ["Trading", "is paused first, until somebody resumes it"],
+    refusals(ticket.sales),
   ],
 };
+
+function refusals(sales) {
+  const why = [...new Set(sales.filter((sale) => sale.refused && Number(sale.count_fp) === Number(sale.held_fp)).map((sale) => sale.why))];
+  return ["Risk", why.length ? `refuses a part of it: ${why.join(", ")}` : "lets it pass", why.length ? "bad" : "good"];
+}
 
 function stays(sale) {
   if (!Number(sale.left_fp)) return "nothing";

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from markets.opportunities import EventView
 from markets.orders import Amended, Fill, Filled, Intent
@@ -386,6 +388,10 @@ def test_a_ticket_to_flatten_names_every_order_and_position_and_does_nothing() -
         (OTHER, 0, None, "no_depth"),
     ]
     assert set(person.engine.ledger.open) == {resting.number}
+    kept, other = selling(person, quiet()), selling(person, quiet(2), ticker=OTHER)
+    assert ticket.worst_before_e6 == kept.worst_before_e6 + other.worst_before_e6 < 0
+    assert ticket.worst_after_e6 == kept.worst_after_e6 + other.worst_before_e6  # of it nothing is sold
+    assert flattening(person).worst_before_e6 == ticket.worst_before_e6  # nobody knows the markets any more
 
 
 def test_a_confirmed_flattening_is_begun_once_and_sells_for_no_less_than_was_shown() -> None:
@@ -437,6 +443,54 @@ def test_what_an_order_of_the_ticket_still_gets_is_sold_too() -> None:
 
     assert Cancel(intent.number, "cancelled") in first
     assert [(one.side, one.count_e2) for one in placed(second)] == [("no", 1_000)]
+
+
+LEVELS = st.dictionaries(st.integers(15, 35), st.integers(1, 12), max_size=5).map(
+    lambda sizes: [(price * 100, size * 100) for price, size in sizes.items()]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shown=LEVELS, then=LEVELS, count=st.none() | st.integers(1, 30), least=st.none() | st.integers(15, 35))
+def test_whatever_the_book_becomes_no_more_is_sold_than_was_shown_and_never_for_less(
+    shown: list[tuple[int, int]], then: list[tuple[int, int]], count: int | None, least: int | None
+) -> None:
+    person = Person()
+    person.hold(wanted(count_e2=2_000), quiet())
+    asked = {
+        "count_e2": None if count is None else count * 100,
+        "price_e4": None if least is None else least * 100,
+    }
+    outputs = person.ask(PrepareSale(HOME, **asked), bids(*shown))
+    if count is not None and count > 20:
+        assert undone(outputs) == [("more_than_held", 0)]
+        return
+    (ticket,) = [one.ticket for one in outputs if isinstance(one, SalePrepared)]
+    sale = ticket.sale
+
+    first = person.ask(Confirm(ticket.number), bids(*then))
+    again = person.ask(Confirm(ticket.number), bids(*then))
+
+    high = max((price for price, _ in then), default=0)
+    enough = sale.price_e4 is not None and sale.count_e2 <= sum(
+        size for price, size in then if price >= max(sale.price_e4, high - LIMITS.price_collar_e4)
+    )
+    assert bool(placed(first)) == enough, (sale, first)
+    assert not placed(again)
+    assert orders(first) == orders(again) == [one.number for one in placed(first)]
+    if enough:
+        assert sale.price_e4 is not None
+        assert sum(one.count_e2 for one in placed(first)) == sale.count_e2
+        assert all(10_000 - one.price_e4 >= sale.price_e4 for one in placed(first))
+    else:
+        assert len(undone(first)) == 1
+    if sale.count_e2:
+        by_price = sorted(((price, size) for price, size in shown), reverse=True)
+        left_e2, brings_e6 = sale.count_e2, 0
+        for price, size in by_price:
+            taken_e2 = min(left_e2, size)
+            left_e2, brings_e6 = left_e2 - taken_e2, brings_e6 + taken_e2 * price
+        assert (left_e2, brings_e6) == (0, sale.brings_e6)
 
 
 def test_tickets_and_what_became_of_them_are_in_the_log_and_decided_again_to_the_same_bytes() -> None:
