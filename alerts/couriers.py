@@ -5,7 +5,7 @@ A sender that is not done after DEADLINE_S is killed: whatever it hangs on, it c
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -59,7 +59,7 @@ class Couriers:
         try:
             process = subprocess.Popen(
                 self._command,
-                env=environment_of(os.environ),
+                env=environment_of(_without_ours(os.environ)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -101,6 +101,11 @@ class Couriers:
             under.process.wait()
             _close(under.process)
         self._under = {}
+
+
+def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without our settings: a library of others has no use for them."""
+    return {name: text for name, text in environ.items() if not name.startswith("KALSHI")}
 
 
 def _outcome(process: "subprocess.Popen[bytes]") -> str | None:

@@ -1,5 +1,6 @@
 """Rules and commands over the socket's answers, and what goes out: real files, senders of the test."""
 
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from alerts.caller import REPLAY, TEST, Caller
@@ -17,7 +20,7 @@ from alerts.outbox import RETRY_MS
 from alerts.parcels import Order
 from alerts.seen import TraderSeen
 from alerts.ways import Way, Ways
-from bus.alerting import AlertsAnswer, DoneAnswer
+from bus.alerting import RULES, AlertsAnswer, DoneAnswer
 from bus.clock import ManualClock
 from bus.protocol.answers import Answers, Refusal
 from bus.protocol.messages import encode_map, unpack_map
@@ -160,6 +163,47 @@ def test_what_is_wrong_is_refused_by_name_and_changes_nothing(
         desk.do(op, **parameters)
     assert desk.look().rules == ()
     desk.see()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+MEMBERS = ("kind", "number", "on", "urgent", "ends", "note", "ticker", "of", "crosses", "at_dollars",
+           "back_dollars", "least_dollars", "series", "percent", "begins", "zone")  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(
+    st.sampled_from(["set_rule", "remove_rule", "set_quiet", "test", "alerts"]),
+    st.dictionaries(st.sampled_from(["rule", "number", "quiet", "after"]), ANYTHING, max_size=2),
+    st.dictionaries(st.sampled_from(MEMBERS), ANYTHING, max_size=4),
+    st.sampled_from([None, *RULES]),
+)
+def test_whatever_is_asked_is_done_or_refused_and_nothing_crashes(
+    op: str, parameters: dict[str, Any], members: dict[str, Any], kind: str | None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(Path(folder))
+        if kind is not None:
+            parameters |= {"rule": {**members, "kind": kind}, "quiet": members}
+        parameters = {name: said for name, said in parameters.items() if name in _TAKES[op]}
+        try:
+            question = encode_map({"id": 1, "op": op, **parameters})
+        except (OverflowError, ValueError):
+            return  # no message can say this
+        (frame,) = desk.answers.answer(question, 0)
+        answer = unpack_map(frame)
+        assert answer["ok"] or answer["error"]["code"] == "bad_request", answer
+        desk.see()
+        assert len(desk.look().rules) <= 1
+
+
+_TAKES = {
+    "set_rule": ("rule",), "remove_rule": ("number",), "set_quiet": ("quiet",), "test": ("number",),
+    "alerts": ("after",),
+}  # fmt: skip
 
 
 def test_nothing_is_told_twice_over_a_restart_and_the_rules_are_there_again(desk: Desk) -> None:

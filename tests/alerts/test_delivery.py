@@ -1,11 +1,13 @@
 """Delivery by Apprise to real servers, a process for each message, with nothing of a URL in words."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from alerts.couriers import ENDED, Couriers
 from alerts.parcels import ELSEWHERE, EXCHANGE, SILENT, UNKNOWN_URL, UNREACHED, Order, Outcome
@@ -98,6 +100,15 @@ def test_a_sender_that_does_not_end_is_killed_and_one_that_dies_is_named(tmp_pat
         couriers.start("a", Order("beat", "http://x"))
         assert eventually(couriers.done) == [("a", expected)]
         assert couriers.busy == set()
+
+
+def test_a_sender_has_no_setting_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KALSHI_API_KEY_ID", SECRET)
+    body = "import os, json\nprint(json.dumps({'error': str([*filter(None, map(os.environ.get, NAMES))])}))"
+    command = started(tmp_path, body.replace("NAMES", "('KALSHI_API_KEY_ID', 'PATH')"))
+    couriers = Couriers(SystemClock(), command)
+    couriers.start("a", Order("beat", "http://x"))
+    assert eventually(couriers.done) == [("a", str([os.environ["PATH"]]))]
 
 
 def test_a_sender_that_cannot_be_started_is_said() -> None:

@@ -196,8 +196,9 @@ def test_a_rule_is_kept_on_the_page_and_told_to_every_tab(desk: Desk) -> None:
             shoot(page, f"alerts-{scheme}")
             if scheme == "dark":
                 assert serious(page) == []
-            page.set_viewport_size({"width": 375, "height": 812})
-            assert (overflow(page), clipped(page)) == (0, [])
+            for width in (2_560, 1_070, 641, 375):
+                page.set_viewport_size({"width": width, "height": 812})
+                assert (width, overflow(page), clipped(page)) == (width, 0, [])
             shoot(page, f"alerts-{scheme}-375")
         row.get_by_role("button", name="Remove rule 1").click()
         expect(row.get_by_role("button", name="Remove rule 1")).to_contain_text("Remove it?")
