@@ -3,9 +3,9 @@
 Paint: until the first contents of a page are on the screen, from the click, the median of 5 in a fresh
 browser. Search: what the server takes, 300 searches one after another. The tab is `/trader` with 100 orders,
 of which one is new every two seconds, and 40 positions that move: what it is sent, and how much of a core its
-main thread takes. Tabs: the dashboard's process with ten pages open (`/trader`, `/`, a market and an event by
-turns). Crowd: 200 event streams and pages without a screen, while `/health` of the snapshot server and the
-dashboard's own status are asked for. All on this machine's processors, the browser beside them.
+main thread takes. Tabs: the dashboard's process with ten pages open (`/trader`, `/`, a market, an event and
+`/explore` by turns). Crowd: 200 event streams and pages without a screen, while `/health` of the snapshot
+server and the dashboard's own status are asked for. All on this machine's processors, the browser beside.
 BENCH_PARTS=paint,search,tab,tabs,crowd takes some of them.
 """
 
@@ -35,8 +35,14 @@ PACE: Final = {20_000: 160.0, 130_000: 1_040.0}
 
 SEARCHES: Final = (
     "bitcoin", "new yo", "will", "boston win", "kxbtc", "trump 2028", "temperature 50", "zzz", "a", "up",
+    "bitcon", "bostn",
 )  # fmt: skip
-OTHERS: Final = {"/system": "/system", "/search": "/search?q=will"}
+OTHERS: Final = {
+    "/system": "/system",
+    "/search": "/search?q=will",
+    "/explore": "/explore",
+    "spreads": "/explore?show=spreads&category=Sports",
+}
 CROWD: Final = 200
 PARTS: Final = os.environ.get("BENCH_PARTS", "paint,search,tab,tabs,crowd").split(",")
 
@@ -96,7 +102,7 @@ def _measure(size: int, runner: Runner, browser: Browser) -> None:
             flush=True,
         )
     if "tabs" in PARTS:
-        _ten_tabs(browser, origin, ui, ("/trader", "/", market, event))
+        _ten_tabs(browser, origin, ui, ("/trader", "/", market, event, "/explore"))
     if "crowd" in PARTS:
         alone = _health(runner)
         crowd = asyncio.run(_crowd(runner, ("/trader", "/", market, event)))

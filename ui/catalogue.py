@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 TICK_S: Final = 0.25
 
-INDEX_NS: Final = 1_000_000_000
+INDEX_NS: Final = 2_000_000_000
 """So long what has new names waits for more of them, so that one sweep's are indexed together."""
 
 _KEPT: Final = (*SEARCHED, "quote")

@@ -21,7 +21,8 @@ LOOKED_NS: Final = 60_000_000_000
 
 EVERY_S: Final = 5.0
 SELDOM_S: Final = 60.0
-"""How often it is asked, while somebody looks and while nobody does: the first look has something, too."""
+"""How often it is asked about a window, while somebody looks and otherwise: a first look has something.
+"""
 
 SOON_S: Final = 0.3
 """How long after it said that it is still working them out."""
@@ -43,35 +44,41 @@ class MoversLink:
         self.silent = ""
         self._ask = ask
         self._steady_ns = steady_ns
-        self._looked_ns: int | None = None
+        self._looked_ns: dict[int, int] = {}
+        self._asked_ns: dict[int, int] = {}
         self._owner = Owner("the asking for movers")
 
-    def look(self) -> None:
-        """Note that somebody looks now."""
-        self._looked_ns = self._steady_ns()
+    def look(self, window_s: int) -> None:
+        """Note that somebody looks at the movers of a window now."""
+        self._looked_ns[window_s] = self._steady_ns()
 
     def run(self, stop: Stop) -> None:
         """Ask until `stop`."""
         self._owner.check()
-        asked_ns = None
         while not stop.wait(SOON_S):
-            looked_ns, now_ns = self._looked_ns, self._steady_ns()
+            self.update()
+
+    def update(self) -> None:
+        """Ask about the windows whose turn it is."""
+        now_ns = self._steady_ns()
+        for window_s in WINDOWS_S:
+            looked_ns, asked_ns = self._looked_ns.get(window_s), self._asked_ns.get(window_s)
             looks = looked_ns is not None and now_ns - looked_ns <= LOOKED_NS
             every_ns = int((EVERY_S if looks else SELDOM_S) * 1e9)
             if asked_ns is None or now_ns - asked_ns >= every_ns:
-                asked_ns = now_ns if self.update() else None
+                self._asked_ns[window_s] = now_ns
+                self._ask_about(window_s)
 
-    def update(self) -> bool:
-        """Ask once; return whether it has answered, whatever it said."""
+    def _ask_about(self, window_s: int) -> None:
         try:
-            found = {window_s: self._ask(window_s) for window_s in WINDOWS_S}
+            found = self._ask(window_s)
         except HistoryRefused as refused:
             self.silent = str(refused)
-            return refused.code != "not_ready"
+            if refused.code == "not_ready":
+                del self._asked_ns[window_s]
         except KalshiBusError as error:
             if not self.silent:
                 log.info("movers.unanswered", error=str(error))
             self.silent = "the snapshot server does not answer"
-            return True
-        self.latest, self.silent = found, ""
-        return True
+        else:
+            self.latest, self.silent = {**self.latest, window_s: found}, ""

@@ -1,6 +1,5 @@
 """The history of all markets: tops of books and trades, in a bounded number of bytes."""
 
-import heapq
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,10 +46,10 @@ SAME_MOMENT: Final = 1_000
 
 MOST_MOVERS: Final = 5_000
 
-MOVERS_MS: Final = 5_000
+MOVERS_MS: Final = 10_000
 """So old do movers become before they are worked out again, while somebody asks."""
 
-ASKED_MS: Final = 30_000
+ASKED_MS: Final = 12_000
 """How long they are kept current once they were asked for."""
 
 MOST_WINDOWS: Final = 8
@@ -217,14 +216,14 @@ class Store:
                 moved.append((-abs(now_e4 - before_e4), ticker, before_e4, now_e4))
         begin_ms = self.quotes.begin_ms()
         begin_ms = since_ms if begin_ms is None else begin_ms
-        most = heapq.nsmallest(MOST_MOVERS, moved)
+        moved.sort()
         return Movers(
             window_s=window_s,
             since_ms=max(since_ms, begin_ms),
             begin_ms=begin_ms,
             as_of_ms=now_ms,
             total=len(moved),
-            movers=[Mover(ticker, before_e4, now_e4) for _, ticker, before_e4, now_e4 in most],
+            movers=[Mover(ticker, before_e4, now_e4) for _, ticker, before_e4, now_e4 in moved[:MOST_MOVERS]],
         )
 
     def _know(self, trade_id: str) -> bool:

@@ -607,6 +607,12 @@ def _tell_through_a_restart(stack: Stack, venue: Venue, writer: Writer, catalogu
     assert again["quotes_begin_ms"] == answer["quotes_begin_ms"]
     ((begin_ms, end_ms),) = again["quotes_holes"]
     assert now_ms <= begin_ms < end_ms <= venue.clock.now_ms()
+    assert stack.ask("movers").get("error", {}).get("code", "not_ready") == "not_ready"
+    eventually(lambda: stack.ask("movers").get("total") == 0, what="nothing has moved")
+    dear = msgspec.structs.replace(changed(780, 50), yes_bid_e4=9_800, yes_bid_size_e2=100)
+    say("quote", msgspec.structs.replace(dear, yes_ask_e4=9_900, yes_ask_size_e2=100, last_price_e4=9_850))
+    movers = eventually(lambda: stack.ask("movers", window_s=1_800).get("movers"), what="one has moved")
+    assert [(ticker, now_e4) for ticker, _, now_e4 in movers or []] == [(quote.ticker, 9_850)]
     assert process.stop() == 0
 
 
@@ -634,6 +640,9 @@ def test_a_wish_for_books_reaches_the_publisher(served: Served) -> None:
         ({"op": "history", "ticker": "KXA", "end_ms": 2**63}, "bad_request", "end_ms"),
         ({"op": "history", "ticker": "KXA", "limit": 0}, "bad_request", "limit"),
         ({"op": "history", "ticker": "KXA", "limit": True}, "bad_request", "limit"),
+        ({"op": "movers", "window_s": 299}, "bad_request", "window_s"),
+        ({"op": "movers", "window_s": "3600"}, "bad_request", "window_s"),
+        ({"op": "movers", "limit": 5_001}, "bad_request", "limit"),
         ({"op": "watch", "tickers": ["KXA"], "what": "trades"}, "bad_request", "what"),
         ({"op": "markets", "limit": 0}, "bad_request", "limit"),
         ({"op": "markets", "limit": True}, "bad_request", "limit"),

@@ -315,6 +315,34 @@ def test_search_and_keyboard(live: Stage, opened: Open, shoot: Callable[[Page, s
         page.wait_for_url(f"**/m/{PAIR}-CHI")
 
 
+def test_a_star_puts_a_market_on_every_page_and_a_filter_needs_no_page_load(
+    live: Stage, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    with opened() as page:
+        page.keyboard.press("e")
+        page.wait_for_url("**/explore")
+        page.evaluate("window.sameDocument = true")
+        expect(page.locator("#watched")).to_be_hidden()
+        row = page.locator(f'tr[data-key="{PAIR}-CHI"]')
+        row.locator(".star").click()
+        expect(row.locator(".star")).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#watched a").first).to_contain_text("Chicago 49¢ / 50¢")
+        page.locator("#filters [name=q]").fill("vancuver")
+        page.wait_for_url("**/explore?q=vancuver")
+        expect(page.locator("#list")).to_contain_text("read as “vancouver”")
+        page.locator("thead button", has_text="YES bid").click()
+        page.wait_for_url("**/explore?q=vancuver&sort=-bid")
+        expect(page.locator("#csv")).to_have_attribute("href", "/explore.csv?q=vancuver&sort=-bid")
+        assert page.evaluate("window.sameDocument")
+        page.locator("#filters a", has_text="Reset").click()
+        page.locator(".tabs a", has_text="Watchlist").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        shoot(page, "watchlist-light")
+        row.locator(".star").press("Enter")
+        expect(page.locator("#list")).to_contain_text("Nothing is starred")
+        expect(page.locator("#watched")).to_be_hidden()
+
+
 def test_enter_opens_the_focused_row(live: Stage, opened: Open) -> None:
     with opened("/?kind=no_basket") as page:
         page.keyboard.press("j")
@@ -375,7 +403,7 @@ def test_pins_and_columns_live_in_the_address_too(live: Stage, opened: Open) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/?why_not=1", f"/m/{MATCH}-VAN", f"/e/{MATCH}", "/search?q=will", "/system"]
+    "path", ["/", "/?why_not=1", f"/m/{MATCH}-VAN", f"/e/{MATCH}", "/search?q=will", "/system", "/explore"]
 )
 def test_nothing_is_wider_than_a_phone(
     live: Stage, opened: Open, shoot: Callable[[Page, str], None], path: str
@@ -401,6 +429,7 @@ def test_nothing_is_wider_than_a_phone(
         ("why-not", "/?why_not=1&sort=-ev"),
         ("market", f"/m/{MATCH}-VAN"),
         ("event", f"/e/{PAIR}"),
+        ("explore", "/explore?category=Sports&series=KXMLSGAME"),
         ("system", "/system?level=debug"),
     ],
 )

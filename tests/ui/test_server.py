@@ -196,11 +196,13 @@ def test_nothing_from_outside_becomes_markup_or_a_formula(live: Stage, browser: 
         "/m/%E2%80%AE%E2%80%8Fcba",
         "/e/%E2%80%AE%E2%80%8Fcba",
         "/search?q=%E2%80%AEcba",
+        "/explore?category=%E2%80%AEcba",
+        "/s/%E2%80%AE%E2%80%8Fcba",
     ):
         page = browser.get(path)[2]
         assert "<script>alert" not in page
         assert "<title>\u202e" not in page  # what it says of itself does not run backwards
-    for kind in "me":
+    for kind in "mes":
         assert browser.get(f"/{kind}/" + "x" * 10_000)[0] == 404
     live.commit(
         *(msgspec.structs.replace(live.writer.state.events[event], title=NASTY) for event in (MATCH, PAIR))
@@ -218,6 +220,10 @@ def test_search_finds_by_word_and_ticker(live: Stage, browser: Browser) -> None:
     assert f"/m/{PAIR}-CHI" in browser.get("/search?q=chicago")[2]
     assert browser.get("/api/search?limit=0")[0] == 400
     assert browser.get("/api/search?q=" + "x" * 201)[0] == 400
+    assert browser.get("/api/search?q=%ff%00%fe")[0] == 200
+    for path in ("/search?q=", "/explore?q=", "/explore?category=", "/s/"):
+        assert browser.get(f"{path}%ff%fe%00")[0] in (200, 404), path
+        assert browser.get(path + "x" * 1_000_000)[0] in (0, 400, 414, 431), path
 
 
 def test_answers_carry_the_headers_and_other_hosts_are_refused(live: Stage, browser: Browser) -> None:

@@ -40,10 +40,14 @@ class StillReplica:
         raise AssertionError("a pass needs no status")
 
 
-def joined() -> tuple[Service, StillReplica]:
+def joined(state: State | None = None) -> tuple[Service, StillReplica]:
+    """A dashboard that has scanned a state once; without one, that of the stage."""
     clock = ManualClock()
     service, replica = Service(Settings.load({}, Path("/tmp")), UpdateHub(), clock), StillReplica(clock)
-    fill(replica.state, world(clock.now_ms()))
+    if state is None:
+        fill(replica.state, world(clock.now_ms()))
+    else:
+        replica.state = state
     with replica.state.lock:
         replica.state.end_cycle(cycle_end(clock.now_ms(), 1))
     service.follow(replica)

@@ -172,7 +172,7 @@ class ExploreRoutes:
         if window_s is None:
             return None
         if self._service.movers is not None:
-            self._service.movers.look()
+            self._service.movers.look(window_s)
         return this_moment(self._service).finds.movers.get(window_s)
 
     @property

@@ -53,7 +53,8 @@ export function startSearch() {
   function show({ results, read_as: readAs, ready }) {
     const taken = Object.values(readAs).flat();
     list.replaceChildren(...(results.length ? results.map(option) : [nothing(ready)]));
-    list.setAttribute("aria-label", taken.length ? `Search results for ${taken.join(" or ")}` : "Search results");
+    list.setAttribute("aria-label", taken.length ? `Search results, read as ${taken.join(" or ")}` : "Search results");
+    if (taken.length) list.firstElementChild.append(readAsLine(taken));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     choose(results.length ? 0 : -1);
@@ -72,6 +73,13 @@ export function startSearch() {
     }
     item.append(price(hit));
     return item;
+  }
+
+  function readAsLine(taken) {
+    const line = document.createElement("div");
+    line.className = "hit-read-as";
+    line.textContent = `Read as ${taken.join(" or ")}`;
+    return line;
   }
 
   function price({ kind, display }) {
