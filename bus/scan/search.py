@@ -25,7 +25,7 @@ from markets.errors import BadRecord
 BUCKETS: Final = 1_024
 
 HITS_MAX: Final = 2_000
-LINES_MAX: Final = 6_000
+LINES_MAX: Final = 5_000
 """Hits ranked and lines looked at for one query: a word like "will" is in nearly all of them."""
 
 WORDS_MAX: Final = 8
@@ -176,25 +176,33 @@ class SearchIndex:
         self, wanted: Sequence[tuple[str, ...]], limit: int, activity: Activity
     ) -> tuple[SearchAnswer, list[str]]:
         """Return what holds one of each of some alternatives, and the lines of it."""
-        wanted = sorted(wanted, key=self._commonness)
+        rarest, *rest = sorted(wanted, key=self._commonness)
+        every = tuple(word for others in wanted for word in others)
+        begun = [[f" {word}" for word in others] for others in wanted]
         ranked: list[tuple[int, int, int, int, SearchHit, str]] = []
         looked = 0
         for bucket in self._buckets:
+            text, starts = bucket.text, bucket.starts
             seen: set[int] = set()
-            for word in wanted[0]:
-                position = bucket.text.find(word)
+            for word in rarest:
+                position = text.find(word)
                 while position >= 0 and looked < LINES_MAX:
-                    number = bisect_right(bucket.starts, position) - 1
+                    number = bisect_right(starts, position) - 1
                     looked += 1
                     line = bucket.line(number)
-                    if number not in seen and all(
-                        any(other in line for other in others) for others in wanted[1:]
-                    ):
-                        seen.add(number)
-                        hit = bucket.hits[number]
-                        rank, kind = _rank(line, wanted), _KINDS.index(hit.kind)
-                        ranked.append((rank, -activity(hit), kind, len(line), hit, line))
-                    position = bucket.text.find(word, bucket.starts[number] + len(line))
+                    position = text.find(word, starts[number] + len(line))
+                    if number in seen or not _holds_each(line, rest):
+                        continue
+                    seen.add(number)
+                    hit = bucket.hits[number]
+                    # The ticker itself, its beginning, the beginnings of words, anything.
+                    rank = 1
+                    if not line.startswith(every):
+                        rank = 2 if _holds_each(line, begun) else 3
+                    elif len(wanted) == 1 and line.partition(" ")[0] in every:
+                        rank = 0
+                    kind = _KINDS.index(hit.kind)
+                    ranked.append((rank, -activity(hit), kind, len(line), hit, line))
             if looked >= LINES_MAX or len(ranked) >= HITS_MAX:
                 break
         ranked.sort()
@@ -328,14 +336,12 @@ def fold(text: str) -> str:
     return plain.casefold()
 
 
-def _rank(line: str, wanted: Sequence[tuple[str, ...]]) -> int:
-    """Smaller is better: the ticker itself, its beginning, the beginnings of words, anything."""
-    ticker = line.partition(" ")[0]
-    words = [word for others in wanted for word in others]
-    if len(wanted) == 1 and ticker in words:
-        return 0
-    if any(ticker.startswith(word) for word in words):
-        return 1
-    if all(any(f" {word}" in line for word in others) for others in wanted):
-        return 2
-    return 3
+def _holds_each(line: str, wanted: Sequence[Sequence[str]]) -> bool:
+    """Return whether a line holds one of each of some alternatives."""
+    for others in wanted:
+        for word in others:
+            if word in line:
+                break
+        else:
+            return False
+    return True
