@@ -45,7 +45,7 @@ def at(bid_e4: int, stand: Stand) -> EventView:
 
 
 def empty(stand: Stand) -> EventView:
-    return view_of(EVENT, leg(EVENT, "HOM", None, (5_000, 5_000), as_of_ms=stand.clock.now_ms()))
+    return view_of(EVENT, leg(EVENT, "HOM", None, (6_500, 5_000), as_of_ms=stand.clock.now_ms()))
 
 
 def standing(folder: Path, now_ms: int = NOW_MS, limit: str = "0.5") -> Stand:
