@@ -22,10 +22,10 @@ from bus.clock import SystemClock
 from bus.protocol.messages import Header, Quotes, market_topic
 from bus.replica import Replica
 from bus.sockets import make_context
-from tests.bridge.test_cluster import cluster
+from tests.bridge.clusters import cluster
 from tests.bridge.world import NatsServer, Running
+from tests.bus.doors import Door
 from tests.bus.live import Live
-from tests.bus.test_forwarder import Door
 from tests.bus.world import a_quote
 
 RATE: Final = 500

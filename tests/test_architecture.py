@@ -115,6 +115,17 @@ def test_randomness_of_ones_own_is_fine() -> None:
     )
 
 
+def test_no_test_module_imports_another() -> None:
+    """What two of them need stands in a module of its own beside them, which holds no tests."""
+    imports = re.compile(r"^(?:from|import) tests[\w.]*\.test_", re.MULTILINE)
+
+    assert [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if imports.search(path.read_text())
+    ] == []
+
+
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
 def test_a_lock_holds_every_dependency_in_its_range_and_names_no_registry(name: str) -> None:
     lock = (ROOT / name).read_text()

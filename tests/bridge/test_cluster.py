@@ -7,25 +7,11 @@ import nats
 import pytest
 
 from bridge.store import Limits
+from tests.bridge.clusters import cluster
 from tests.bridge.world import LEAVES_OPEN, NatsServer, World, stored_numbers, world
-from tests.support import eventually, free_ports
+from tests.support import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LEAVES_OPEN)]
-
-
-def cluster(folder: Path) -> list[NatsServer]:
-    """Start three servers that know each other."""
-    ports, routes = free_ports(3), free_ports(3)
-    known = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in routes)
-    return [
-        NatsServer(
-            folder / f"n{number}",
-            f'server_name: n{number}\njetstream: {{store_dir: "{folder}/n{number}/store"}}\n'
-            f'cluster: {{name: c, listen: "127.0.0.1:{routes[number]}", routes: [{known}]}}\n',
-            port=ports[number],
-        )
-        for number in range(3)
-    ]
 
 
 def leader_of(url: str) -> int:

@@ -3,7 +3,6 @@
 import contextlib
 import random
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,53 +16,16 @@ from structlog.typing import EventDict
 import bus
 from bus.ask import NoAnswer, ask
 from bus.clock import SystemClock
-from bus.curve import Keyring, Pair, write_keys
+from bus.curve import Keyring, Pair
 from bus.forwarder import Forwarder
-from bus.process.lifecycle import Stop
 from bus.replica import Replica
 from bus.sockets import connect, make, make_context
 from markets.errors import StartupError
+from tests.bus.doors import Door
 from tests.bus.live import Context, Live
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
-
-
-class Door:
-    """A forwarder in a thread of its own, and its keyring."""
-
-    def __init__(self, folder: Path, feed: str, query: str, key: Path | None = None) -> None:
-        self.folder = folder
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self.keyring = Keyring(folder / "curve")
-        self.keyring.make_server()
-        self._from, self._key = (feed, query), key
-        self._stop, self._started = Stop(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="forwarder")
-        self._thread.start()
-        assert self._started.wait(10)
-
-    def _run(self) -> None:
-        context = make_context(self._key)
-        doors = "tcp://127.0.0.1:*", "tcp://127.0.0.1:*"
-        self.forwarder = Forwarder(context, *self._from, *doors, self.keyring, SystemClock())
-        self.feed, self.query = self.forwarder.feed_address, self.forwarder.query_address
-        self._started.set()
-        self.forwarder.serve(self._stop)
-        context.term()
-
-    def key(self, name: str, *, let_in: bool = True, server: bytes | None = None) -> Path:
-        """Make a key file, as `python -m bus keys make` does."""
-        pair, path = Pair.make(), self.folder / f"{name}.key"
-        write_keys(path, pair, server or self.keyring.server().public)
-        if let_in:
-            self.keyring.allow(name, pair.public)
-        return path
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._stop.close()
 
 
 @pytest.fixture(name="live")

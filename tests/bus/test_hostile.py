@@ -14,7 +14,7 @@ import zmq
 from bus.ask import ask
 from bus.sockets import MAX_FEED, make
 from tests.bus.hostile import HOSTILE
-from tests.bus.tape.test_file import Live, record_a_day
+from tests.bus.tape.recorded import Live, record_a_day
 from tests.bus.world import START_MS, Publisher
 from tests.support import Runner, eventually, free_ports
 

@@ -6,14 +6,12 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import zmq
 
 import bus
 from bus.notebook import UnknownTopic
@@ -21,18 +19,12 @@ from bus.protocol.answers import Answers
 from bus.protocol.messages import encode_map
 from bus.tape.file import RecordingWriter
 from bus.testing import replay_of
+from tests.bus.followed import live as live  # noqa: PLC0414  a fixture
 from tests.bus.live import Live
 from tests.bus.world import START_MS, Publisher
 from tests.support import ROOT, eventually
 
 TICKERS = ("A-1-X", "A-1-Y", "B-1-X")
-
-
-@pytest.fixture
-def live(zmq_context: zmq.Context[Any]) -> Iterator[Live]:
-    live = Live(zmq_context)
-    yield live
-    live.close()
 
 
 def test_connection_gives_typed_objects_that_follow_the_feed(live: Live) -> None:

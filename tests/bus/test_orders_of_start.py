@@ -16,7 +16,7 @@ from bus.process.lifecycle import Stop
 from bus.protocol.answers import Answers
 from bus.replica import Replica
 from bus.server import QueryServer
-from tests.bus.tape.test_file import Live
+from tests.bus.tape.recorded import Live
 from tests.bus.world import START_MS, Publisher
 from tests.support import eventually
 

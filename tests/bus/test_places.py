@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from bus.process.locks import hold_role
-from tests.bus.tape.test_file import Live, a_day, following, record_a_day
+from tests.bus.tape.recorded import Live, a_day, following, record_a_day
 from tests.bus.world import START_MS, Publisher
 from tests.support import Process, Runner
 

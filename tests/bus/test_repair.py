@@ -20,7 +20,7 @@ from bus.replica import Replica, SteppedReplica
 from bus.server import FeedServer, QueryServer
 from markets.errors import StartupError
 from tests.bus.live import Context, Live
-from tests.bus.protocol.test_join import Line
+from tests.bus.protocol.lines import Line
 from tests.bus.repair import check_repairs
 from tests.support import TIMEOUT_S, eventually, free_ports
 

@@ -15,9 +15,9 @@ from bus.protocol.memory import Slim
 from bus.protocol.silence import SILENCE_MS
 from bus.protocol.state import Changed
 from bus.replica import SteppedReplica
+from tests.bus.elsewhere import elsewhere
 from tests.bus.live import Context, Live
 from tests.bus.proxy import FaultProxy
-from tests.bus.test_threads import elsewhere
 from tests.bus.world import START_MS
 from tests.support import eventually
 

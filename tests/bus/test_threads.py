@@ -14,22 +14,7 @@ from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.threads import Owner, assert_held, main_thread
 from bus.wake import Wake
-
-
-def elsewhere(job: Callable[[], None]) -> BaseException | None:
-    """What `job` raises in a thread of its own."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            job()
-        except AssertionError as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return raised[0] if raised else None
+from tests.bus.elsewhere import elsewhere
 
 
 def test_the_first_thread_that_uses_a_thing_owns_it() -> None:

@@ -12,8 +12,8 @@ from bus.protocol.join import Tell
 from bus.protocol.state import Changed, State
 from bus.updates import ANY, Update, Updates
 from markets.records import Trade
+from tests.bus.followed import live as live  # noqa: PLC0414  a fixture
 from tests.bus.live import Live
-from tests.bus.test_notebook import live as live  # noqa: PLC0414  a fixture
 from tests.bus.world import START_MS, a_quote
 from tests.support import eventually
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bus.tape.test_file import Live, live
+from tests.bus.tape.recorded import Live, live
 from tests.support import ROOT, eventually
 
 __all__ = ["live"]  # a fixture

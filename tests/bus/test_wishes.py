@@ -3,37 +3,16 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import pytest
 from structlog.testing import capture_logs
 
 from bus.process.lifecycle import Stop
-from bus.protocol.answers import MAX_WISHED, Answers
-from bus.server import QueryServer
+from bus.protocol.answers import MAX_WISHED
 from bus.wishes import MAX_WAITING, Wishes
+from tests.bus.heard import a_server
+from tests.bus.heard import endpoint as endpoint  # noqa: PLC0414  a fixture
 from tests.support import eventually
-
-Heard = list[tuple[list[str], float, str]]
-
-
-@contextmanager
-def a_server(context: Any, endpoint: str) -> Iterator[Heard]:
-    """Give what a server on `endpoint` hears wished for while it is up."""
-    heard: Heard = []
-    answers = Answers(
-        lambda: None, on_wish=lambda tickers, ttl_s, _now_ms, what: heard.append((tickers, ttl_s, what))
-    )
-    server, stop = QueryServer(context, endpoint, answers, lambda: 0), Stop()
-    thread = threading.Thread(target=server.serve, args=(stop,))
-    thread.start()
-    try:
-        yield heard
-    finally:
-        stop.set()
-        thread.join()
-        stop.close()
 
 
 @contextmanager
@@ -50,11 +29,6 @@ def passing_on(wishes: Wishes) -> Iterator[None]:
         thread.join(5)
         stop.close()
         assert not thread.is_alive()
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path) -> str:
-    return f"ipc://{tmp_path}/w.sock"
 
 
 def test_what_waits_goes_together_and_the_longest_wish_for_a_market_counts(

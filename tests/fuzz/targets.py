@@ -48,14 +48,14 @@ from publisher.drift import DriftWatch
 from publisher.kalshi.stream_session import StreamSession
 from publisher.kalshi.subscriptions import Broken
 from snapshot_server.edition import Edition, next_edition
-from tests.bus.protocol.test_damage import HUGE, a_while
-from tests.bus.protocol.test_join import FILTER, Line
-from tests.bus.protocol.test_messages import the_messages
+from tests.bus.protocol.damage import HUGE, a_while
+from tests.bus.protocol.examples import the_messages
+from tests.bus.protocol.lines import FILTER, Line
 from tests.bus.trading.samples import a_status
 from tests.fuzz.mutate import Mutation, damaged, json_damaged, msgpack_damaged
 from tests.support import ROOT
+from tests.trader.bench import Bench
 from tests.trader.journal.files import a_journal, opened
-from tests.trader.test_control import Bench
 from trader.journal.reader import Reader
 from ui.routes.command_rules import BODIES, read_body, read_replay
 

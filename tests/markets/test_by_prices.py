@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from markets.fees import FeeSchedule, fill_fee, least_fee_e18
 from markets.opportunities import EventView, MarketView, ScanLimits, by_prices, candidates, may_pay
 from markets.records import Book, FairValue, Level, Series, Status
-from tests.markets.test_locked_kinds import above, bucket, ladder
-from tests.markets.test_opportunities import NOW_MS, PLAIN, event, row
+from tests.markets.builders import NOW_MS, PLAIN, above, bucket, event, ladder, row
 
 DEAR = msgspec.structs.replace(PLAIN, fee_multiplier_e4=150_000)
 SIZES = st.sampled_from([1, 40, 100, 12_345, 900_000])

@@ -24,7 +24,7 @@ from markets.opportunities import (
     worth_of_books_e4,
 )
 from markets.records import Event, FairValue, Quote
-from tests.markets.test_opportunities import NOW_MS, PLAIN, event, row
+from tests.markets.builders import NOW_MS, PLAIN, event, row
 from tests.support import ROOT
 from ui.pages.columns import PIN_MAX
 

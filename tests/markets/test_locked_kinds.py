@@ -21,11 +21,10 @@ from markets.opportunities import (
 )
 from markets.opportunities.strikes import interval
 from markets.opportunities.types import Leg
-from markets.records import Level, Series
-from tests.markets.test_opportunities import FREE, NOW_MS, PLAIN, event, row, three_way
+from markets.records import Level
+from tests.markets.builders import FREE, NOW_MS, PLAIN, above, bucket, event, ladder, row, three_way
 
 LIMITS = ScanLimits()
-NUMBER = b"{}"
 
 
 def scan(view: EventView) -> list[Opportunity]:
@@ -37,34 +36,6 @@ def scan(view: EventView) -> list[Opportunity]:
 def only(view: EventView, kind: str) -> Opportunity:
     (found,) = [one for one in scan(view) if one.kind == kind]
     return found
-
-
-def above(strike: float, bid: int, ask: int, words: str = "Above {}", **changes: Any) -> MarketView:
-    return row(
-        f"T{strike:g}",
-        (bid, 100_00),
-        (ask, 100_00),
-        label=words.format(f"{strike:g}"),
-        strike_type="greater",
-        floor_strike=strike,
-        **changes,
-    )
-
-
-def bucket(low: float, high: float, bid: int, ask: int, words: str = "{} to {}") -> MarketView:
-    return row(
-        f"B{low:g}",
-        (bid, 100_00),
-        (ask, 100_00),
-        label=words.format(f"{low:g}", f"{high:g}"),
-        strike_type="between",
-        floor_strike=low,
-        cap_strike=high,
-    )
-
-
-def ladder(*rungs: MarketView, series: Series = PLAIN) -> EventView:
-    return event(*rungs, exclusive=False, raw=NUMBER, category="Economics", series=series)
 
 
 # -- YES baskets

@@ -12,7 +12,7 @@ from markets.units import DAY_MS
 from publisher.held import AHEAD_MS
 from publisher.live import Live
 from tests.publisher.exchange import event, market
-from tests.publisher.test_live import Sink
+from tests.publisher.sinks import Sink
 from tests.publisher.world import World, content
 
 YEAR_MS = 365 * DAY_MS

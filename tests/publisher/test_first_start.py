@@ -25,7 +25,7 @@ from bus.protocol.messages import PublisherHealth
 from bus.replica import Replica
 from publisher.kalshi import client as client_module
 from tests.publisher.exchange import BASE, Answer, FakeExchange, event, market, on, reply
-from tests.publisher.test_run import Running
+from tests.publisher.running import Running
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow

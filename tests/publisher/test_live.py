@@ -1,7 +1,7 @@
 """The stream's facts, published: what a replica has, against sweeps and books that say otherwise."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -10,26 +10,13 @@ import pytest
 from bus.protocol.state import State
 from bus.server import FeedServer
 from markets.json.frames import StatusChange, TickerUpdate
-from markets.records import Book, BookDelta, Level, Record, Status, Suspect
+from markets.records import Book, BookDelta, Level, Status, Suspect
 from markets.units import format_price
 from publisher.kalshi.stream_session import Fact
 from publisher.live import SETTLE_MS, Live
 from tests.publisher.exchange import event, market
+from tests.publisher.sinks import Sink
 from tests.publisher.world import World, content
-
-
-class Sink:
-    """What of FeedServer publishing needs: a writer, and frames that go to the world's replica."""
-
-    def __init__(self, world: World) -> None:
-        self.writer = world.writer
-        self._world = world
-
-    def send(self, frames: Iterable[bytes]) -> None:
-        self._world.apply(frames)
-
-    def publish(self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int) -> None:
-        self.writer.stream(topic, kind, records, source_ns, now_ns, lambda frame: self.send((frame,)))
 
 
 class Streamed:

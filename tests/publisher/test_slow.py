@@ -15,7 +15,7 @@ from publisher.kalshi.budget import BASIC, Budget
 from publisher.kalshi.client import Client
 from publisher.slow import SlowLists, SlowReader, slow_routes
 from tests.publisher.exchange import HTML, Answer, FakeExchange, event, market, on, reply, series
-from tests.publisher.kalshi.test_client import NO_KEY, Waiting
+from tests.publisher.kalshi.answering import NO_KEY, Waiting
 
 SCHEDULE: dict[str, Any] = {"schedule": {"standard_hours": [], "maintenance_windows": []}}
 ALL = len(slow_routes(0))

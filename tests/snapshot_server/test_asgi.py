@@ -16,8 +16,8 @@ import structlog.testing
 from snapshot_server import asgi, body
 from snapshot_server.asgi import App
 from snapshot_server.view import View
-from tests.snapshot_server.test_http import CATALOGUE, NOW_MS, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import a_cycle, a_writer
+from tests.snapshot_server.views import CATALOGUE, NOW_MS, VIEW, edition_of, view_of
 from tests.support import TIMEOUT_S, eventually
 
 

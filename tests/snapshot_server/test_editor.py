@@ -6,8 +6,8 @@ from bus.clock import SystemClock
 from bus.protocol.state import State
 from bus.replica import Replica
 from snapshot_server.editor import Editor
-from tests.snapshot_server.test_http import CATALOGUE, NOW_MS, assert_same, edition_of
 from tests.snapshot_server.venue import a_writer, requoted
+from tests.snapshot_server.views import CATALOGUE, NOW_MS, assert_same, edition_of
 
 
 class Still:

@@ -19,9 +19,8 @@ from snapshot_server.past.http import respond_past
 from snapshot_server.past.machine import Machine
 from snapshot_server.past.run import PastAnswers
 from snapshot_server.view import View
-from tests.bus.tape.test_file import Live, live
-from tests.bus.tape.test_moments import Remembered
-from tests.bus.tape.test_recorder import last_seq
+from tests.bus.tape.recorded import Live, last_seq, live
+from tests.bus.tape.remembered import Remembered
 from tests.bus.world import START_MS
 from tests.e2e.conftest import get
 from tests.support import Runner, eventually

@@ -38,7 +38,8 @@ from tests.publisher.exchange import market as a_market
 from tests.publisher.exchange import milestone as sent_milestone
 from tests.publisher.exchange import series as sent_series
 from tests.simulator.schemas import answer_errors, fill, operations
-from tests.snapshot_server.test_http import (
+from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
+from tests.snapshot_server.views import (
     CATALOGUE,
     HOST,
     NOW_MS,
@@ -48,7 +49,6 @@ from tests.snapshot_server.test_http import (
     edition_of,
     view_of,
 )
-from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
 from tests.support import ROOT, Runner, eventually
 
 BASE = "/trade-api/v2"

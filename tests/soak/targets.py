@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from simulator.universe import templates
 from tests.bridge.chaos import endure
-from tests.bus.protocol.test_damage import check_flips
-from tests.bus.protocol.test_join import SyncMachine
+from tests.bus.protocol.damage import check_flips
+from tests.bus.protocol.lines import SyncMachine
 from tests.bus.repair import Repair, check_repairs, distribution
-from tests.bus.tape.test_moments import check_moments
-from tests.bus.tape.test_segments import INSIDE, a_recording, check_planted
+from tests.bus.tape.planted import INSIDE, a_recording, check_planted
+from tests.bus.tape.remembered import check_moments
 from tests.fuzz.targets import TARGETS as FUZZED
 from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.drift_matrix import sampled as changed_members

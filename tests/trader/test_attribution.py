@@ -19,9 +19,9 @@ from bus.trading.killswitch import KillSwitch
 from bus.trading.shapes import ReportAnswer, ReportRow, told
 from markets.orders import Fill, Intent
 from markets.records import FairValue
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.ledger.builders import intent
+from tests.trader.saying import said
 from tests.trader.stand import Stand
-from tests.trader.test_report import said
 from tests.trader.world import NOW_MS, basket, settled
 from trader.attribution import CUTS, Account, account_of, slippage_e6
 from trader.command import command

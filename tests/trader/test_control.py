@@ -3,51 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from bus.protocol.answers import Answers, Refusal
 from bus.protocol.messages import decode_map, encode_map
-from bus.trading.killswitch import WORD, KillSwitch
-from bus.trading.shapes import CommandAnswer, TraderStatus, told
+from bus.trading.killswitch import WORD
+from bus.trading.shapes import CommandAnswer, told
 from tests.bus.trading.disk import full_disk
-from tests.support import ROOT
-from trader.control import COMMANDS, PREPARE_OPS, PREPARES_PER_MINUTE, Control
+from tests.trader.bench import Bench
+from trader.control import COMMANDS, PREPARE_OPS, PREPARES_PER_MINUTE
 from trader.engine.asks import Prepare
 from trader.engine.outputs import Undone
-from trader.journal.reader import Reader
-from trader.manual import ManualCommand, ManualCommands
-from trader.report import Report
+from trader.manual import ManualCommand
 from trader.tickets import BY_HAND_OPS
-
-
-class Bench:
-    """A control socket without a socket, before an engine that takes every command at once."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.taken: list[tuple[str, str]] = []
-        self.kill_switch = KillSwitch(data_dir)
-        self._commands = ManualCommands(self._take)
-        self._answers = Answers(lambda: None)
-        self._control = Control(self._commands, self.kill_switch, lambda: Reader(data_dir / "none"))
-        self._control.add_to(self._answers)
-
-    def lose(self) -> None:
-        """Let the trader say that the loss of the day has reached its limit."""
-        text = (ROOT / "docs" / "trader.md").read_text().split("```json\n")[1].split("```")[0]
-        status = msgspec.json.decode(text, type=TraderStatus)
-        self._control.report = Report(msgspec.structs.replace(status, reasons=("daily_loss",)), ())
-
-    def _take(self) -> None:
-        for command in self._commands.take():
-            self.taken.append((command.op, command.reason))
-            command.answer({"kill": "killed", "pause": "paused"}.get(command.op, "running"))
-
-    def ask(self, op: str, **parameters: Any) -> dict[str, Any]:
-        (frame,) = self._answers.answer(encode_map({"op": op, "id": 1, **parameters}), 0)
-        answer: dict[str, Any] = decode_map(frame, dict[str, Any])
-        return answer
 
 
 @pytest.fixture

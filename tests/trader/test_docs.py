@@ -18,9 +18,7 @@ from bus.trading.shapes import (
     TraderStatus,
     told,
 )
-from tests.support import ROOT
-
-DOCS = (ROOT / "docs" / "trader.md").read_text()
+from tests.trader.docs import DOCS
 
 
 def table(heading: str) -> dict[str, str]:

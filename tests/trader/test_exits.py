@@ -10,7 +10,7 @@ from markets.errors import StartupError
 from markets.opportunities import EventView
 from markets.orders import Intent, Proposal, Wanted
 from markets.records import FairValue
-from tests.trader.engine.test_engine import Maker
+from tests.trader.engine.makers import Maker
 from tests.trader.world import LIMITS, NOW_MS, data, event_of, filled, leg, live, start, tick, view_of
 from trader.engine.engine import Engine
 from trader.engine.inputs import Command, Values

@@ -13,8 +13,8 @@ from bus.protocol.answers import Refusal
 from bus.trading.gateway import AccountAnswer, Movement, ShardCash, TransferAsk
 from markets.errors import BadRecord, StartupError
 from markets.units import format_time
+from tests.trader.by_hand import HOME, Person
 from tests.trader.stand import Stand
-from tests.trader.test_by_hand import HOME, Person
 from tests.trader.world import JOURNAL_ID, NOW_MS, basket, quiet, settled
 from trader.cash import Plan, plan, wanted
 from trader.explain import explain_order, explain_untraded, order_text, untraded_text

@@ -12,7 +12,7 @@ from markets.opportunities import EventView
 from markets.orders import AmendWanted, CancelWanted, Intent, Proposal
 from markets.records import FairValue, Status, Trade
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.ledger.builders import intent
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, START_MS, event_of, leg, view_of
 from trader.engine.replay import replay

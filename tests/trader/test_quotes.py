@@ -24,7 +24,7 @@ from markets.orders import (
     Wanted,
 )
 from markets.records import FairValue
-from tests.trader.engine.test_engine import Maker
+from tests.trader.engine.makers import Maker
 from tests.trader.world import LIMITS, NOW_MS, START_MS, data, event_of, leg, live, start, tick, view_of
 from trader.engine.engine import Engine
 from trader.engine.inputs import Command, Feed, Orders, Values

@@ -14,30 +14,21 @@ from bus.trading.shapes import PositionsAnswer, Shape, TradeRow, TraderStatus, T
 from markets.opportunities import EventView
 from markets.orders import Proposal
 from markets.records import Status
+from tests.trader.saying import said
+from tests.trader.saying import stand as stand  # noqa: PLC0414  a fixture
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, settled, view_of
 from trader.attribution import account_of
 from trader.journal.reader import Reader
-from trader.report import Report, equity_point, report
+from trader.report import equity_point
 from trader.strategies.strategy import Quiet, Update, proposal
 from trader.trades import trade_rows
-
-
-def said(stand: Stand) -> Report:
-    return report(stand.worker, stand.clock.now_ms(), 1, 1)
 
 
 def over_the_wire(answer: Shape) -> dict[str, Any]:
     sent = encode_map({"ok": True, "id": 1, **msgspec.structs.asdict(answer)})
     heard: dict[str, Any] = decode_map(sent, dict[str, Any])
     return heard
-
-
-@pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    made = Stand(tmp_path, env={"KALSHI_BUS_STRATEGIES": "value,no_basket"})
-    yield made
-    made.close()
 
 
 @pytest.fixture

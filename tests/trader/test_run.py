@@ -21,8 +21,8 @@ from bus.trading.killswitch import WORD, KillSwitch
 from markets.errors import StartupError
 from markets.opportunities import EventView
 from markets.records import ExchangeStatus, FairValue
-from tests.bus.scan.test_rescan import changes_of
-from tests.bus.test_wishes import a_server
+from tests.bus.heard import a_server
+from tests.bus.scan.changes import changes_of
 from tests.support import ROOT, eventually
 from tests.trader.brokers.fake_gateway import FakeGateway, served
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled

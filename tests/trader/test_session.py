@@ -16,7 +16,7 @@ from bus.scan.rescan import Rescan
 from markets.opportunities import EventView, MarketView
 from markets.orders import AnyOrderEvent, Intent, Proposal, Wanted
 from markets.records import Event, ExchangeStatus, FairValue
-from tests.bus.scan.test_rescan import changes_of
+from tests.bus.scan.changes import changes_of
 from tests.trader.world import NOW_MS, SCAN, basket, event_of, quiet, start
 from trader.brokers.base import Markets
 from trader.brokers.paper import PaperBroker

@@ -14,8 +14,8 @@ import pytest
 
 from tests.crowd import Crowd, waits_s
 from tests.support import Process, Runner, eventually
+from tests.ui.browsers import Browser
 from tests.ui.stage import MATCH, Stage
-from tests.ui.test_server import Browser
 
 pytestmark = pytest.mark.e2e
 

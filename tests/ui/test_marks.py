@@ -9,7 +9,7 @@ from bus.trading.shapes import RefusedLeg, RefusedTrade
 from markets.opportunities import Leg, Opportunity
 from markets.orders import OrderState
 from tests.bus.trading.samples import a_position, a_status, an_order
-from tests.ui.pages.test_filters import NOW_MS, opportunity
+from tests.ui.pages.opportunities import NOW_MS, opportunity
 from ui.desk import Desk, Mark
 
 EVENT = "E-a"

@@ -19,9 +19,9 @@ from playwright.sync_api import Browser, Page, expect
 from bus.protocol.messages import PublisherHealth
 from tests.chromium import clipped, launched, overflow, serious, watched
 from tests.support import Process, Runner, eventually
+from tests.ui.browsers import FAST
+from tests.ui.browsers import Browser as Client
 from tests.ui.stage import MATCH, PAIR, Stage, quote
-from tests.ui.test_server import FAST
-from tests.ui.test_server import Browser as Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chromium, pytest.mark.timeout(120)]
 

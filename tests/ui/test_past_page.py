@@ -9,8 +9,8 @@ import pytest
 from bus.protocol.messages import encode_map, unpack_map
 from snapshot_server.past.machine import Machine
 from snapshot_server.past.run import PastAnswers
-from tests.bus.tape.test_moments import Remembered
-from tests.ui.test_service import joined, shown
+from tests.bus.tape.remembered import Remembered
+from tests.ui.joined import joined, shown
 from ui.app import make_app
 from ui.desk import Desk
 

@@ -21,9 +21,9 @@ from bus.trading.shapes import (
 )
 from markets.errors import BadRecord
 from tests.bus.trading.samples import EVENT, a_trade
+from tests.ui.desks import FULL, NoSuchMember
+from tests.ui.joined import joined, shown
 from tests.ui.stage import NASTY
-from tests.ui.test_desk_templates import FULL, NoSuchMember
-from tests.ui.test_service import joined, shown
 from ui.desk import Absent, Desk
 from ui.pages.results import Period, before, calendar, parse_choice, presets, profit_factor, win_rate
 

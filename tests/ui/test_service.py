@@ -1,59 +1,21 @@
 """The service follows a replica to its exact position, whatever way the state moved."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import msgspec
 
-from bus.clock import ManualClock
-from bus.process.settings import Settings
-from bus.protocol.join import Stats, Tell
+from bus.protocol.join import Tell
 from bus.protocol.messages import market_topic
 from bus.protocol.state import Changed, State
-from bus.replica import ReplicaStatus
 from bus.scan.membership import scan_limits
 from markets.records import Drift, Level, Record
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, settled, view_of
-from tests.ui.stage import MATCH, cycle_end, fill, quote, world
+from tests.ui.joined import StillReplica, joined, shown
+from tests.ui.stage import MATCH, fill, quote, world
 from trader.report import report
-from ui.app import make_app
 from ui.desk import Desk
-from ui.hub import UpdateHub
 from ui.service import Service
-
-
-class StillReplica:
-    """A replica whose state moves only by hand."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self.state = State(1)
-        self.heartbeat: Any = None
-        self.published_ns = 0
-
-    def now_ms(self) -> int:
-        return self.clock.now_ms()
-
-    def status(self) -> Any:
-        raise AssertionError("a pass needs no status")
-
-
-def joined(state: State | None = None) -> tuple[Service, StillReplica]:
-    """A dashboard that has scanned a state once; without one, that of the stage."""
-    clock = ManualClock()
-    service, replica = Service(Settings.load({}, Path("/tmp")), UpdateHub(), clock), StillReplica(clock)
-    if state is None:
-        fill(replica.state, world(clock.now_ms()))
-    else:
-        replica.state = state
-    with replica.state.lock:
-        replica.state.end_cycle(cycle_end(clock.now_ms(), 1))
-    service.follow(replica)
-    service.inbox.listen([Tell("live", {"epoch": 1, "seq": replica.state.seq})])
-    service._pass(True)
-    return service, replica
 
 
 def no_basket(replica: StillReplica) -> list[tuple[str, str]]:
@@ -120,14 +82,6 @@ def test_a_new_epoch_is_scanned_whole() -> None:
     assert len(service.scans.membership.event_of) == len(replica.state.markets)
     service.catalogue.update(0)
     assert service.catalogue.latest.find(MATCH, 1).hits[0].ticker == MATCH
-
-
-def shown(service: Service, replica: StillReplica, desk: Desk) -> Any:
-    """A client of the pages, with a trader that has said this."""
-    standing = ReplicaStatus(1, replica.state.seq, True, "live", False, None, (), "live", Stats())
-    replica.status = lambda: standing  # type: ignore[method-assign]
-    service.trader = SimpleNamespace(desk=desk)  # type: ignore[assignment]
-    return make_app(service, print).test_client()
 
 
 def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:

@@ -15,7 +15,7 @@ from bus.protocol.messages import VERSION, Envelope, decode, encode, encode_reco
 from bus.protocol.silence import SILENCE_MS
 from bus.protocol.state import State
 from markets.records import Remove
-from tests.bus.protocol.test_join import FILTER, TICKERS, Line, a_suspect
+from tests.bus.protocol.lines import FILTER, TICKERS, Line, a_suspect
 from tests.bus.world import START_MS, Node, Publisher, a_quote
 
 BOTH = pytest.mark.parametrize("prefixes", [("",), FILTER], ids=["all", "filtered"])

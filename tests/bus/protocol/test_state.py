@@ -11,7 +11,7 @@ from bus.protocol.memory import Keeping, Packed, Slim
 from bus.protocol.messages import decode, encode_record
 from bus.protocol.state import STATE_KINDS, State
 from markets.records import Event, Record, Remove, Series
-from tests.bus.protocol.test_join import TICKERS, Line
+from tests.bus.protocol.lines import TICKERS, Line
 from tests.bus.world import START_MS, Publisher, a_market, a_quote
 
 KEEPINGS = [None, Keeping, Slim, lambda: Packed(sample_bytes=1)]

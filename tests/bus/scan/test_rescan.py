@@ -20,17 +20,8 @@ from bus.scan.scans import Scans
 from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
 from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.records import Book, Event, FairValue
+from tests.bus.scan.changes import changes_of
 from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet, quote_of
-
-
-def changes_of(view: EventView) -> list[Any]:
-    topic = f"md.{view.event.series_ticker}."
-    return [
-        ("ref.", "series", [SERIES]),
-        ("ref.", "event", [view.event]),
-        (topic, "market", [one.market for one in view.markets]),
-        (topic, "quote", [one.quote for one in view.markets]),
-    ]
 
 
 def commit(

@@ -20,13 +20,13 @@ import bus.tape.recorder
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from bus.process.supervised import last_words
-from bus.protocol.messages import VERSION, Envelope, Header, Quotes, decode
-from bus.tape.file import Frame, Recording, RecordingError, segments_of
+from bus.protocol.messages import VERSION, Envelope, Header, Quotes
+from bus.tape.file import Frame, Recording, segments_of
 from bus.tape.recorder import Recorder
 from bus.tape.tape import messages
 from bus.tape.verify import verify
 from bus.testing import replay_of
-from tests.bus.tape.test_file import Live, following, live, recording
+from tests.bus.tape.recorded import Live, following, last_seq, live, recording
 from tests.support import Process, Runner, eventually
 
 pytestmark = pytest.mark.slow
@@ -71,20 +71,6 @@ class Load:
 def record_process(runner: Runner, live: Live, path: Path, *before: str) -> Process:
     runner.env |= {"KALSHI_BUS_FEED": live.feed, "KALSHI_BUS_QUERY": live.state}
     return runner.start_command([*before, sys.executable, "-m", "bus", "record", str(path)])
-
-
-def last_seq(path: Path) -> int:
-    """The last number in a recording that may be growing, 0 while there is none."""
-    if not path.exists():
-        return 0
-    seq = 0
-    try:
-        recording = Recording(path)
-    except RecordingError:
-        return 0
-    for item in recording.play():
-        seq = max(seq, decode(item.data)[1].seq if isinstance(item, Frame) else item.head.as_of)
-    return seq
 
 
 def assert_plays_to(path: Path, live: Live) -> int:

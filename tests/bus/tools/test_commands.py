@@ -24,8 +24,8 @@ from bus.tape.moments import Moments
 from bus.tape.tape import messages
 from bus.tools.commands import lines
 from markets.records import Candles, Event, Trade
-from tests.bus.protocol.test_messages import the_messages
-from tests.bus.tape.test_file import Live, a_day, record_a_day, recording
+from tests.bus.protocol.examples import the_messages
+from tests.bus.tape.recorded import Live, a_day, record_a_day, recording
 from tests.bus.world import START_MS, Publisher
 from tests.support import Runner, eventually
 

@@ -35,26 +35,8 @@ from tests.publisher.exchange import (
     on,
     write_key,
 )
-
-NO_KEY = KeySource(None, None, None)
-
-
-class Waiting:
-    """A stop signal whose waits take no time but move the clock; it stops after `stop_after` of them."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.waits: list[float] = []
-        self.stop_after: int | None = None
-        self._clock = clock
-
-    def is_set(self) -> bool:
-        return self.stop_after is not None and len(self.waits) >= self.stop_after
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        assert timeout_s is not None
-        self.waits.append(timeout_s)
-        self._clock.advance(int(timeout_s * 1000) + 1)
-        return self.is_set()
+from tests.publisher.kalshi.answering import NO_KEY, Waiting
+from tests.publisher.kalshi.answering import clock as clock  # noqa: PLC0414  a fixture
 
 
 @pytest.fixture
@@ -63,11 +45,6 @@ def exchange() -> Iterator[FakeExchange]:
         for number in range(5):
             made.list_event(event(f"E{number}", "S", market(f"E{number}-A", f"E{number}")))
         yield made
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from markets.json.frames import StatusChange, TickerUpdate, decode_frame, decode
 from markets.records import Book, Status, Suspect, Trade
 from publisher.kalshi.stream_session import Fact, StreamSession
 from tests.markets.json.odd import mutations, spoilt, with_bytes_in_strings
-from tests.publisher.kalshi.test_stream_session import NOW_MS, load
+from tests.publisher.kalshi.sessions import NOW_MS, load
 
 SNAPSHOT = {
     "market_ticker": "A",

@@ -1,6 +1,5 @@
 """One WebSocket session, frame by frame: recorded ones, and made ones with frames lost, doubled, swapped."""
 
-import gzip
 import json
 from collections.abc import Callable
 from random import Random
@@ -15,16 +14,9 @@ from markets.records import Book, BookDelta, Status, Suspect, Trade
 from markets.units import format_count, format_price, parse_count_e2, parse_price_e4
 from publisher.kalshi.stream_session import ASK_AGAIN_MS, REFRESH_MS, Fact, StreamSession
 from publisher.kalshi.subscriptions import PROBE_AFTER_MS, STALLED_AFTER_MS, Broken
-from tests.support import ROOT
-
-NOW_MS = 1_790_000_000_000
-DATA = ROOT / "tests" / "data" / "kalshi"
+from tests.publisher.kalshi.sessions import NOW_MS, load
 
 Sides = tuple[dict[int, int], dict[int, int]]
-
-
-def load(name: str) -> Any:
-    return json.loads(gzip.decompress((DATA / name).read_bytes()))
 
 
 class Books:

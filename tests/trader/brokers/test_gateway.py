@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +13,21 @@ from bus.protocol.answers import Refusal
 from bus.trading import reasons
 from bus.trading.gateway import OrderAsk, OrderEventsAsk, PlaceAsk
 from bus.trading.shapes import TicketAnswer
-from markets.orders import Filled, OrderState, Proposal
+from markets.orders import Filled, OrderState
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
+from tests.trader.brokers.patient import Patient, check
+from tests.trader.brokers.patient import gateway as gateway  # noqa: PLC0414  a fixture
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, leg, quiet, view_of
 from trader.engine.engine import SHOWN_MS
-from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.ledger.lots import trade_lots
 from trader.manual import ManualCommand
 from trader.reconcile import books_of, compare, whole
-from trader.strategies import BUILT_IN, NoBasket, Update
+from trader.strategies import BUILT_IN
 from trader.tickets import answer_of, ask_of
 
 Make = Callable[[], Stand]
-
-
-class Patient(NoBasket):
-    """Wants its baskets at orders that rest."""
-
-    def on_update(self, update: Update) -> Sequence[Proposal]:
-        wanted = super().on_update(update)
-        return [msgspec.structs.replace(one, time_in_force="gtc") for one in wanted]
-
-
-@pytest.fixture
-def gateway() -> FakeGateway:
-    return FakeGateway()
 
 
 @pytest.fixture
@@ -78,22 +66,6 @@ def pass_by(stand: Stand, seconds: int) -> None:
     for _ in range(seconds):
         stand.commit()
         stand.turns(10)
-
-
-def check(stand: Stand, gateway: FakeGateway) -> None:
-    """Hold ledger, rows, log and exchange against one another."""
-    ledger = stand.worker.engine.ledger
-    ledger.check_whole()
-    stand.journal.commit()
-    reader = Reader(stand.worker.around.journal_path)
-    try:
-        assert reader.ledger() == ledger
-        assert replay(reader.inputs(max(reader.sessions()))).differs_at is None
-    finally:
-        reader.close()
-    assert ledger.cash_e6 == sum(gateway.cash_e6.values())
-    held = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
-    assert held == {ticker: signed for ticker, signed in gateway.positions.items() if signed}
 
 
 def by_hand(stand: Stand, op: str, **parameters: Any) -> Any:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from markets.orders import OrderState
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
-from tests.trader.brokers.test_gateway import Patient, check
+from tests.trader.brokers.patient import Patient, check
 from tests.trader.stand import Stand
 from tests.trader.world import basket
 from trader.strategies import BUILT_IN

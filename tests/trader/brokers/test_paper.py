@@ -11,15 +11,14 @@ from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Status
-from tests.trader.ledger.test_ledger import FEES, intent
-from tests.trader.world import CLOSE_MS, NOW_MS, SCAN, event_of, leg
+from tests.trader.brokers.orders import EVENT, TICKER, order
+from tests.trader.ledger.builders import FEES
+from tests.trader.world import CLOSE_MS, NOW_MS, SCAN, leg
 from trader.brokers.base import OpenOrder
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import Present
 from trader.ledger.ledger import Progress
 
-EVENT = event_of()
-TICKER = f"{EVENT.event_ticker}-HOM"
 NOW = Present(NOW_MS, 0)
 
 
@@ -27,11 +26,6 @@ def book(*asks: tuple[int, int], as_of_ms: int = NOW_MS) -> MarketView:
     """A market whose YES asks are these levels, best first."""
     no_bids = sorted((10_000 - price_e4, count_e2) for price_e4, count_e2 in asks)
     return leg(EVENT, "HOM", book=([(1_000, 10_000)], no_bids), as_of_ms=as_of_ms)
-
-
-def order(number: int = 1, price_e4: int = 5_000, count_e2: int = 1_000, **changes: Any) -> Intent:
-    made = intent(number, TICKER, "yes", price_e4, count_e2)
-    return msgspec.structs.replace(made, valid_until_ms=NOW_MS + 5_000, **changes)
 
 
 def broker(latency_ms: int = 0, **taken: Any) -> PaperBroker:

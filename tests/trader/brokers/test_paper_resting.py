@@ -12,7 +12,7 @@ from bus.protocol.state import Changed
 from markets.opportunities import EventView, MarketView
 from markets.orders import Accepted, Amended, AmendRefused, AnyOrderEvent, Ended, Filled, OrderState
 from markets.records import Status, Trade
-from tests.trader.brokers.test_paper import EVENT, TICKER, order
+from tests.trader.brokers.orders import EVENT, TICKER, order
 from tests.trader.stand import Stand
 from tests.trader.world import CLOSE_MS, NOW_MS, SCAN, leg, view_of
 from trader.brokers.base import OpenOrder

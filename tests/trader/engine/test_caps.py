@@ -12,8 +12,8 @@ from markets.opportunities import EventView
 from markets.orders import Proposal, Wanted, reserve_e6
 from markets.timing import MatchTiming
 from markets.units import HOUR_MS
-from tests.trader.engine.test_risk import facts
-from tests.trader.ledger.test_ledger import FEES, intent
+from tests.trader.engine.facts import facts
+from tests.trader.ledger.builders import FEES, intent
 from tests.trader.world import CLOSE_MS, LIMITS, NOW_MS, SCAN, event_of, leg, view_of
 from trader.engine.caps import CapLimits, caps, strategy_stake_e6
 from trader.engine.risk import LARGEST, check, fit

@@ -9,7 +9,7 @@ from bus.trading import reasons
 from markets.opportunities import EventView
 from markets.orders import Fill, Intent, Proposal, Wanted
 from markets.records import FairValue, Status
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.ledger.builders import intent
 from tests.trader.world import (
     LIMITS,
     NOW_MS,

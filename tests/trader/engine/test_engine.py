@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from markets.opportunities import EventView
 from markets.orders import Accepted, Ended, Fill, Filled, Intent, OrderState, Proposal
 from markets.records import FairValue, Status
+from tests.trader.engine.makers import Maker, placed
 from tests.trader.world import (
     JOURNAL_ID,
     LIMITS,
@@ -37,7 +38,6 @@ from trader.engine.outputs import (
     AnyOutput,
     Booked,
     Equity,
-    Place,
     Refused,
     Settled,
     Switch,
@@ -47,20 +47,7 @@ from trader.engine.outputs import (
 from trader.engine.payouts import VOID_MS
 from trader.engine.roster import BuiltIn
 from trader.ledger.ledger import Ledger, LedgerError
-from trader.strategies import LoadStrategy, NoBasket, Strategy, Update
-
-
-class Maker(msgspec.Struct, frozen=True):
-    """Makes what is there already."""
-
-    strategy: Strategy
-
-    @property
-    def name(self) -> str:
-        return self.strategy.name
-
-    def make(self) -> Strategy:
-        return self.strategy
+from trader.strategies import LoadStrategy, NoBasket, Update
 
 
 def running(load: LoadStrategy = BuiltIn, **changes: Any) -> Engine:
@@ -68,10 +55,6 @@ def running(load: LoadStrategy = BuiltIn, **changes: Any) -> Engine:
     engine.step(start(**changes))
     engine.step(live())
     return engine
-
-
-def placed(outputs: list[AnyOutput]) -> list[Intent]:
-    return [output.intent for output in outputs if isinstance(output, Place)]
 
 
 def refused(outputs: list[AnyOutput]) -> list[str]:

@@ -12,7 +12,8 @@ from markets.opportunities import EventView, ScanLimits
 from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.units import HOUR_MS
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.engine.facts import facts
+from tests.trader.ledger.builders import intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, START_MS, basket, event_of, leg, view_of
 from trader.engine.risk import Facts, check, fit
 from trader.ledger.ledger import Ledger
@@ -30,22 +31,6 @@ def view(*, start_ms: int | None = START_MS, **changes: Any) -> EventView:
 def wants(price_e4: int = 4_200, count_e2: int = 1_000, edge_e6: int = 1_000_000, **changes: Any) -> Proposal:
     fields = {"ticker": TICKER, "side": "yes", "price_e4": price_e4, "count_e2": count_e2, **changes}
     return Proposal("value", EVENT.event_ticker, (Wanted(**fields),), edge_e6, 0.5)
-
-
-def facts(**changes: Any) -> Facts:
-    fields: dict[str, Any] = {
-        "now_ms": NOW_MS,
-        "paced_ms": NOW_MS,
-        "halts": (),
-        "floor_ms": 0,
-        "ledger": Ledger.new(1_000_000_000),
-        "sent_ms": (),
-        "lost_today_e6": 0,
-        "idle_shards": (),
-        "degraded": (),
-        "retry_at_ms": {},
-    }
-    return Facts(**{**fields, **changes})
 
 
 def verdict(

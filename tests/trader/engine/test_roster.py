@@ -9,7 +9,7 @@ import pytest
 
 from markets.orders import Fill, Intent, Proposal, Wanted
 from markets.records import Event
-from tests.trader.engine.test_engine import placed
+from tests.trader.engine.makers import placed
 from tests.trader.world import NOW_MS, basket, data, event_of, filled, live, settled, start, tick
 from trader.engine.engine import Engine
 from trader.engine.inputs import AnyInput

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from markets.orders import Intent
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.ledger.builders import intent
 from tests.trader.world import NOW_MS
 from trader.engine.standing import Standing
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markets.opportunities import EventView
 from markets.orders import Amended, Fill, Filled, Intent
 from markets.records import Status
-from tests.trader.engine.test_people import HOME, Person, placed, undone, wanted
+from tests.trader.engine.persons import HOME, Person, placed, undone, wanted
 from tests.trader.world import (
     EPOCH,
     LIMITS,

@@ -9,7 +9,7 @@ from markets.opportunities import EventView, MarketView
 from markets.orders import Fill
 from markets.records import FairValue, Level, Status
 from markets.units import HOUR_MS
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.ledger.builders import intent
 from tests.trader.world import NOW_MS, event_of, leg, view_of
 from tests.trader.world import settled as settled_view
 from trader.engine.worth import Worth

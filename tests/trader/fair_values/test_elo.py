@@ -13,7 +13,7 @@ from bus.protocol.messages import CycleEnd
 from bus.protocol.writer import Writer
 from markets.opportunities import EventView
 from markets.records import Milestone
-from tests.bus.scan.test_rescan import changes_of
+from tests.bus.scan.changes import changes_of
 from tests.trader.world import NOW_MS, START_MS, event_of, leg, settled, view_of
 from trader.fair_values.elo import Elo, expected_score, match_of, probabilities, read_ratings
 from trader.fair_values.host import load

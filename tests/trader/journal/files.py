@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from markets.orders import Fill, OrderState
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.ledger.builders import intent
 from tests.trader.world import NOW_MS, start, tick
 from trader.engine.outputs import Booked, Day, Place
 from trader.journal.journal import Journal

@@ -13,7 +13,7 @@ import pytest
 from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
 from tests.trader.journal.files import OWNER, a_journal, opened
-from tests.trader.ledger.test_ledger import intent
+from tests.trader.ledger.builders import intent
 from tests.trader.world import NOW_MS, start
 from trader.command import command
 from trader.engine.outputs import Day, Place

@@ -9,28 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.trading.gateway import ForeignFill
-from markets.fees import FeeSchedule
-from markets.orders import Fill, Intent, reserve_e6
+from markets.orders import Fill
+from tests.trader.ledger.builders import fill, intent
 from tests.trader.world import NOW_MS
 from trader.ledger.ledger import Basket, BasketLeg, Ledger, LedgerError
-
-FEES = FeeSchedule("quadratic", 10_000)
-
-
-def intent(
-    number: int, ticker: str = "A", side: str = "yes", price_e4: int = 5_000, count_e2: int = 1_000
-) -> Intent:
-    return Intent(
-        number=number, client_order_id=str(number), trade=number, strategy="value", ticker=ticker,
-        event_ticker=f"E-{ticker}", series_ticker="S", label="", side=side, price_e4=price_e4,
-        count_e2=count_e2,
-        reserve_e6=reserve_e6(FEES, price_e4, count_e2, NOW_MS), fee_type="quadratic", multiplier_e4=10_000,
-        created_ms=NOW_MS, valid_until_ms=NOW_MS, epoch=1, seq=1, edge_e6=0, probability=None,
-    )  # fmt: skip
-
-
-def fill(price_e4: int, count_e2: int, fee_e6: int = 0) -> Fill:
-    return Fill(price_e4, count_e2, fee_e6, count_e2, NOW_MS)
 
 
 def bought(ledger: Ledger, number: int, side: str, price_e4: int, count_e2: int, fee_e6: int = 0) -> None:

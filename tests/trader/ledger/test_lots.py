@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markets.orders import Fill, Filled, Intent, Position, Proposal, Wanted
 from markets.records import FairValue
 from tests.trader.journal.files import opened
-from tests.trader.ledger.test_ledger import fill, intent
+from tests.trader.ledger.builders import fill, intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, data, filled, live, over, settled, start, tick
 from trader.command import command
 from trader.engine.engine import Engine

@@ -3,7 +3,7 @@
 import pytest
 
 from markets.errors import BadRecord
-from tests.ui.pages.test_filters import opportunity
+from tests.ui.pages.opportunities import opportunity
 from ui.pages.columns import COLUMNS, PINS_MAX, TableView, parse_view, without_view
 from ui.pages.filters import Filters
 

@@ -8,7 +8,7 @@ import pytest
 from bus.trading.shapes import FillRow
 from markets.opportunities import KINDS
 from tests.bus.trading.samples import a_position
-from tests.ui.pages.test_filters import NOW_MS, opportunity
+from tests.ui.pages.opportunities import NOW_MS, opportunity
 from tests.ui.stage import NASTY
 from ui.pages.for_programs import COLUMNS, cell, rows_to_csv, to_csv, to_json
 
