@@ -77,8 +77,8 @@ quick: install-dev
 
 # The unit tests of the pure packages; none that bounds a time, which measuring makes longer.
 PURE = tests/markets tests/bus/protocol tests/bus/scan tests/bus/trading tests/bus/test_hostile.py \
-	tests/bus/test_later.py tests/bus/test_stepped.py tests/trader tests/publisher/orders tests/simulator/matching \
-	tests/simulator/test_switches.py
+	tests/bus/test_later.py tests/bus/test_stepped.py tests/trader tests/publisher/books tests/publisher/kalshi \
+	tests/publisher/orders tests/simulator/matching tests/simulator/test_switches.py
 coverage coverage-all: install-dev
 	@rm -rf .coverage.d && mkdir .coverage.d
 	@$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal \
@@ -91,7 +91,7 @@ soak: install-dev
 	@$(BIN)/python -m tests.soak $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 # SKIP_TESTS=1: all but the tests, for whoever runs `make test` next (.ci/run).
-check: format lint types imports $(if $(SKIP_TESTS),,test)
+check: format lint types imports coverage $(if $(SKIP_TESTS),,test)
 
 format: install-dev
 	@$(BIN)/ruff format --check .

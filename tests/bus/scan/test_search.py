@@ -11,14 +11,18 @@ from bus.protocol.state import State
 from bus.scan.search import (
     BUCKETS,
     EVENT,
+    LIMIT_MAX,
     LINE_MAX,
     MARKET,
     SERIES,
+    TEXT_MAX,
     IndexPart,
     SearchHit,
     SearchIndex,
     fold,
+    parse_search,
 )
+from markets.errors import BadRecord
 from tests.ui.stage import DULL, MATCH, PAIR, fill, world
 
 EMPTY = SearchIndex.of(State())
@@ -154,3 +158,22 @@ def test_a_title_of_ten_thousand_characters_makes_no_line_long() -> None:
     made = SearchIndex.of(state)
     assert max(len(bucket.text) for bucket in made._buckets) < 10 * LINE_MAX
     assert len(made._buckets) == BUCKETS
+
+
+def test_a_query_has_a_text_and_a_limit() -> None:
+    assert parse_search([], 20) == ("", 20)
+    assert parse_search([("q", "  a\u202eb "), ("limit", ""), ("q", "c")], 20) == ("ab", 20)
+    assert parse_search([("limit", str(LIMIT_MAX)), ("q", "x" * TEXT_MAX)], 20) == ("x" * TEXT_MAX, LIMIT_MAX)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Q", "a"),
+        ("q", "x" * (TEXT_MAX + 1)),
+        *(("limit", text) for text in ("0", "-1", "1.5", "٣", str(LIMIT_MAX + 1), "9" * 99)),
+    ],
+)
+def test_a_query_that_is_wrong_is_refused_by_name(name: str, text: str) -> None:
+    with pytest.raises(BadRecord, match=f"^{name}: "):
+        parse_search([(name, text)], 20)
