@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from agent_server.serve import CALLS_WAITING, make_server
 from bus.protocol.state import Records
-from tests.agent_server.test_tools import WINNER, Seen
-from tests.agent_server.test_tools import seen as seen  # noqa: PLC0414  a fixture
+from tests.agent_server.seen import WINNER, Seen
+from tests.agent_server.seen import seen as seen  # noqa: PLC0414  a fixture
 
 
 @pytest.fixture

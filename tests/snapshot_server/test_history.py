@@ -16,13 +16,9 @@ from markets.records import Quote, Status, Trade
 from markets.units import MAX_COUNT_E2, MAX_TIME_MS, MIN_TIME_MS
 from snapshot_server.history.disk import Disk
 from snapshot_server.history.store import KEPT_SHARE, Store
+from tests.snapshot_server.quotes import BEGIN_MS, A
 
-BEGIN_MS = 1_790_000_000_000
 BYTES = 8 * 1_048_576
-A = Quote(
-    "KXA-1", Status.ACTIVE, 4_000, 4_200, 5_800, 6_000, 500, 700, 4_100, 9_000, 9_000, 3_000, None, None,
-    None, BEGIN_MS,
-)  # fmt: skip
 
 
 def a_store(most_bytes: int = BYTES) -> Store:

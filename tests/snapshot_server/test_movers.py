@@ -15,7 +15,7 @@ from markets.units import MINUTE_MS
 from snapshot_server.history.disk import Disk
 from snapshot_server.history.moves import COARSE_MS, FINE_FOR_MS, KEPT_MS, STEP_MS, Moves
 from snapshot_server.history.store import ASKED_MS, MOVERS_MS, Store, standing_e4
-from tests.snapshot_server.test_history import A
+from tests.snapshot_server.quotes import A
 
 BEGIN_MS = 1_790_000_000_000 // COARSE_MS * COARSE_MS
 HOUR_S, DAY_S = 3_600, 86_400

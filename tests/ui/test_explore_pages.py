@@ -13,8 +13,8 @@ from bus.market_history import HistoryRefused, Mover, Movers
 from bus.protocol.messages import Error, market_topic
 from bus.protocol.state import Changed
 from markets.records import Record, Series
+from tests.ui.joined import StillReplica, joined, shown
 from tests.ui.stage import DULL, HOUR_MS, MATCH, PAIR, event, fill, market, quote, series_of
-from tests.ui.test_service import StillReplica, joined, shown
 from ui.desk import Desk
 from ui.movers import MoversLink
 from ui.pages.explore import SHOWS
