@@ -21,7 +21,7 @@ from bus.scan.rescan import Batch
 from bus.scan.scans import Scan
 from snapshot_server.history.store import Store
 from tests.snapshot_server.venue import Catalogue
-from tests.ui.test_service import joined, shown
+from tests.ui.joined import joined, shown
 from ui.catalogue import INDEX_NS, MarketCatalogue
 from ui.desk import Desk
 from ui.pages.explore import ListQuery, page_of
