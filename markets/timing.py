@@ -61,7 +61,7 @@ from a word that we do not know."""
 UNSET_BEFORE_MS: Final = 946_684_800_000
 """A time before the year 2000 counts as unset: Kalshi sends year 1 or 1970 for it."""
 
-_FINALIZED: Final = frozenset({Status.FINALIZED})
+_TRADING: Final = tuple(TRADING_STATUSES)
 _SEASON_SCOPES: Final = frozenset({"future", "futures", "awards"})
 _DATED: Final = re.compile(r"-([0-9]{2})([A-Z]{3})([0-9]{2})", re.ASCII)
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -123,7 +123,7 @@ class Schedule(msgspec.Struct, frozen=True):
             source=self.source,
             close_ms=self.close_ms,
             expected_expiration_ms=self.expected_expiration_ms,
-            in_play=_in_play(self.milestone, self.start_ms, frozenset(statuses), now_ms),
+            in_play=_in_play(self.milestone, self.start_ms, tuple(statuses), now_ms),
         )
 
 
@@ -228,11 +228,12 @@ def _ticker_date_ms(event_ticker: str) -> int | None:
 
 
 def _in_play(
-    milestone: Milestone | None, start_ms: int | None, statuses: frozenset[Status], now_ms: int
+    milestone: Milestone | None, start_ms: int | None, statuses: tuple[Status, ...], now_ms: int
 ) -> bool | None:
-    if statuses == _FINALIZED:
+    # Nearly always the first one trades. No set is made: the hash of an enum's member is a call.
+    trades = any(map(_TRADING.__contains__, statuses))
+    if statuses and not trades and statuses.count(Status.FINALIZED) == len(statuses):
         return None if milestone is None and start_ms is None else False
-    trades = not TRADING_STATUSES.isdisjoint(statuses)
     if milestone is not None:
         if (milestone.status or "").lower() in IN_PLAY_STATUSES:
             return True

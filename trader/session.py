@@ -382,7 +382,10 @@ class Session:
             return
         self._held = self.engine.minded
         values, settled = self.engine.fair_values, self.engine.ledger.recent_events
-        self._pending = deque(self.rescan.events(state, batch, values, self._held, recent=settled))
+        restless = self.engine.restless
+        self._pending = deque(
+            self.rescan.events(state, batch, values, self._held, restless=restless, recent=settled)
+        )
         self._drop_faulty(present)
         self._observe(state, batch, present)
         status = state.exchange.get("")

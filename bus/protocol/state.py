@@ -210,10 +210,12 @@ class Records:
         quote = self.quotes.get(ticker)
         if quote is None:
             return None
-        confirmed = self.ages.get(ticker)
-        if confirmed is None:
-            confirmed = (self.cycle.as_of_ms if self.cycle else None) or 0
-        return max(quote.as_of_ms, confirmed)
+        return max(quote.as_of_ms, self.ages.get(ticker, self.confirmed_ms))
+
+    @property
+    def confirmed_ms(self) -> int:
+        """As of when the last commit confirmed all quotes but those in `ages`; 0 before one."""
+        return (self.cycle.as_of_ms if self.cycle else None) or 0
 
     def raw(self, market: Market) -> bytes:
         """Return the JSON of a market held here, as it came."""

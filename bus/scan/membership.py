@@ -17,7 +17,7 @@ from bus.threads import Owner
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.records import Book, Event, Market, Milestone, Quote, Status
 from markets.timing import MatchTiming, Schedule, match_timing, schedule_of
-from markets.units import opposite
+from markets.units import PRICE_ONE_E4
 
 SLICE: Final = 500
 """Groups between two pauses: less than a millisecond."""
@@ -92,13 +92,7 @@ class Membership:
         event = state.events.get(event_ticker)
         if event is None:
             return None
-        markets = tuple(
-            [
-                view
-                for ticker in self.markets_of.get(event_ticker, ())
-                if (view := market_view(state, ticker)) is not None
-            ]
-        )
+        markets = _market_views(state, self.markets_of.get(event_ticker, ()))
         if not markets:
             return None
         schedule = self._schedule(state, event, [view.market for view in markets])
@@ -121,8 +115,7 @@ class Membership:
 
         None if the event is known, or none of its markets is.
         """
-        tickers = self.markets_of.get(event_ticker, ())
-        markets = tuple([view for ticker in tickers if (view := market_view(state, ticker)) is not None])
+        markets = _market_views(state, self.markets_of.get(event_ticker, ()))
         if event_ticker in state.events or not markets:
             return None
         first = markets[0].market
@@ -234,20 +227,40 @@ def scan_limits(settings: Settings) -> ScanLimits:
 
 def market_view(state: Records, ticker: str) -> MarketView | None:
     """Return one market as the scanner sees it, or None before both of its parts are known."""
-    market, quote = state.markets.get(ticker), state.quotes.get(ticker)
-    as_of_ms = state.quote_as_of_ms(ticker)
-    if market is None or quote is None or as_of_ms is None:
-        return None
-    book = state.books.get(ticker)
-    return MarketView(
-        market=market,
-        quote=quote,
-        book=book,
-        quote_as_of_ms=as_of_ms,
-        book_as_of_ms=None if book is None else book.as_of_ms,
-        suspect=ticker in state.suspects,
-        vouched=state.stream_since_ms is not None and as_of_ms >= state.stream_since_ms,
+    return next(iter(_market_views(state, (ticker,))), None)
+
+
+def _market_views(state: Records, tickers: Iterable[str]) -> tuple[MarketView, ...]:
+    """Return those of these markets of which both parts are known; every scan makes its views here."""
+    markets, quotes, books, ages, suspects = (
+        state.markets,
+        state.quotes,
+        state.books,
+        state.ages,
+        state.suspects,
     )
+    confirmed_ms, since_ms = state.confirmed_ms, state.stream_since_ms
+    found = []
+    for ticker in tickers:
+        market, quote = markets.get(ticker), quotes.get(ticker)
+        if market is None or quote is None:
+            continue
+        as_of_ms = ages.get(ticker, confirmed_ms) if ages else confirmed_ms
+        if quote.as_of_ms > as_of_ms:
+            as_of_ms = quote.as_of_ms
+        book = books.get(ticker)
+        found.append(
+            MarketView(
+                market,
+                quote,
+                book,
+                as_of_ms,
+                None if book is None else book.as_of_ms,
+                ticker in suspects,
+                since_ms is not None and as_of_ms >= since_ms,
+            )
+        )
+    return tuple(found)
 
 
 Prices = tuple[Status, int, int, int, int]
@@ -261,7 +274,8 @@ def prices_of(state: Records, ticker: str) -> Prices | None:
         return None
     book = state.books.get(ticker)
     if book is not None and (
-        book.as_of_ms < quote.as_of_ms or book.as_of_ms < (state.quote_as_of_ms(ticker) or 0)
+        book.as_of_ms < quote.as_of_ms
+        or book.as_of_ms < (state.ages.get(ticker, state.confirmed_ms) if state.ages else state.confirmed_ms)
     ):
         book = None
     return _prices(quote, book)
@@ -269,8 +283,10 @@ def prices_of(state: Records, ticker: str) -> Prices | None:
 
 def prices_seen(seen: MarketView) -> Prices:
     """Return what decides whether a market offers an opportunity, if that depends on prices alone."""
-    newer = seen.book if seen.book is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms else None
-    return _prices(seen.quote, newer)
+    book = seen.book
+    return _prices(
+        seen.quote, book if book is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms else None
+    )
 
 
 def _prices(quote: Quote, newer: Book | None) -> Prices:
@@ -278,6 +294,11 @@ def _prices(quote: Quote, newer: Book | None) -> Prices:
     ask_e4 = quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else -1
     if newer is None:
         return quote.status, bid_e4, ask_e4, bid_e4, ask_e4
-    best_bid_e4 = newer.yes[-1][0] if newer.yes else -1
-    best_ask_e4 = opposite(newer.no[-1][0]) if newer.no else -1
-    return quote.status, bid_e4, ask_e4, best_bid_e4, best_ask_e4
+    yes, no = newer.yes, newer.no
+    return (
+        quote.status,
+        bid_e4,
+        ask_e4,
+        yes[-1][0] if yes else -1,
+        PRICE_ONE_E4 - no[-1][0] if no else -1,
+    )

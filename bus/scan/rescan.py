@@ -5,7 +5,8 @@ values changed, and when the time that has passed may change what it offers: if 
 be scanned, and after a commit also if it has an order book, since a commit confirms quotes and the newer of
 book and quote counts. Events in which no kind of opportunity can see anything are left out, unless something
 of them is held or wanted, and so is an event that was scanned and had nothing, for as long as its prices
-stand: most changes concern sizes, what lies behind the best price, and ages.
+stand: most changes concern sizes, what lies behind the best price, and ages. When a price moves in an event
+that was passed over because nothing in it could pay, that is asked again first, without a view of all of it.
 
 An error costs one event, and only the kind that raised. It is returned, and counts while it lasts.
 """
@@ -34,7 +35,7 @@ from markets.opportunities import (
 from markets.records import Event, FairValue
 
 from .failures import Failures
-from .membership import Membership, Prices, prices_of, prices_seen
+from .membership import Membership, Prices, market_view, prices_of, prices_seen
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica reports when its state has moved in other ways than by Changed."""
@@ -69,6 +70,17 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     return Batch(() if whole else tuple(records), commit, whole)
 
 
+class _Barren(msgspec.Struct):
+    """An event that had nothing: its prices then; `view` shows them where nothing of it could pay."""
+
+    prices: dict[str, Prices]
+    view: EventView | None
+
+
+def _nobody(_event_ticker: str) -> bool:
+    return False
+
+
 class Rescan:
     """Knows which events to scan again, and scans them. One thread uses it; any thread may read `membership`.
 
@@ -101,7 +113,7 @@ class Rescan:
         self.refuses: Callable[[EventView, int], bool] | None = None
         self._related = related
         self._hot: set[str] = set()
-        self._barren: dict[str, dict[str, Prices]] = {}
+        self._barren: dict[str, _Barren] = {}
         self._refused: set[str] = set()
         self._unasked, self._unscanned = Failures(), Failures()
         self._owner = Owner("the rescan")
@@ -113,6 +125,7 @@ class Rescan:
         fair_values: Mapping[str, FairValue],
         held: Collection[str] = (),
         *,
+        restless: Callable[[str], bool] = _nobody,
         recent: Collection[str] = (),
         aged: bool = False,
     ) -> list[str]:
@@ -124,8 +137,9 @@ class Rescan:
         Args:
             batch: everything that has changed since the last call; kind "fair_value" is one of `fair_values`.
             fair_values: those published, by ticker.
-            held: events to look at after each commit in any case.
-            recent: events to look at when something in them has changed.
+            held: events to look at after each commit in any case, and when prices move.
+            restless: whether one of these is to be looked at whenever something in it has changed.
+            recent: events to look at whenever something in them has changed.
             aged: look at events that had candidates even without a commit.
         """
         self._owner.check()
@@ -139,48 +153,79 @@ class Rescan:
             for event_ticker in self._refused:
                 self._barren.pop(event_ticker, None)
             self._refused.clear()
-        barren, event_of, minded = self._barren, membership.event_of, {*held, *recent}
-        changed: Iterable[str]
-        for kind, key in batch.records:
-            if kind not in _OF_PRICES:
-                changed = membership.update(state, kind, key)
-                if self._related:
-                    changed = {*changed, *(more for event in changed for more in membership.siblings(event))}
-                for event_ticker in changed:
-                    barren.pop(event_ticker, None)
-                touched.update(changed)
-            elif (own := event_of.get(key)) is not None:
-                changed = (own, *membership.siblings(own)) if self._related else (own,)
-                for event_ticker in changed:
-                    if not self._stands(state, event_ticker, key) or event_ticker in minded:
-                        touched.add(event_ticker)
+        swept = batch.commit or batch.whole
+
+        def heard(event_ticker: str) -> bool:
+            return event_ticker in recent or (event_ticker in held and restless(event_ticker))
+
+        def stands(event_ticker: str, ticker: str) -> bool:
+            return self._stands(state, event_ticker, ticker, None if event_ticker in held else fair_values)
+
+        self._touch(state, batch, heard, stands, touched)
         ordered = sorted(touched)
-        if aged or batch.commit or batch.whole:
+        if aged or swept:
             hot = self._hot.union(self._unasked.standing, self._unscanned.standing) - touched
             ordered += sorted(hot)
             touched |= hot
-        if batch.commit or batch.whole:
-            booked = {event_of[ticker] for ticker in state.books if ticker in event_of}
+        if swept:
+            booked = set()
             for ticker in state.books:  # the quote may be the newer by now
                 for event_ticker in self._seen_in(ticker):
-                    self._stands(state, event_ticker, ticker)
-            booked -= touched
+                    if event_ticker not in touched and event_ticker not in held:
+                        stands(event_ticker, ticker)
+                booked.add(membership.event_of.get(ticker, ""))
+            booked -= {*touched, ""}
             ordered += sorted(booked)
             ordered += sorted(set(held) - touched - booked)
-        if barren:
-            ordered = [one for one in ordered if one not in barren or one in minded]
+        if self._barren:
+            ordered = [
+                one for one in ordered if one not in self._barren or (swept and one in held) or heard(one)
+            ]
         looked_at: list[tuple[bool, str]] = []
         several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
             matters, promising = self._ask(state, event_ticker, fair_values, several=several)
             if (
                 matters
-                or event_ticker in minded
+                or event_ticker in held
+                or event_ticker in recent
                 or event_ticker in self._hot
                 or event_ticker in self._unscanned.standing
             ):
                 looked_at.append((not promising, event_ticker))
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
+
+    def _touch(
+        self,
+        state: Records,
+        batch: Batch,
+        heard: Callable[[str], bool],
+        stands: Callable[[str, str], bool],
+        touched: set[str],
+    ) -> None:
+        """Add the events in which something has changed that is to be looked at."""
+        membership, barren, related = self.membership, self._barren, self._related
+        changed: Iterable[str]
+        for kind, key in batch.records:
+            if kind in _OF_PRICES:
+                for event_ticker in self._seen_in(key):
+                    # What is looked at anyway need not be compared: what it has is noted again then.
+                    if event_ticker not in touched and (heard(event_ticker) or not stands(event_ticker, key)):
+                        touched.add(event_ticker)
+                continue
+            changed = membership.update(state, kind, key)
+            if related:
+                changed = {*changed, *(more for event in changed for more in membership.siblings(event))}
+            for event_ticker in changed:
+                barren.pop(event_ticker, None)
+            touched.update(changed)
+
+    def _seen_in(self, ticker: str) -> Collection[str]:
+        """Return the events whose views have a market."""
+        event_ticker = self.membership.event_of.get(ticker)
+        if event_ticker is None:
+            return ()
+        return (event_ticker, *self.membership.siblings(event_ticker)) if self._related else (event_ticker,)
 
     def views(self, state: Records, events: Iterable[str], now_ms: int) -> list[EventView]:
         """Return these events as they are now, if they or their markets are known.
@@ -225,9 +270,12 @@ class Rescan:
             self._note_barren(view)
         return found.opportunities
 
-    def _note_barren(self, view: EventView) -> None:
-        every = chain(view.markets, *(other.markets for other in view.related))
-        self._barren[view.event.event_ticker] = {seen.market.ticker: prices_seen(seen) for seen in every}
+    def _note_barren(self, view: EventView, *, pays: bool = True) -> None:
+        markets = view.markets
+        if view.related:
+            markets = tuple(chain(markets, *(other.markets for other in view.related)))
+        prices = {seen.market.ticker: prices_seen(seen) for seen in markets}
+        self._barren[view.event.event_ticker] = _Barren(prices, None if pays else view)
 
     def relevant(
         self,
@@ -245,6 +293,8 @@ class Rescan:
                 self._pass_over(view)
                 continue
             opportunities = self.candidates(view, fair_values, now_ms)
+            if event_ticker in self._hot and event_ticker in held and not self._wanted(view.event, []):
+                self._calm(view, fair_values)
             if opportunities and opportunities[0].tradable:
                 if not minded and self.refuses is not None and self.refuses(view, now_ms) and by_prices():
                     self._refused.add(event_ticker)
@@ -254,6 +304,12 @@ class Rescan:
                 found.append((0, event_ticker, (view, opportunities)))
         return tuple(entry[2] for entry in sorted(found, key=lambda entry: entry[:2]))
 
+    def _calm(self, view: EventView, fair_values: Mapping[str, FairValue]) -> None:
+        """Leave what is held and has candidates, none of which can pay, until prices move or it is swept."""
+        if by_prices() and not may_pay(view, fair_values):
+            self._hot.discard(view.event.event_ticker)
+            self._note_barren(view)
+
     def _pass_over(self, view: EventView) -> None:
         """Skip an event in which nothing can be tradable, until its prices move."""
         self.scanned += 1
@@ -261,7 +317,7 @@ class Rescan:
         self._hot.discard(event_ticker)
         self._unscanned.note(event_ticker, ())
         if by_prices():
-            self._note_barren(view)
+            self._note_barren(view, pays=False)
 
     def take_failures(self) -> list[Failure]:
         """Return what has begun to fail since the last call, for a log: each once, a few at a time."""
@@ -273,20 +329,31 @@ class Rescan:
         asked, scanned = self._unasked.standing, self._unscanned.standing
         return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
 
-    def _seen_in(self, ticker: str) -> Collection[str]:
-        """Return the events whose views contain a market."""
-        event_ticker = self.membership.event_of.get(ticker)
-        if event_ticker is None:
-            return ()
-        return (event_ticker, *self.membership.siblings(event_ticker)) if self._related else (event_ticker,)
+    def _stands(
+        self, state: Records, event_ticker: str, ticker: str, fair_values: Mapping[str, FairValue] | None
+    ) -> bool:
+        """Return whether an event had nothing and this market is as it was then; if not, have it scanned.
 
-    def _stands(self, state: Records, event_ticker: str, ticker: str) -> bool:
-        """Return whether an event had nothing and this market is as it was then; if not, have it scanned."""
-        seen = self._barren.get(event_ticker)
-        if seen is None:
+        Args:
+            fair_values: if it is enough that after a move of prices nothing can pay either; else None.
+        """
+        known = self._barren.get(event_ticker)
+        if known is None:
             return False
-        if seen.get(ticker) == prices_of(state, ticker):
+        prices = prices_of(state, ticker)
+        if known.prices.get(ticker) == prices:
             return True
+        if known.view is not None and fair_values is not None and prices is not None:
+            now = market_view(state, ticker)
+            moved = tuple(
+                [now if now and seen.market.ticker == ticker else seen for seen in known.view.markets]
+            )
+            view = known.view
+            view = EventView(view.event, view.series, moved, view.timing, view.related, view.match)
+            if now is not None and ticker in known.prices and not may_pay(view, fair_values):
+                self.scanned += 1
+                known.prices[ticker], known.view = prices, view
+                return True
         del self._barren[event_ticker]
         return False
 

@@ -5,14 +5,14 @@ returned.
 """
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 import msgspec
 
 from markets.records import Event, FairValue, Quote
 
-from .kinds import KINDS, Kind
+from .kinds import KINDS
 from .types import EventView, Opportunity, ScanLimits
 
 Rank = tuple[bool, int, str]
@@ -102,14 +102,30 @@ def may_pay(view: EventView, published: Mapping[str, FairValue]) -> bool:
 
 def worth_of_books_e4(event: Event, quotes: Sequence[Quote], failures: list[Failure]) -> int | None:
     """Return the most that an event's quotes promise to a kind; see `Kind.worth_of_books_e4`."""
-    return _most(event, failures, lambda kind: kind.worth_of_books_e4(event, quotes))
+    most: int | None = None
+    for kind in KINDS.values():
+        try:
+            answer = kind.worth_of_books_e4(event, quotes)
+            if answer is not None and (most is None or answer > most):
+                most = answer
+        except Exception as error:  # noqa: BLE001, it is returned
+            failures.append(Failure.of(event.event_ticker, kind.name, error))
+    return most
 
 
 def least_payout_e6(
     view: EventView, legs: Sequence[tuple[str, str, int]], failures: list[Failure]
 ) -> int | None:
     """Return the most that a kind promises of these legs; see `Kind.least_payout_e6`."""
-    return _most(view.event, failures, lambda kind: kind.least_payout_e6(view, legs))
+    most: int | None = None
+    for kind in KINDS.values():
+        try:
+            answer = kind.least_payout_e6(view, legs)
+            if answer is not None and (most is None or answer > most):
+                most = answer
+        except Exception as error:  # noqa: BLE001, it is returned
+            failures.append(Failure.of(view.event.event_ticker, kind.name, error))
+    return most
 
 
 def explain(opportunity: Opportunity) -> str:
@@ -123,16 +139,3 @@ def explain(opportunity: Opportunity) -> str:
 def rank(opportunity: Opportunity) -> Rank:
     """Order candidates: tradable ones first, then by net edge, then by key so that the order is total."""
     return not opportunity.tradable, -(opportunity.net_edge_e6 or 0), opportunity.key
-
-
-def _most(event: Event, failures: list[Failure], ask: Callable[[Kind], int | None]) -> int | None:
-    """Return the largest answer of any kind, None if all that answer say None."""
-    most: int | None = None
-    for kind in KINDS.values():
-        try:
-            answer = ask(kind)
-            if answer is not None and (most is None or answer > most):
-                most = answer
-        except Exception as error:  # noqa: BLE001, it is returned
-            failures.append(Failure.of(event.event_ticker, kind.name, error))
-    return most

@@ -327,8 +327,9 @@ class Engine:
             self.worth.mark(self.taken.of_others(view), self.paced_ms, self._failing)
             self._out += self.payouts.settle(view)
             self._out += self.payouts.correct(view)
-            left, patient_ms = self.taken.left(view), patience_ms(view, self.now_ms)
-            self.leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
+            if self.leg_risk.minds(view.event.event_ticker):
+                left, patient_ms = self.taken.left(view), patience_ms(view, self.now_ms)
+                self.leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
             self._even_out(view)
             self.scan_and_trade(view, found.get(view.event.event_ticker))
             self._note_failures(view)
@@ -364,8 +365,28 @@ class Engine:
 
     @property
     def minded(self) -> set[str]:
-        """The events of which every change is to be heard, whether they offer anything or not."""
+        """The events in which something is held, ordered or watched, whether they offer anything or not."""
         return {*self.ledger.events(), *self.leg_risk.watched}
+
+    def restless(self, event_ticker: str) -> bool:
+        """Whether every change in an event is to be heard: of sizes and ages, too, not of prices alone.
+
+        Not where all is locked, even, and of no order: then only prices, a result or a sweep say anything.
+        """
+        view = self.views.get(event_ticker)
+        return (
+            view is None
+            or self.rules < 2
+            or self.leg_risk.minds(event_ticker)
+            or not self.worth.locked(event_ticker)
+            or self.taken.minds(view)
+            or any(self._stirs(trade) for trade in self.ledger.trades_in(event_ticker))
+        )
+
+    def _stirs(self, trade: int) -> bool:
+        """Whether a trade has an order, or a basket that lacks something."""
+        basket = self.ledger.baskets.get(trade)
+        return self.ledger.ordered(trade) or basket is None or self.pace.uneven(trade, basket)
 
     def _watch(self, view: EventView, offered: Opportunity) -> None:
         """See what becomes of a basket that could be bought and is not, if its prices are those of now."""
@@ -481,12 +502,12 @@ class Engine:
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
         ledger, paced = self.ledger, self.rules >= 2
+        if paced and not any(self._is_due(trade) for trade in ledger.trades_in(view.event.event_ticker)):
+            return
         view = self.taken.left(view)
         for trade in sorted(ledger.trades_in(view.event.event_ticker)):
             basket = ledger.baskets.get(trade)
-            if basket is None or ledger.ordered(trade):
-                continue
-            if paced and not (uneven(basket) and self.pace.due(trade, self.paced_ms)):
+            if basket is None or ledger.ordered(trade) or (paced and not self._is_due(trade)):
                 continue
             because: list[str] = []
             proposals: Sequence[Proposal] = ()
@@ -509,6 +530,11 @@ class Engine:
             self.pace.tried(trade, self.paced_ms, tries, ordered=ordered, rests=rests)
             if self.refusals.note_follow_ups(trade, because):
                 self._out += [Refused(basket.strategy, basket.event_ticker, reason) for reason in because]
+
+    def _is_due(self, trade: int) -> bool:
+        """Whether a trade has a basket that lacks something, and it is time to look at it."""
+        basket = self.ledger.baskets.get(trade)
+        return basket is not None and self.pace.uneven(trade, basket) and self.pace.due(trade, self.paced_ms)
 
     def _terms(self, trade: int, basket: Basket, view: EventView) -> Terms:
         lots = [lot for lot in self.ledger.lots_in(basket.event_ticker) if lot.trade == trade]

@@ -197,6 +197,10 @@ class LegRisk:
         """The events of which every change is to be heard."""
         return self._watches.keys() | self._missing.keys()
 
+    def minds(self, event_ticker: str) -> bool:
+        """Whether a basket of an event is watched or waited for: of others `look` sees nothing."""
+        return event_ticker in self._watches or event_ticker in self._missing
+
     @property
     def uneven(self) -> list[int]:
         """The trades of which a leg was missed, and that have not come to anything yet."""

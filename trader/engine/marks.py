@@ -12,13 +12,16 @@ import msgspec
 
 from markets.book import NO, YES
 from markets.opportunities import MarketView
-from markets.opportunities.legs import top
+from markets.opportunities.legs import yes_prices
 from markets.records import Market, Status
 from markets.units import PRICE_ONE_E4, opposite
 
 HALF_AFTER_MS: Final = 120_000
 NOTHING_AFTER_MS: Final = 600_000
 """For the daily loss, a mark counts half after so long without a bid, and nothing after so much longer."""
+
+
+_DECIDED_E4: Final = {"yes": PRICE_ONE_E4, "no": 0}
 
 
 class Mark(msgspec.Struct):
@@ -96,21 +99,21 @@ class Marks:
             self._results.pop(ticker, None)
         else:
             self._results[ticker] = result_e4
-        active, best = seen.quote.status is Status.ACTIVE, top(seen)
-        good = active and not seen.suspect and not best.crossed
-        for side in (YES, NO):
-            bid = best.bid(side) if active else None
+        active, (yes_e4, ask_e4) = seen.quote.status is Status.ACTIVE, yes_prices(seen)
+        no_e4 = None if ask_e4 is None else opposite(ask_e4)
+        crossed = yes_e4 is not None and ask_e4 is not None and yes_e4 >= ask_e4
+        good = active and not seen.suspect and not crossed
+        for side, bid_e4, other_e4 in ((YES, yes_e4, no_e4), (NO, no_e4, yes_e4)):
             mark = self.of(ticker, side, paced_ms)
-            if bid is None:
+            if bid_e4 is None or not active:
                 self.vanish(ticker, side, paced_ms)
-                asked = best.bid(NO if side == YES else YES) if good else None
-                if asked is not None and mark.price_e4 is not None:
-                    mark.price_e4 = min(mark.price_e4, opposite(asked[0]))
+                if good and other_e4 is not None and mark.price_e4 is not None:
+                    mark.price_e4 = min(mark.price_e4, opposite(other_e4))
                 continue
             self.changes += mark.gone_ms is not None
-            mark.bid_e4, mark.gone_ms = bid[0], None
+            mark.bid_e4, mark.gone_ms = bid_e4, None
             if good:
-                mark.price_e4, mark.seen_ms = bid[0], max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
+                mark.price_e4, mark.seen_ms = bid_e4, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
 
     def vanish(self, ticker: str, side: str, paced_ms: int) -> None:
         """Note that nobody bids."""
@@ -198,4 +201,4 @@ def settlement_e4(market: Market) -> int | None:
     """Return what YES of a determined market pays, None while that is not known."""
     if market.settlement_value_e4 is not None:
         return market.settlement_value_e4 if market.result else None
-    return {"yes": PRICE_ONE_E4, "no": 0}.get(market.result)
+    return _DECIDED_E4.get(market.result)

@@ -18,7 +18,7 @@ said to be (`status`, member `uneven`). Sessions of rules before 2 waited for no
 whenever the event changed.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -85,6 +85,14 @@ class Pace:
     def __init__(self) -> None:
         self._earns_e6: dict[int, int] = {}
         self._uneven: dict[int, _Uneven] = {}
+        self._judged: dict[int, tuple[Basket, bool]] = {}
+
+    def uneven(self, trade: int, basket: Basket) -> bool:
+        """Return what `uneven` says of a trade's basket: worked out once of each that it has been."""
+        judged = self._judged.get(trade)
+        if judged is None or judged[0] is not basket:
+            judged = self._judged[trade] = basket, uneven(basket)
+        return judged[1]
 
     def planned(self, trade: int, earns_e6: int) -> None:
         """Note what a basket earns if no leg of it is missed."""
@@ -121,10 +129,11 @@ class Pace:
         known.due_ms = steady_ms + (AFTER_REST_MS if rests else wait_ms)
         known.takes += ordered and not rests
 
-    def keep(self, trades: Container[int]) -> None:
+    def keep(self, trades: Mapping[int, Basket]) -> None:
         """Forget baskets that are none of these."""
-        self._uneven = {trade: known for trade, known in self._uneven.items() if trade in trades}
-        self._earns_e6 = {trade: earns for trade, earns in self._earns_e6.items() if trade in trades}
+        for known in (self._uneven, self._earns_e6, self._judged):
+            for trade in known.keys() - trades.keys():
+                del known[trade]
 
 
 def patience_ms(view: EventView, now_ms: int, waited_ms: int = 0) -> int:

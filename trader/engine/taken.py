@@ -56,11 +56,13 @@ class Taken:
         self._met: dict[str, dict[tuple[str, int], int]] = {}
         self.levels: dict[str, dict[tuple[str, int], int]] = {}
         self._plans: dict[int, dict[int, int]] = {}
+        self._last: tuple[EventView, EventView] | None = None
         for ticker, side, price_e4, count_e2 in levels:
             self._add(ticker, side, price_e4, count_e2)
 
     def plan(self, intent: Intent, levels: Sequence[Level]) -> None:
         """Count what an order that is sent may take of these asks."""
+        self._last = None
         if intent.time_in_force == "gtc":
             if self._stays:
                 self._rests.setdefault(intent.ticker, set()).add(intent.number)
@@ -74,6 +76,7 @@ class Taken:
         """Count what an order took: of what it was to take, as far as that goes."""
         if not self._stays:
             return
+        self._last = None
         if fill.maker:
             met = self._met.setdefault(intent.ticker, {})
             key = intent.side, fill.price_e4
@@ -87,6 +90,7 @@ class Taken:
 
     def end(self, intent: Intent) -> None:
         """Count no more what an order was to take and did not."""
+        self._last = None
         rests = self._rests.get(intent.ticker)
         if rests is not None:
             rests.discard(intent.number)
@@ -105,6 +109,9 @@ class Taken:
 
     def observe(self, view: EventView, scan: ScanLimits) -> None:
         """Look at an event as it now is: forget what was taken of levels that are gone or shrank."""
+        self._last = None
+        if not (self.levels or self._met):
+            return
         for seen in view.markets:
             self._see_met(seen)
             levels = self.levels.get(seen.market.ticker)
@@ -127,23 +134,39 @@ class Taken:
         if left:
             self._met[seen.market.ticker] = left
 
-    def touches(self, view: EventView) -> bool:
-        """Whether anything of this event's levels was taken."""
+    def minds(self, view: EventView) -> bool:
+        """Whether anything of an event's levels was taken, or an order rests in it."""
         levels, rests, met = self.levels, self._rests, self._met
-        return bool(levels or rests or met) and any(
-            ticker in levels or ticker in rests or ticker in met
-            for ticker in (seen.market.ticker for seen in view.markets)
-        )
+        if not (levels or rests or met):
+            return False
+        tickers = [seen.market.ticker for seen in view.markets]
+        return any(ticker in levels or ticker in rests or ticker in met for ticker in tickers)
 
     def left(self, view: EventView) -> EventView:
-        """Return the event with what is left of its levels."""
+        """Return the event with what is left of its levels; itself where nothing of them was taken.
+
+        It is asked several times of each event that is looked at: the last answer is kept while it holds.
+        """
         view = self.of_others(view)
-        if not self.touches(view):
+        levels, rests, met = self.levels, self._rests, self._met
+        if not (levels or rests or met):
             return view
-        markets = tuple([_market_less(seen, self._gone(seen)) for seen in view.markets])
-        if all(now is before for now, before in zip(markets, view.markets, strict=True)):
-            return view
-        return msgspec.structs.replace(view, markets=markets)
+        if self._last is not None and self._last[0] is view:
+            return self._last[1]
+        markets: list[MarketView] | None = None
+        rested = False
+        for at, seen in enumerate(view.markets):
+            ticker = seen.market.ticker
+            if ticker in levels or ticker in rests or ticker in met:
+                rested = rested or ticker in rests
+                now = _market_less(seen, self._gone(seen))
+                if now is not seen:
+                    markets = list(view.markets) if markets is None else markets
+                    markets[at] = now
+        left = view if markets is None else msgspec.structs.replace(view, markets=tuple(markets))
+        if not rested:  # what rests is changed without a word to this
+            self._last = view, left
+        return left
 
     def _gone(self, seen: MarketView) -> Mapping[tuple[str, int], int]:
         """Return what is not to be had any more of the asks that a market shows."""
@@ -226,13 +249,17 @@ def _shows(seen: MarketView, side: str, now: Ladder, price_e4: int) -> bool:
 
 
 def _book_left(book: Book, side: str, taken: dict[int, int]) -> Book:
-    bids = book.no if side == YES else book.yes
+    gone = {opposite(price_e4): count_e2 for price_e4, count_e2 in taken.items()}
     left = tuple(
-        (price_e4, count_e2)
-        for price_e4, shown_e2 in bids
-        if (count_e2 := shown_e2 - taken.get(opposite(price_e4), 0)) > 0
+        [
+            (price_e4, count_e2)
+            for price_e4, shown_e2 in (book.no if side == YES else book.yes)
+            if (count_e2 := shown_e2 - gone.get(price_e4, 0)) > 0
+        ]
     )
-    return msgspec.structs.replace(book, **{"no" if side == YES else "yes": left})
+    if side == YES:
+        return Book(book.ticker, book.as_of_ms, book.yes, left)
+    return Book(book.ticker, book.as_of_ms, left, book.no)
 
 
 def _quote_left(

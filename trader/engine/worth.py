@@ -11,7 +11,7 @@ Three figures, each exact, of the same lots:
 Sessions by rules before 2 know but the first, in which an empty book is a bid of 0.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -71,7 +71,8 @@ class _Held(msgspec.Struct):
     Attributes:
         splits: trade -> its lots, parted. key: what that follows from.
         free: what is neither locked nor paired.
-        pairs_e6: the dollars of pairs that nothing locks. failures: kinds that raised over it.
+        pairs_e6: the dollars of pairs that nothing locks. floor_e6: what is locked pays at least.
+        failures: kinds that raised over it.
         least_e6: what all of it counts for the daily loss. next_ms: when that changes by time alone.
     """
 
@@ -79,6 +80,7 @@ class _Held(msgspec.Struct):
     splits: dict[int, Split]
     free: dict[int, list[Part]]
     pairs_e6: int
+    floor_e6: int
     failures: list[Failure]
     least_e6: int = 0
     next_ms: int | None = None
@@ -253,8 +255,25 @@ class Worth:
     def settlement_e6(self, now_ms: int) -> int:
         """Return what all positions are worth at settlement; what pairs were paid is cash already."""
         self._refresh()
-        lots = (lot for event_ticker in sorted(self._held) for lot in self.lots(event_ticker, now_ms))
-        return sum(lot.settlement_e6 for lot in lots) - self._ledger.clearing_e6
+        worth_e6 = 0
+        for event_ticker, held in self._held.items():
+            worth_e6 += held.floor_e6
+            for parted in held.splits.values():
+                if parted.free:
+                    worth_e6 += sum(self._free_e6(event_ticker, parted.free, now_ms)[0])
+        return worth_e6 - self._ledger.clearing_e6
+
+    def _free_e6(self, event_ticker: str, free: Sequence[Part], now_ms: int) -> tuple[list[int], list[str]]:
+        """Return what each of a trade's free parts is worth at settlement, and who says so."""
+        expected = [self._expected(event_ticker, part, now_ms) for part in free]
+        worth_e6 = [each.each_e6 * part.count_e2 // 100 for each, part in zip(expected, free, strict=True)]
+        sources = [each.source for each in expected]
+        # Not locked is not without a floor: three NO that cost too much pay two dollars all the same.
+        least_e6 = self._promised_e6(event_ticker, free)
+        if least_e6 > sum(worth_e6):
+            worth_e6 = _shared(least_e6, [part.cost_e6 for part in free])
+            sources = [FLOOR] * len(sources)
+        return worth_e6, sources
 
     def lots(self, event_ticker: str, now_ms: int) -> list[LotWorth]:
         """Return what each lot in an event is worth, by trade."""
@@ -264,16 +283,7 @@ class Worth:
             return []
         found: list[LotWorth] = []
         for trade, parted in held.splits.items():
-            expected = [self._expected(event_ticker, part, now_ms) for part in parted.free]
-            worth_e6 = [
-                each.each_e6 * part.count_e2 // 100 for each, part in zip(expected, parted.free, strict=True)
-            ]
-            sources = [each.source for each in expected]
-            # Not locked is not without a floor: three NO that cost too much pay two dollars all the same.
-            least_e6 = self._promised_e6(event_ticker, parted.free)
-            if least_e6 > sum(worth_e6):
-                worth_e6 = _shared(least_e6, [part.cost_e6 for part in parted.free])
-                sources = [FLOOR] * len(sources)
+            worth_e6, sources = self._free_e6(event_ticker, parted.free, now_ms)
             for lot in self._lots_of(trade, event_ticker):
                 locked = [part for part in parted.locked if part.ticker == lot.ticker]
                 free = [at for at, part in enumerate(parted.free) if part.ticker == lot.ticker]
@@ -291,6 +301,12 @@ class Worth:
                     )
                 )
         return found
+
+    def locked(self, event_ticker: str) -> bool:
+        """Whether something is held in an event, and all of it pays what it pays whatever anybody bids."""
+        held = self._held.get(event_ticker)
+        changed = event_ticker in self._ledger.stakes.touched
+        return held is not None and not changed and not any(held.free.values()) and not held.pairs_e6
 
     def events(self) -> list[str]:
         """Return the events with lots."""
@@ -421,8 +437,10 @@ class Worth:
                 self._marks.keep(self._ledger.lots)
             return
         held = self._parted(event_ticker, lots, before)
-        held.least_e6, held.next_ms = held.pairs_e6, None
+        held.least_e6, held.next_ms = held.pairs_e6 + held.floor_e6, None
         for parts in held.free.values():
+            if not parts:
+                continue
             least_e6 = 0
             for part in parts:
                 least_e6 += self._marks.least_e6(
@@ -432,7 +450,6 @@ class Worth:
                 if due_ms is not None and (held.next_ms is None or due_ms < held.next_ms):
                     held.next_ms = due_ms
             held.least_e6 += max(least_e6, self._promised_e6(event_ticker, parts))
-        held.least_e6 += sum(parted.floor_e6 for parted in held.splits.values())
         self._held[event_ticker] = held
         self._least_e6 += held.least_e6
         if held.next_ms is not None and (self._next_ms is None or held.next_ms < self._next_ms):
@@ -465,7 +482,8 @@ class Worth:
             ]
             splits[trade] = split(sorted(legs, key=lambda leg: leg.ticker), promise)
         free, pairs_e6 = unpaired({trade: parted.free for trade, parted in splits.items()})
-        return _Held(key, splits, free, pairs_e6, failures)
+        floor_e6 = sum(parted.floor_e6 for parted in splits.values())
+        return _Held(key, splits, free, pairs_e6, floor_e6, failures)
 
     def _leg(self, lot: Lot) -> Leg:
         value_e4 = self._marks.result_e4(lot.ticker, lot.side)

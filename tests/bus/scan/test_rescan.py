@@ -106,6 +106,42 @@ def test_what_is_held_is_passed_on_though_nothing_is_to_gain() -> None:
     assert [view.event.event_ticker for view, _ in rescan.relevant(views, {}, held, NOW_MS)] == list(held)
 
 
+def put_quote(writer: Writer, ticker: str, bid_e4: int, size_e2: int, at_ms: int) -> Batch:
+    quote = quote_of(ticker, (bid_e4, size_e2), (bid_e4 + 600, size_e2), as_of_ms=at_ms)
+    with writer.state.lock:
+        writer.state.put("md.KXMLSGAME.", writer.state.seq, "quote", [quote])
+    return Batch((("quote", ticker),))
+
+
+def test_what_is_held_and_rests_is_looked_at_when_prices_move_and_after_commits_only() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [quiet(1)], NOW_MS)
+    held, state = {event_of(1).event_ticker}, writer.state
+    whole = Batch(records, commit=True, whole=True)
+    rescan.relevant(looks(rescan, state, whole, {}, held, NOW_MS), {}, held, NOW_MS)
+    ticker, bid_e4 = records[-1][1], quiet(1).markets[-1].quote.yes_bid_e4
+
+    larger = put_quote(writer, ticker, bid_e4, 77_700, NOW_MS + 1)
+    assert rescan.events(state, larger, {}, held) == []
+    assert rescan.events(state, larger, {}, held, restless=lambda _event: True) == list(held)
+    assert rescan.events(state, Batch(commit=True), {}, held) == list(held)
+    moved = put_quote(writer, ticker, bid_e4 - 100, 77_700, NOW_MS + 2)
+    assert rescan.events(state, moved, {}, held) == list(held)
+
+
+def test_where_nothing_could_pay_a_move_after_which_nothing_can_either_is_no_reason_to_look() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [quiet(1)], NOW_MS)
+    state, event_ticker = writer.state, event_of(1).event_ticker
+    whole = Batch(records, commit=True, whole=True)
+    assert rescan.relevant(looks(rescan, state, whole, {}, (), NOW_MS), {}, (), NOW_MS) == ()
+    ticker, bid_e4 = records[-1][1], quiet(1).markets[-1].quote.yes_bid_e4
+
+    assert rescan.events(state, put_quote(writer, ticker, bid_e4 - 100, 10_000, NOW_MS + 1), {}) == []
+    pays = put_quote(writer, ticker, 9_000, 10_000, NOW_MS + 2)
+    assert rescan.events(state, pays, {}) == [event_ticker]
+
+
 def test_a_streamed_update_scans_its_own_event_only() -> None:
     writer, rescan = Writer(1), Rescan(SCAN)
     records = commit(writer, [basket(1), basket(2)], NOW_MS)

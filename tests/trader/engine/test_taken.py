@@ -191,7 +191,8 @@ def test_what_is_offered_at_the_price_of_a_paper_order_that_rests_is_what_that_g
     taken.fill(order, Fill(6_000, 5_000, 0, 5_000, NOW_MS, maker=True))
     taken.end(order)
     assert offered_e2(taken) == whole - 5_000  # it goes on being shown
-    assert not taken.touches(basket(2))  # other markets
+    other = basket(2)
+    assert taken.left(other) is other  # other markets
 
     gone = view_of(EVENT, leg(EVENT, "HOM", (3_900, 20_000), (4_200, 20_000)))
     taken.observe(gone, SCAN)
@@ -212,4 +213,5 @@ def test_at_an_exchange_what_meets_an_order_that_rests_is_shown_no_more() -> Non
     taken.plan(order, ())
     taken.fill(order, Fill(6_000, 5_000, 0, 5_000, NOW_MS, maker=True))
 
-    assert not taken.touches(basket())
+    seen = basket()
+    assert taken.left(seen) is seen
