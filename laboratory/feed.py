@@ -7,7 +7,7 @@ planner chooses, vouched for every few seconds. One thread, one process, no byte
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from bus.protocol.state import Changed, Group, State
 from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
 from markets.json.results import decided
 from markets.records import Book, ExchangeStatus, Quote, Record, Remove, Status
+from markets.records import Market as MarketRecord
 from markets.records import Trade as PublicTrade
 from markets.units import MINUTE_MS, PRICE_ONE_E4
 from publisher.books.planner import Planner
@@ -36,6 +37,8 @@ SERIES_MS: Final = 10 * MINUTE_MS
 BOOKS: Final = 300
 KEEP_MS: Final = 60 * MINUTE_MS
 """So long a market is kept after it was finalized (the publisher: a day); longer where somebody wishes."""
+
+T = TypeVar("T", bound=Quote | Book | MarketRecord)
 
 _ENDS: Final = {"determined": Status.DETERMINED, "settled": Status.FINALIZED}
 
@@ -191,19 +194,19 @@ class ExchangeFeed:
         if now_ms >= self._vouch_at:
             self._vouch_at = now_ms + VOUCH_MS
             self._vouch(groups, now_ms)
-        with state.lock:
+        if self._books:
             books = [_book(self.exchange, market, now_ms) for market in self._books.values()]
-            self._put_by_series("book", books, groups)
-        self._books.clear()
+            self._set("book", books, groups)
+            self._books.clear()
         trades, self._trades = self._trades, []
         if groups or cycle or trades:
             self._heard.append(Changed(state.seq, cycle, groups, trades))
 
     def _vouch(self, groups: list[Group], now_ms: int) -> None:
-        """Let all books be as of now. No digest counts them anew: nobody compares this state with another."""
+        """Let all books be as of now."""
         books = self._state.books
         for ticker, book in books.items():
-            books[ticker] = msgspec.structs.replace(book, as_of_ms=now_ms)
+            books[ticker] = Book(ticker, now_ms, book.yes, book.no)
         groups.append(("book", list(books)))
 
     def _put(self, topic: str, kind: str, records: Sequence[Any], groups: list[Group]) -> None:
@@ -212,19 +215,36 @@ class ExchangeFeed:
             state.seq += 1
             groups += state.put(topic, state.seq, kind, records)
 
-    def _put_by_series(self, kind: str, records: Iterable[Any], groups: list[Group]) -> None:
-        by_topic: dict[str, list[Any]] = {}
+    def _by_series(self, records: Iterable[T]) -> dict[str, list[T]]:
+        """Return these records by the topic of their market; of a market that is not known none."""
+        by_topic: dict[str, list[T]] = {}
+        stream_of = self._state.stream_of
         for record in records:
-            topic = self._state.stream_of.get(record.ticker)
+            topic = stream_of.get(record.ticker)
             if topic is not None:
                 by_topic.setdefault(topic, []).append(record)
-        for topic, of_topic in by_topic.items():
-            self._put(topic, kind, of_topic, groups)
+        return by_topic
+
+    def _set(self, kind: str, records: Sequence[Quote | Book], groups: list[Group]) -> None:
+        """Put quotes of markets that have one, or books: a message a series, as a publisher would.
+
+        No digest counts them: nobody compares this state with another.
+        """
+        state = self._state
+        held = state.records[kind]
+        for topic, of_topic in self._by_series(records).items():
+            state.seq += 1
+            keys = [record.ticker for record in of_topic]
+            if kind == "book":
+                own = state.stream(topic).keys.setdefault(kind, {})
+                own.update((key, 0) for key in keys if key not in own)
+            held.update(zip(keys, of_topic, strict=True))
+            groups.append((kind, keys))
 
     def _stream(self, groups: list[Group], now_ms: int) -> None:
         held, markets = self._state.quotes, self._state.markets
         quotes: list[Quote] = []
-        results: list[Record] = []
+        results: list[MarketRecord] = []
         for ticker, status in self._statuses.items():
             quote, market, now = held.get(ticker), markets.get(ticker), self.exchange.markets.get(ticker)
             if quote is None or market is None or now is None:
@@ -238,8 +258,9 @@ class ExchangeFeed:
                 quotes.append(ticked(quote, now, now_ms))
         self._statuses.clear()
         self._quotes.clear()
-        self._put_by_series("market", results, groups)
-        self._put_by_series("quote", quotes, groups)
+        for topic, markets_of in self._by_series(results).items():
+            self._put(topic, "market", markets_of, groups)
+        self._set("quote", quotes, groups)
 
     def _sweep(self, groups: list[Group], now_ms: int) -> int:
         """Read what may have changed, as a sweep of all would find it; return the number of the commit."""

@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from markets.units import PRICE_ONE_E4, format_time
+from simulator.matching.book import combined
 from simulator.matching.engine import Matching
 from simulator.matching.orders import ASK, BID, Side
 
@@ -221,7 +222,10 @@ class Crowd:
         if self.quote(market) == (bid, ask):
             return
         changes = depth.follow(market.grid, bid, ask, market.size_e2)
-        self._matching.follow(market, changes, time_ms)
+        if depth.book.has_orders:
+            self._matching.follow(market, changes, time_ms)
+        elif changes := combined(changes):
+            self._screen.show(market, bid, ask, changes, time_ms)
 
     def trades(self, market: Market) -> bool:
         """Whether a market, its shard, and the exchange trade: none of them is paused."""
