@@ -12,6 +12,9 @@ FLAGS = [
     "--disable-sync", "--no-first-run",
 ]  # fmt: skip
 
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+"""Which of axe's rules: without this, those that came with WCAG 2.2 are left out."""
+
 UNANSWERED = "net::ERR_"
 """The browser's own words for a request that nobody answered: not our page's error."""
 
@@ -56,13 +59,18 @@ def watched(
         context.close()
 
 
-def serious(page: Page) -> list[str]:
-    """What axe finds that is serious or worse."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+def serious(page: Page, rule: str | None = None) -> list[str]:
+    """What axe finds by the rules of WCAG 2.2, A and AA, and those of good practice: all of it is serious.
+
+    Args:
+        rule: by this one alone.
+    """
+    only = {"type": "tag", "values": RULES} if rule is None else {"type": "rule", "values": [rule]}
+    options = {"resultTypes": ["violations"], "runOnly": only}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{one['id']}: {node['html'][:120]} {node.get('failureSummary', '')[:200]}"
         for one in found
-        if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
 

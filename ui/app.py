@@ -28,6 +28,7 @@ from ui.routes.chart_routes import ChartRoutes
 from ui.routes.command_routes import CommandRoutes
 from ui.routes.page_routes import PageRoutes
 from ui.routes.past_routes import AskPast, PastRoutes, nobody
+from ui.routes.replies import preferences
 
 from .desk import Absent
 from .pages import desk_page as desk_views
@@ -41,8 +42,8 @@ SOURCES: Final = {
     "unknown": "",
 }
 _DISPLAY: Final = (
-    "brief", "cents", "change", "clock", "count", "countdown", "duration", "megabytes", "moment", "money",
-    "plain", "points", "price", "rate", "stamp", "whole",
+    "brief", "cents", "change", "count", "countdown", "dollars", "duration", "megabytes", "money", "plain",
+    "points", "price", "rate", "whole",
 )  # fmt: skip
 
 
@@ -62,7 +63,11 @@ def make_app(
     app = Flask(__name__, static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
-    assets, pages, api = Assets(), PageRoutes(service, wish), ApiRoutes(service)
+    app.jinja_env.filters.update(
+        moment=lambda time_ms: display.moment(time_ms, preferences().zone.info),
+        stamp=lambda time_ms, now_ms: display.stamp(time_ms, now_ms, preferences().zone.info),
+    )
+    assets, pages, api = Assets(), PageRoutes(service, wish, past), ApiRoutes(service)
     charts, found = ChartRoutes(service, wish, past), pages.found
     app.jinja_env.filters.update({**desk_views.FILTERS, "explain": explain})
     app.jinja_env.tests["informs"] = informs
@@ -82,6 +87,7 @@ def make_app(
         win_rate=win_rate,
         profit_factor=profit_factor,
         asset=assets.url,
+        preferences=preferences,
         progress=progress,
     )
     control = CommandRoutes(service)

@@ -386,8 +386,8 @@ def test_pins_and_columns_live_in_the_address_too(live: Stage, opened: Open) -> 
         expect(first).to_have_attribute("data-key", PAIR)
         expect(page.locator("#csv")).to_have_attribute("href", "/opportunities.csv?kind=no_basket&sort=kind")
 
-        page.locator(".menu summary").click()
-        page.locator('.menu [value="ev"]').check()
+        page.locator("#filters .menu summary").click()
+        page.locator('#filters .menu [value="ev"]').check()
         page.locator('.menu [value="age"]').check()
         page.wait_for_url("**cols=ev%2Cage**")
         expect(page.locator(".opps > thead th")).to_have_text(["Opportunity", "EV", "Age"])

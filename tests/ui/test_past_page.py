@@ -41,6 +41,7 @@ def test_markets_are_shown_as_they_were_under_a_banner_that_says_of_when(short_d
         assert 'type="range"' in page.text
         assert f"/past?ticker=A-1-X&amp;at={epoch}:{seq}" in page.text.replace("%3A", ":")
     assert "data-still" in page.text, "it is not kept current"
+    assert "A-1-X" in client.get(f"/past?at={epoch}:{seq}&ticker=a-1-x").text, "in any case"
     latest = client.get("/past")
     assert latest.status_code == 200
     assert "No such market or event then." in client.get(f"/past?ticker=NO-1&at={epoch}:{seq}").text
@@ -48,6 +49,34 @@ def test_markets_are_shown_as_they_were_under_a_banner_that_says_of_when(short_d
         refused = client.get(f"/past?at={at}")
         assert (refused.status_code, "at:" in refused.text) == (status, True), at
     assert client.get("/past?colour=red").status_code == 400
+    assert "zone:" in client.get("/past?zone=Mars/Olympus").text
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "asked"),
+    [
+        ("2026-11-29T12:00:00", "America/New_York", "2026-11-29T17:00:00+00:00"),
+        ("2026-11-29 12:00", "America/New_York", "2026-11-29T17:00:00+00:00"),
+        ("2026-11-29T12:00:00Z", "America/New_York", "2026-11-29T12:00:00Z"),
+        ("2026-11-29T12:00:00", "", "2026-11-29T12:00:00"),
+        ("1789999000000:4711", "America/New_York", "1789999000000:4711"),
+        ("1789999000000", "America/New_York", "1789999000000"),
+        ("20261129", "America/New_York", "20261129"),  # ms, not a day
+        ("noon", "America/New_York", "noon"),
+        ("0001-01-01T00:00:00", "Asia/Kathmandu", "0001-01-01T00:00:00"),
+    ],
+)
+def test_a_time_is_of_the_zone_that_the_form_says(at: str, zone: str, asked: str) -> None:
+    service, replica = joined()
+    shown(service, replica, Desk())
+    questions: list[Mapping[str, Any]] = []
+
+    def then(question: Mapping[str, Any]) -> dict[str, Any]:
+        questions.append(question)
+        return {"ok": question["op"] == "span", "begin_ms": 0, "end_ms": 1}
+
+    make_app(service, print, then=then).test_client().get(f"/past?at={at}&zone={zone}")
+    assert questions[-1]["at"] == asked
 
 
 @pytest.mark.parametrize("path", ["/", "/past"])

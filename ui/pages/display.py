@@ -3,12 +3,11 @@
 Minus signs are typographic (U+2212), so that they stand as wide as a plus in a column of figures.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 UNKNOWN: Final = "–"  # noqa: RUF001 - an en dash
 
-_DAY_MS: Final = 86_400_000
 _STEPS_S: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -39,6 +38,14 @@ def money(money_e6: int | None, *, sign: bool = False) -> str:
     places = 2 if money_e6 == 0 or abs(money_e6) >= 10_000 else 4
     text = f"${_rounded(abs(money_e6), 6, places)}"
     return _signed(money_e6, text, sign)
+
+
+def dollars(money_e6: int | None) -> str:
+    """Whole dollars with their sign, for where there is no room: ``+$1,240``, ``$0``."""
+    if money_e6 is None:
+        return UNKNOWN
+    size = (abs(money_e6) + 500_000) // 1_000_000
+    return _signed(money_e6 if size else 0, f"${size:,}", sign=True)
 
 
 def cents(money_e6: int | None, per_count_e2: int) -> str:
@@ -90,25 +97,21 @@ def countdown(time_ms: int | None, now_ms: int) -> str:
     return f"in {duration(time_ms - now_ms)}" if time_ms >= now_ms else f"{duration(now_ms - time_ms)} ago"
 
 
-def moment(time_ms: int | None) -> str:
-    """A time in UTC: ``22 Nov 2026 18:00``."""
+def moment(time_ms: int | None, zone: tzinfo = UTC) -> str:
+    """A time: ``22 Nov 2026 18:00``."""
     if time_ms is None:
         return UNKNOWN
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%d %b %Y %H:%M}".lstrip("0")
+    return f"{_at(time_ms, zone):%d %b %Y %H:%M}".lstrip("0")
 
 
-def stamp(time_ms: int | None, now_ms: int) -> str:
-    """A time in UTC as short as it stays clear: ``18:00:05`` today, else ``21 Nov 18:00``."""
+def stamp(time_ms: int | None, now_ms: int, zone: tzinfo = UTC) -> str:
+    """A time as short as it stays clear: ``18:00:05`` today, else ``21 Nov 18:00``."""
     if time_ms is None:
         return UNKNOWN
-    if time_ms // _DAY_MS == now_ms // _DAY_MS:
-        return clock(time_ms)
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%d %b %H:%M}".lstrip("0")
-
-
-def clock(time_ms: int) -> str:
-    """A time of day in UTC: ``18:00:05``."""
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%H:%M:%S}"
+    at, now = _at(time_ms, zone), _at(now_ms, zone)
+    if at.date() == now.date():
+        return f"{at:%H:%M:%S}"
+    return f"{at:%d %b %H:%M}".lstrip("0")
 
 
 def megabytes(size: int | None) -> str:
@@ -124,6 +127,15 @@ def plain(text: str) -> str:
 def brief(text: str, most: int = 140) -> str:
     """A text cut to what a row has room for, with an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+def _at(time_ms: int, zone: tzinfo) -> datetime:
+    """A time in a zone; in UTC where the zone would put it past the last year there is."""
+    at = datetime.fromtimestamp(time_ms / 1000, UTC)
+    try:
+        return at.astimezone(zone)
+    except OverflowError:
+        return at
 
 
 def _trim(value: int, places: int) -> str:

@@ -6,6 +6,7 @@ from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
 from ui.pages.board import Room
 from ui.pages.filters import parse
+from ui.pages.missing import spelled
 from ui.service import Service
 
 from .replies import json_reply, this_moment, unknown
@@ -57,7 +58,10 @@ class ApiRoutes:
 
     def market(self, ticker: str) -> Response:
         """A market as Kalshi has it."""
-        found = views.market_object(this_moment(self._service).scan, ticker)
+        scan = this_moment(self._service).scan
+        found = views.market_object(scan, ticker)
+        if found is None and (meant := spelled(scan.state, ticker)) is not None:
+            found = views.market_object(scan, meant[1])
         if found is None:
             raise unknown("market", ticker)
         return Response(found, mimetype="application/json")

@@ -1,11 +1,12 @@
 """The routes that browsers show: pages, CSV, and what is said when something is wrong."""
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import partial, wraps
 from typing import Any, Final
 
 import msgspec
-from flask import Response, render_template, request
+from flask import Response, current_app, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
@@ -23,12 +24,17 @@ from ui.pages.chart import SPAN, SPANS_MS, start_of
 from ui.pages.columns import parse_view, without_view
 from ui.pages.filters import parse
 from ui.pages.log_view import log_lines, parse_log_filter
+from ui.pages.missing import missing, spelled
 from ui.service import Service
 
-from .chart_routes import CANDLES
+from .chart_routes import CANDLES, Past
 from .explore_routes import ExploreRoutes
 from .renderings import Renderings
-from .replies import json_reply, this_moment, unknown
+from .replies import json_reply, this_moment
+
+PATH_MAX: Final = 60
+TICKER_MAX: Final = 200
+"""Longer tickers are cut: nobody's is half as long."""
 
 BUSIEST_NS: Final = 10_000_000_000
 """How long it is taken for true which markets are traded most; their prices are of the page's moment."""
@@ -37,9 +43,10 @@ BUSIEST_NS: Final = 10_000_000_000
 class PageRoutes:
     """What browsers show."""
 
-    def __init__(self, service: Service, wish: Callable[[Sequence[str], str], None]) -> None:
+    def __init__(self, service: Service, wish: Callable[[Sequence[str], str], None], past: Past) -> None:
         self._service = service
         self._wish = wish
+        self._past = past
         self._busiest: tuple[int, tuple[str, ...]] | None = None
         self._renderings = Renderings(service.now_ms)
         self.found = ExploreRoutes(service, self._page)
@@ -99,7 +106,7 @@ class PageRoutes:
         moment = this_moment(self._service)
         found = views.market_page(self._service.scans, moment.scan, ticker, moment.now_ms)
         if found is None:
-            raise unknown("market", ticker)
+            return self._not_here("market", ticker)
         for what in ("book", CANDLES):
             self._wish([ticker], what)
         own = desk_views.own(moment.desk, ticker)
@@ -120,12 +127,26 @@ class PageRoutes:
         moment = this_moment(self._service)
         found = views.event_page(self._service.scans, moment.scan, event_ticker, moment.now_ms)
         if found is None:
-            raise unknown("event", event_ticker)
+            return self._not_here("event", event_ticker)
         span = request.args.get("chart", SPAN)
         start_of(span, moment.now_ms, None)
         return self._page(
             "event.html", page=found, span=span, spans=tuple(SPANS_MS), listen=f"event={event_ticker}"
         )
+
+    def _not_here(self, kind: str, ticker: str) -> Response:
+        """Lead to what was meant, in another case or of another kind; else say what became of it."""
+        moment = this_moment(self._service)
+        state = moment.scan.state
+        meant = spelled(state, ticker)
+        if meant not in (None, (kind, ticker)):
+            to, name = meant
+            at = url_for(to, ticker=name) if to == "market" else url_for(to, event_ticker=name)
+            query = request.query_string.decode("latin-1")
+            return Response(status=302, headers={"Location": f"{at}?{query}" if query else at})
+        past = self._past(ticker.strip().upper()[:TICKER_MAX], 0) if kind == "market" else None
+        found = missing(state, kind, ticker[:TICKER_MAX], past, moment.desk.settlements)
+        return self._page("missing.html", 404, found=found, still=True)
 
     def opportunities_csv(self) -> Response:
         """The opportunities that pass, as CSV."""
@@ -248,7 +269,10 @@ class PageRoutes:
 
     def _problem(self, code: int, name: str, message: str, parameter: str | None = None) -> Response:
         if not request.path.startswith("/api/") and not request.path.endswith(".csv"):
-            return self._page("error.html", code, code=code, message=message, still=True)
+            paths = [rule.rule for rule in current_app.url_map.iter_rules() if "<" not in rule.rule]
+            pages = [path for path in paths if "." not in path and not path.startswith("/api/")]
+            meant = get_close_matches(request.path.lower()[:PATH_MAX], pages, n=2) if code == 404 else ()
+            return self._page("error.html", code, code=code, message=message, meant=meant, still=True)
         error = {"code": name, "message": message}
         if parameter is not None:
             error["parameter"] = parameter

@@ -1,6 +1,7 @@
 """The page of past moments: what the time machine says of a market, an event or the first markets."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from bus.ask import NoAnswer
 from markets.errors import BadRecord
 from ui.pages import views
 from ui.pages.board import NO_BOUND
+from ui.pages.preferences import zone_named
 from ui.service import Service
 
 from .replies import this_moment
@@ -18,7 +20,7 @@ from .replies import this_moment
 SHOWN: Final = 50
 """So many markets of a list are shown."""
 
-NAMES: Final = frozenset({"at", "ticker", "event"})
+NAMES: Final = frozenset({"at", "ticker", "event", "zone"})
 _FIELDS: Final = "event_ticker,title,yes_sub_title,status,yes_bid_dollars,yes_ask_dollars,last_price_dollars"
 
 AskPast = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -49,7 +51,7 @@ class PastRoutes:
         """What was at a moment."""
         for name in request.args:
             if name not in NAMES:
-                raise BadRecord(name, request.args[name], "at, ticker or event")
+                raise BadRecord(name, request.args[name], "at, zone, ticker or event")
         ticker, event = (request.args.get(name, "")[:200] for name in ("ticker", "event"))
         try:
             span = self._ask({"op": "span"})
@@ -58,9 +60,12 @@ class PastRoutes:
                 "Nothing is recorded here: KALSHI_BUS_RECORD is no, or its process is down."
             ) from None
         end_ms = span.get("end_ms", 0)
-        at = request.args.get("at") or str(end_ms)
-        wanted = {"tickers": ticker} if ticker else {"event_ticker": event} if event else {}
-        said = self._ask({"op": "markets", "at": at, "limit": SHOWN, "fields": f"{_FIELDS},as_of", **wanted})
+        at = _in_utc(request.args.get("at") or str(end_ms), request.args.get("zone", ""))
+        said = self._markets(at, ticker, event)
+        upper = (ticker.upper(), event.upper())
+        if said.get("ok") is True and not said["markets"]["markets"] and upper != (ticker, event):
+            ticker, event = upper
+            said = self._markets(at, ticker, event)
         if said.get("ok") is not True:
             error = said.get("error", {})
             kind = {"bad_request": BadRequest, "internal": BadGateway, "busy": BadGateway}
@@ -75,3 +80,28 @@ class PastRoutes:
                 span=Span(span.get("begin_ms", 0), end_ms, at_ms), said=said, ticker=ticker, event=event,
             )
         )  # fmt: skip
+
+    def _markets(self, at: str, ticker: str, event: str) -> dict[str, Any]:
+        wanted = {"tickers": ticker} if ticker else {"event_ticker": event} if event else {}
+        fields = f"{_FIELDS},as_of"
+        return self._ask({"op": "markets", "at": at, "limit": SHOWN, "fields": fields, **wanted})
+
+
+def _in_utc(at: str, name: str) -> str:
+    """Return a moment as the time machine takes it; a time without a zone is one of the zone `name`.
+
+    Raises:
+        BadRecord: there is no such zone.
+    """
+    if not name:
+        return at
+    zone = zone_named(name)
+    if zone is None:
+        raise BadRecord("zone", name, "a zone of the IANA database that this machine knows")
+    if at.isdecimal():
+        return at
+    try:
+        said = datetime.fromisoformat(at)
+        return at if said.tzinfo else said.replace(tzinfo=zone).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):  # a position, ms, or nothing that is a time: whoever is asked says so
+        return at

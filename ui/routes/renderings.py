@@ -9,6 +9,8 @@ from flask import Response, request
 
 from ui.pages.changed_rows import Rendering, RowKey, rendering
 
+from .replies import preferences
+
 HAVE: Final = "X-Kalshi-Bus-Have"
 """Header of a request: the page that the browser has, by the name it came with."""
 
@@ -52,7 +54,7 @@ class Renderings:
 
     def answer(self, moment: object, make: Callable[[], Response]) -> Response:
         """Return the page of this request: as made for somebody else in the same `moment`, or by `make`."""
-        view = self._view(request.full_path)
+        view = self._view(f"{request.full_path} {preferences().key}")
         with view.lock:
             had = view.had.get(request.headers.get(HAVE, ""))
             page = view.page if view.moment is moment else None

@@ -1,10 +1,11 @@
 """Answers that several kinds of route give."""
 
 import msgspec
-from flask import Response, g
+from flask import Response, g, request
 from werkzeug.exceptions import NotFound
 
 from ui.moment import Moment
+from ui.pages.preferences import COOKIE, Preferences, parse_preferences
 from ui.service import Service
 
 
@@ -19,6 +20,14 @@ def this_moment(service: Service) -> Moment:
         g.moment = service.moment()
     moment: Moment = g.moment
     return moment
+
+
+def preferences() -> Preferences:
+    """Return how whoever made this request wants pages to look."""
+    if "preferences" not in g:
+        g.preferences = parse_preferences(request.cookies.get(COOKIE))
+    found: Preferences = g.preferences
+    return found
 
 
 def unknown(what: str, ticker: str) -> NotFound:

@@ -1,7 +1,7 @@
 // The chart of a market's prices, or of all outcomes of an event: columns from the server, drawn by uPlot. Its
 // last point is always what the page says beside it.
 
-import { colour, stamp, times, utc, values } from "./plot.js";
+import { colour, stamp, times, values, zoned } from "./plot.js";
 
 const EVERY_MS = 15000;
 const RETRY_MS = 3000;
@@ -88,7 +88,7 @@ export function startChart(live) {
     const x = { time: true, range: () => span };
     const y = { range: (_chart, low, high) => widened(low, high) };
     const cursor = { sync: { key: "price" }, y: true };
-    const plot = (height, more) => ({ width: box.clientWidth, height, padding: [10, 14, 0, 0], tzDate: utc, cursor, legend: { show: false }, ...more });
+    const plot = (height, more) => ({ width: box.clientWidth, height, padding: [10, 14, 0, 0], tzDate: zoned, cursor, legend: { show: false }, ...more });
     const plans = [
       [
         plot(HEIGHTS[0], {

@@ -1,6 +1,6 @@
 // The equity curve and, below it on the same time axis, the drawdown: drawn by uPlot in the page's own colours.
 
-import { colour, stamp, times, utc, values } from "./plot.js";
+import { colour, stamp, times, values, zoned } from "./plot.js";
 
 const EVERY_MS = 10000;
 const HEIGHTS = [170, 90];
@@ -17,7 +17,7 @@ export function startCurve() {
       width: box.clientWidth,
       height,
       padding: [8, 28, more.times ? 0 : 8, 0],
-      tzDate: utc,
+      tzDate: zoned,
       cursor: { sync: { key: "curve" }, y: false },
       legend: { show: false },
       hooks: { setCursor: [point] },

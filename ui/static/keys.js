@@ -1,4 +1,4 @@
-// The keyboard: / j k Enter f g e t r s a x ? Esc. Never while typing, never with a modifier.
+// The keyboard: / j k Enter f g e t r s a v x ? Esc. Never while typing, never with a modifier.
 
 export function startKeys() {
   const help = document.getElementById("help");
@@ -17,6 +17,7 @@ export function startKeys() {
     r: () => location.assign("/results"),
     s: () => location.assign("/system"),
     a: () => location.assign("/alerts"),
+    v: () => document.getElementById("view").showModal(),
     x: () => document.getElementById("kill").focus(),
     "?": () => help.showModal(),
     Escape: () => document.activeElement?.blur(),

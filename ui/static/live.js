@@ -50,8 +50,9 @@ export function startLive(tick) {
       const main = page.getElementById("main");
       if (mine !== fetching) return;
       if (!main) throw new Error(`no page in the answer ${answer.status}`);
-      if (page.documentElement.dataset.version !== root.dataset.version) {
-        location.reload(); // the dashboard itself is a new one
+      const other = (name) => page.documentElement.dataset[name] !== root.dataset[name];
+      if (other("version") || (other("preferences") && !document.querySelector("dialog[open]"))) {
+        location.reload(); // the dashboard itself is a new one, or is to look otherwise
         return;
       }
       settle(Number(answer.headers.get("X-Kalshi-Bus-Now") ?? main.dataset.now), asked);

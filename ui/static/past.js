@@ -1,9 +1,11 @@
 // The time slider of the page of past moments: says while it is moved which time it is at.
 
+import { moment } from "./zone.js";
+
 const slider = document.querySelector("#past-at");
 const told = document.querySelector("#past-time");
 
 slider?.addEventListener("input", () => {
-  told.value = `${new Date(Number(slider.value)).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  told.value = moment(Number(slider.value));
 });
 slider?.addEventListener("change", () => slider.form.requestSubmit());

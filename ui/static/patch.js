@@ -2,6 +2,8 @@
 // details stay. idiomorph does it, but for rows: these are told apart by their data-key. A row with data-same
 // is as it was, and came without its cells. Elements with data-keep belong to scripts and are left alone.
 
+const LEFT = ["open", "tabindex"]; // somebody opened it; scripts say which row Tab comes to
+
 // `pinned`: rows keep their places. Returns how many changes of place wait, and whether a row lacked that
 // should have been there.
 export function patch(from, to, pinned = () => false) {
@@ -18,7 +20,7 @@ export function patch(from, to, pinned = () => false) {
         return false;
       },
       beforeNodeAdded: (fresh) => !lacks(fresh),
-      beforeAttributeUpdated: (name, _old, what) => !(what === "remove" && name === "open"),
+      beforeAttributeUpdated: (name, _old, what) => !(what === "remove" && LEFT.includes(name)),
     },
   };
 

@@ -1,12 +1,23 @@
-// What all charts share: the page's own colours, times in UTC, axes.
+// What all charts share: the page's own colours, its time zone, axes.
 
-export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+import { moment, zone } from "./zone.js";
+
+// A custom property may be one colour in light and another in dark: only a property says which it is now.
+export function colour(name) {
+  const probe = document.createElement("i");
+  probe.className = "sr";
+  document.body.append(probe);
+  probe.style.color = `var(${name})`;
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
 
 const TIMES = [[86400, "{DD} {MMM}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]];
 
-export const utc = (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC");
+export const zoned = (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone);
 
-export const stamp = (seconds) => `${new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+export const stamp = (seconds) => moment(seconds * 1000);
 
 function axis() {
   return { stroke: colour("--muted"), grid: { stroke: colour("--line-soft"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };

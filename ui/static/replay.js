@@ -1,5 +1,7 @@
 // The replay bar: pause, speed, and a slider over the recording. What is under the hand is not moved.
 
+import { moment } from "./zone.js";
+
 export function startReplay(live) {
   const bar = document.getElementById("replay-bar");
   const pause = document.getElementById("replay-pause");
@@ -8,11 +10,9 @@ export function startReplay(live) {
   const time = document.getElementById("replay-time");
   let paused = false;
 
-  const words = (ms) => `${new Date(Number(ms)).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-
   pause.addEventListener("click", () => send({ action: paused ? "resume" : "pause" }));
   speed.addEventListener("change", () => send({ action: "speed", speed: Number(speed.value) }));
-  at.addEventListener("input", () => (time.textContent = words(at.value)));
+  at.addEventListener("input", () => (time.textContent = moment(Number(at.value))));
   at.addEventListener("change", () => send({ action: "seek", to_ms: Number(at.value) }));
 
   async function send(body) {
@@ -36,7 +36,7 @@ export function startReplay(live) {
     if (document.activeElement !== speed) speed.value = String(state.speed);
     if (document.activeElement === at) return;
     [at.min, at.max, at.value] = [state.begin_ms, Math.max(state.end_ms ?? 0, state.position_ms), state.position_ms];
-    time.textContent = words(state.position_ms) + (state.ended ? ", the end" : paused ? ", paused" : "");
+    time.textContent = moment(state.position_ms) + (state.ended ? ", the end" : paused ? ", paused" : "");
   }
 
   sync();
