@@ -66,6 +66,7 @@ def _world(size: int) -> Iterator[Runner]:
         runner.start("ui")
         eventually(lambda: _markets(runner) > size * 0.9, timeout_s=300, what="the dashboard has all markets")
         eventually(lambda: _get(runner.snapshot_port, "/health")[0] == 200, timeout_s=60, what="/health")
+        eventually(lambda: _indexed(runner), timeout_s=120, what="the markets are in order")
         time.sleep(5)
         yield runner
     finally:
@@ -258,6 +259,11 @@ def _timed(port: int, path: str) -> float:
 def _markets(runner: Runner) -> int:
     markets: int = json.loads(_get(runner.ui_port, "/api/status")[1]).get("markets", 0)
     return markets
+
+
+def _indexed(runner: Runner) -> bool:
+    ready: bool = json.loads(_get(runner.ui_port, "/api/search?q=will")[1]).get("ready", False)
+    return ready
 
 
 def _cpu_s(pid: int) -> float:
