@@ -200,6 +200,7 @@ def test_a_series_has_its_events_markets_fee_and_sources(desktop: Desktop) -> No
     assert f'href="/m/{PAIR}-CHI"' in page
     assert [row["markets"] for row in desktop.file("/s/KXNBAGAME/events.csv")] == ["2"]
     desktop.text("/s/KXNOSUCH", 404)
+    assert desktop.client.get("/s/kxnbagame").location == "/s/KXNBAGAME"
     desktop.text("/s/KXNOSUCH/events.csv", 404)
 
 

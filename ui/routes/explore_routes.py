@@ -93,6 +93,9 @@ class ExploreRoutes:
             state = moment.scan.state
             found = series_page(state, shelf.columns, shelf.tree, markets_of, ticker, moment.now_ms)
         if found is None and shelf.ready:
+            meant = ticker.strip().upper()
+            if meant != ticker and meant in shelf.tree.whole:
+                return Response(status=302, headers={"Location": url_for("series", ticker=meant)})
             raise unknown("series", ticker)
         return self._show("series.html", page=found, ticker=ticker, listen="page=explore", poll_ms=POLL_MS)
 
