@@ -48,7 +48,7 @@ START_MS: Final = 120_000
 """So long a start may take."""
 
 HOLDS_MOST: Final = 500
-"""So many things of one rule are remembered; the oldest gives way."""
+"""So many things of one rule are remembered. What would be more waits untold until another is over."""
 
 ACCOUNT: Final = "account"
 GONE: Final = "gone"
@@ -166,10 +166,7 @@ def judge(rules: Sequence[AnyRule], seen: Seen, memory: Memory) -> Verdict:
             case PriceRule():
                 price, problem = _price(rule, seen, kept)
                 said = [] if price is None else [price]
-                if kept.absent_ms is not None and seen.now_ms - kept.absent_ms >= GONE_MS:
-                    said.append(_So(GONE, "yes", f"{rule.ticker}: there is no such market any more"))
-                else:
-                    said.append(_So(GONE, "no", ""))
+                said.append(_gone(rule, seen, kept))
             case EdgeRule():
                 said, problem = _edges(rule, seen)
                 if problem is None:
@@ -184,7 +181,10 @@ def judge(rules: Sequence[AnyRule], seen: Seen, memory: Memory) -> Verdict:
                     said = _others_over(_processes(seen.processes, pulses), kept.held)
             case DriftRule():
                 said = _drift(seen)
-        alerts += _changes(rule, said, kept, seen.now_ms)
+        left_out, changes = _changes(rule, said, kept, seen.now_ms)
+        alerts += changes
+        if left_out and problem is None:
+            problem = f"{HOLDS_MOST} hold, which is as many as are remembered; {left_out} more are not told"
         holds = tuple(
             one.text
             for key, one in kept.held.items()
@@ -218,17 +218,25 @@ def clean(text: str) -> str:
     return kept if len(kept) <= TEXT_MOST else f"{kept[: TEXT_MOST - 1]}…"
 
 
-def _changes(rule: AnyRule, said: Sequence[_So], kept: RuleMemory, now_ms: int) -> list[Alert]:
-    """Return what has begun, and what is over, and remember it.
+def _changes(rule: AnyRule, said: Sequence[_So], kept: RuleMemory, now_ms: int) -> tuple[int, list[Alert]]:
+    """Return what has begun, and what is over, and remember it; first, how much is too much to remember.
 
     Drift is told once for good: the exchange goes on sending it when the publisher begins to count anew.
     """
     alerts: list[Alert] = []
+    left_out = 0
+    spoken_of = {so.key for so in said}
+    silent = iter([key for key in kept.held if key not in spoken_of])
     for so in said:
         held = kept.held.get(so.key)
         if so.is_so == "yes" and held is None:
-            while len(kept.held) >= HOLDS_MOST:
-                kept.held.pop(next(iter(kept.held)))
+            if len(kept.held) >= HOLDS_MOST:
+                # Only what is not spoken of is forgotten: all else would be told again in the next moment.
+                oldest = next(silent, None)
+                if oldest is None:
+                    left_out += 1
+                    continue
+                del kept.held[oldest]
             kept.held[so.key] = Held(so.text, now_ms)
             alerts.append(_alert(rule, so.key, so.text, "note" if so.key == GONE else "so"))
         elif so.is_so == "yes" and held is not None:
@@ -240,7 +248,7 @@ def _changes(rule: AnyRule, said: Sequence[_So], kept: RuleMemory, now_ms: int) 
             del kept.held[key]
             if rule.ends and key != GONE:
                 alerts.append(_alert(rule, key, f"Over: {held.text}", "over"))
-    return alerts
+    return left_out, alerts
 
 
 def _others_over(said: list[_So], held: Mapping[str, object]) -> list[_So]:
@@ -256,6 +264,7 @@ def _price(rule: PriceRule, seen: Seen, kept: RuleMemory) -> tuple[_So | None, s
     quote = seen.quotes.get(rule.ticker)
     if quote is None:
         if not seen.whole:
+            kept.absent_ms = None  # nobody knows: a moment before there was no data is no minute
             return None, "there is no data yet"
         if kept.absent_ms is None:
             kept.absent_ms = seen.now_ms
@@ -282,6 +291,14 @@ def _price(rule: PriceRule, seen: Seen, kept: RuleMemory) -> tuple[_So | None, s
     title = seen.titles.get(rule.ticker, "")
     text = f"{rule.ticker}{f' ({title})' if title else ''}: {rule.of} of YES is {price_e4 / 100:g}c, "
     return _So("price", "yes", f"{text}{rule.crosses} {at_e4 / 100:g}c"), None
+
+
+def _gone(rule: PriceRule, seen: Seen, kept: RuleMemory) -> _So:
+    """Say whether the market of a rule is no more, once its price was looked for."""
+    if kept.absent_ms is None:
+        return _So(GONE, "no" if rule.ticker in seen.quotes else "unknown", "")
+    gone = seen.now_ms - kept.absent_ms >= GONE_MS
+    return _So(GONE, "yes" if gone else "unknown", f"{rule.ticker}: there is no such market any more")
 
 
 def _price_of(rule: PriceRule, quote: Quote) -> int | None:

@@ -76,6 +76,8 @@ class KeptFile(Generic[T]):
         if body == self._written and self.problem is None:
             return True
         try:
+            if len(body) > MAX_BYTES:
+                raise StartupError(f"{len(body)} bytes, expected at most {MAX_BYTES}")
             _write(self.path, body)
         except (OSError, StartupError) as error:
             problem = f"{self.path}: cannot be written: {getattr(error, 'strerror', None) or error}"

@@ -25,6 +25,9 @@ RETRY_MOST_MS: Final = 300_000
 GIVE_UP_MS: Final = 3_600_000
 """So old a message that could not be delivered is told to nobody any more."""
 
+WAY_BACK_MS: Final = 60_000
+"""A way that is given no more is waited for so long: its file may be just being written."""
+
 BODY_MOST: Final = 1_500
 """Characters in one go: Discord takes 2,000, Telegram and ntfy 4,096."""
 
@@ -67,12 +70,13 @@ class Storm(msgspec.Struct):
 
 
 class Way(msgspec.Struct):
-    """How a way out does: `failures` in a row, and not before `next_ms` again."""
+    """How a way out does: `failures` in a row, and not before `next_ms` again; `gone_ms`: since when away."""
 
     failures: int = 0
     next_ms: int = 0
     error: str | None = None
     since_ms: int | None = None
+    gone_ms: int | None = None
 
 
 class Kept(msgspec.Struct):
@@ -112,6 +116,7 @@ class Outbox:
 
     def put(self, alerts: Sequence[Alert], ways: Collection[str], quiet: Quiet, now_ms: int) -> None:
         """Take alerts: told now, counted, or kept for after the quiet hours."""
+        ways = self._given(ways)
         for alert in alerts:
             storm = self.kept.storms.get(alert.rule)
             if storm is None or not 0 <= now_ms - storm.since_ms < STORM_MS:
@@ -129,31 +134,50 @@ class Outbox:
 
     def tell(self, text: str, ways: Collection[str], now_ms: int, rule: int = 0, title: str = "Test") -> int:
         """Tell something at once, whatever the hour; return the number of the message."""
-        self._add(Message(0, now_ms, rule, title, text, urgent=True), ways)
+        self._add(Message(0, now_ms, rule, title, text, urgent=True), self._given(ways))
         return self.kept.last
 
     def turn(self, ways: Collection[str], quiet: Quiet, now_ms: int) -> None:
         """Do what time asks for: end storms, tell the digest, give up what is too old or has no way left."""
+        gone = self._gone(ways, now_ms)
+        for way in gone:
+            del self.kept.ways[way]
+        ways = self._given(ways)
         for rule, storm in list(self.kept.storms.items()):
             if not 0 <= now_ms - storm.since_ms < STORM_MS:
                 del self.kept.storms[rule]
                 self._fold(rule, storm, ways, quiet, now_ms)
         if self.kept.digest and not is_quiet(quiet, now_ms):
             lines, more = self.kept.digest, self.kept.digest_more
-            count = len(lines) + more
-            text = "\n".join([*lines, *([f"and {more} more"] if more else [])])
+            count, text = len(lines) + more, _digest(lines, more)
             self.kept.digest, self.kept.digest_more = [], 0
             self._add(Message(0, now_ms, 0, "In the quiet hours", text, urgent=False, told=count), ways)
         for message in self.kept.messages:
             for way, state in message.ways.items():
                 old = now_ms - message.at_ms >= GIVE_UP_MS
-                if state == WAITS and (old or way not in ways):
+                if state == WAITS and (old or way in gone):
                     message.ways[way] = UNDELIVERED
-                    if way not in ways:
+                    if way in gone:
                         message.error = f"there is no way {way} any more"
                     self.changed = True
-        for way in [way for way in self.kept.ways if way not in ways]:
-            del self.kept.ways[way]
+
+    def _given(self, ways: Collection[str]) -> Collection[str]:
+        """Return the ways that are there, and those that may be back in a moment."""
+        return tuple(dict.fromkeys((*ways, *self.kept.ways)))
+
+    def _gone(self, ways: Collection[str], now_ms: int) -> list[str]:
+        """Note which ways are there; return those that have been away for long."""
+        gone = []
+        waited = (way for one in self.kept.messages for way, state in one.ways.items() if state in _OPEN)
+        for name in dict.fromkeys((*self.kept.ways, *ways, *waited)):
+            way = self.kept.ways.setdefault(name, Way())
+            if name in ways:
+                way.gone_ms = None
+            elif way.gone_ms is None:
+                way.gone_ms = now_ms
+            elif not 0 <= now_ms - way.gone_ms < WAY_BACK_MS:
+                gone.append(name)
+        return gone
 
     def _fold(self, rule: int, storm: Storm, ways: Collection[str], quiet: Quiet, now_ms: int) -> None:
         if storm.folded:
@@ -199,11 +223,13 @@ class Outbox:
     # -- out
 
     def parcels(self, now_ms: int, busy: Collection[str]) -> list[Parcel]:
-        """Return what is to be sent now, at most one parcel a way; it counts as being sent from here on."""
+        """Return what is to be sent now, at most one parcel a way; it counts as being sent from here on.
+
+        `turn` comes before: it knows which ways are there.
+        """
         found = []
-        for way in dict.fromkeys(way for one in self.kept.messages for way in one.ways):
-            stand = self.kept.ways.setdefault(way, Way())
-            if way in busy or 0 < stand.next_ms - now_ms <= RETRY_MOST_MS:
+        for way, stand in self.kept.ways.items():
+            if way in busy or stand.gone_ms is not None or 0 < stand.next_ms - now_ms <= RETRY_MOST_MS:
                 continue
             taken: list[Message] = []
             size = 0
@@ -276,6 +302,19 @@ class Outbox:
             for one in reversed(self.kept.messages)
             if one.number > after
         )
+
+
+def _digest(lines: Sequence[str], more: int) -> str:
+    """Return lines as one text that goes out whole: those that do not fit are counted."""
+    room = BODY_MOST - len(f"\nand {len(lines) + more} more")
+    told: list[str] = []
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            break
+        told.append(line)
+    more += len(lines) - len(told)
+    return "\n".join([*told, *([f"and {more} more"] if more else [])])
 
 
 def _parcel(way: str, messages: Sequence[Message]) -> Parcel:

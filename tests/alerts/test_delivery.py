@@ -37,7 +37,11 @@ def sent(orders: dict[str, Order], deadline_s: float = 90.0) -> dict[str, str | 
     return done
 
 
-def tell(port: int, more: str = "") -> Order:
+PATIENT = "?rto=60&cto=60"
+"""However slow the machine: only what is to run into it has a short time-out."""
+
+
+def tell(port: int, more: str = PATIENT) -> Order:
     return Order("tell", f"json://user:{SECRET}@127.0.0.1:{port}/{SECRET}{more}", "a title", "a body")
 
 
@@ -54,7 +58,7 @@ def test_servers_that_answer_hang_fail_reset_and_send_elsewhere() -> None:
             {
                 "good": tell(good.port),
                 "bad": tell(bad.port),
-                "elsewhere": tell(elsewhere.port, "?redirect=yes"),
+                "elsewhere": tell(elsewhere.port, f"{PATIENT}&redirect=yes"),
                 "resets": tell(resets),
                 "hangs": tell(hangs, "?rto=1&cto=1"),
                 "unknown": Order("tell", f"nothing://{SECRET}", "", "x"),

@@ -104,6 +104,36 @@ def test_a_market_that_is_gone_is_told_once_and_named() -> None:
     assert watch.see(GONE_MS, quotes={}) == []
 
 
+def test_a_market_that_was_away_for_a_moment_is_not_gone_while_there_is_no_data() -> None:
+    watch = Watch(ABOVE)
+    assert watch.bid(5_000) == []
+    assert watch.see(quotes={}) == []
+    watch.restart()
+    assert watch.see(10 * GONE_MS, quotes={}, whole=False) == []
+    assert watch.holds == ()
+    assert watch.see(quotes={}) == [], "it is looked for anew"
+    assert len(watch.see(GONE_MS, quotes={})) == 1
+    assert watch.see(CLEAR_MS, quotes={}, whole=False) == []
+    assert watch.see(CLEAR_MS, quotes={}, whole=False) == []
+    assert watch.see(quotes={}) == []
+    assert watch.see(GONE_MS, quotes={}) == [], "it was told: that there was no data meanwhile is no end"
+
+
+def test_what_is_more_than_can_be_remembered_waits_and_nothing_is_told_twice() -> None:
+    watch = Watch(EdgeRule(number=1, least_dollars="1.000000"))
+    more = HOLDS_MOST + 100
+    edges = tuple(Edge(f"E{number}", "KXS", 2_000_000, f"edge {number}") for number in range(more))
+    assert len(watch.see(edges=edges)) == HOLDS_MOST
+    assert watch.problem is not None
+    assert f"{HOLDS_MOST} hold" in watch.problem
+    assert watch.see(edges=edges) == []
+    assert watch.see(edges=edges[100:]) == []
+    assert watch.see(CLEAR_MS, edges=edges[100:]) == [], "the first hundred are over now"
+    told = watch.see(edges=edges[100:])
+    assert told == [f"edge {number}" for number in range(HOLDS_MOST, more)], "what was left out"
+    assert watch.problem is None
+
+
 def test_a_rule_that_is_changed_begins_anew_and_one_that_is_off_says_nothing() -> None:
     watch = Watch(ABOVE)
     assert len(watch.bid(5_000, 6_000)) == 1
@@ -244,9 +274,11 @@ def test_texts_from_elsewhere_are_one_plain_line() -> None:
     assert len(clean("x" * 10_000)) == 300
 
 
-def test_of_very_many_things_the_oldest_is_forgotten() -> None:
+def test_of_drift_that_is_seen_no_more_the_oldest_gives_way_to_what_is_new() -> None:
     watch = Watch(DriftRule(number=1))
     watch.see(drift={f"{number}": "x" for number in range(3 * HOLDS_MOST)})
+    assert len(watch.memory.rules[1].held) == HOLDS_MOST
+    assert watch.see(drift={"new": "x"}) == ["Not as documented: x"]
     assert len(watch.memory.rules[1].held) == HOLDS_MOST
 
 

@@ -50,6 +50,21 @@ def test_a_file_that_is_none_is_kept_aside_and_said(tmp_path: Path, body: bytes)
     assert rules_file(tmp_path).read(NOW_MS) == RULES
 
 
+def test_what_could_not_be_read_again_is_not_written_and_what_was_there_stays(tmp_path: Path) -> None:
+    file = told_file(tmp_path)
+    few = Told(file.read(NOW_MS).memory, Kept(last=7))
+    assert file.write(few)
+    many = [Message(number, NOW_MS, 1, "", "x" * 1_000_000, urgent=False) for number in range(20)]
+    assert not file.write(Told(few.memory, Kept(messages=many)))
+    assert file.problem is not None
+    assert "bytes" in file.problem
+    again = told_file(tmp_path)
+    assert again.read(NOW_MS) == few
+    assert again.aside is None
+    assert file.write(few)
+    assert file.problem is None
+
+
 def test_what_lies_in_its_place_and_is_no_file_ends_nothing(tmp_path: Path) -> None:
     file = told_file(tmp_path)
     file.path.mkdir(parents=True)

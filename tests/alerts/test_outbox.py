@@ -13,6 +13,7 @@ from alerts.outbox import (
     RETRY_MOST_MS,
     RETRY_MS,
     STORM_MS,
+    WAY_BACK_MS,
     Kept,
     Outbox,
     Parcel,
@@ -118,6 +119,19 @@ def test_quiet_hours_are_told_as_one_when_they_are_over_and_what_is_urgent_at_on
     assert post.deliver(60_000) == []
 
 
+def test_a_digest_says_all_that_it_counts_and_leaves_nothing_out_unsaid() -> None:
+    post = Post(quiet=BERLIN, now_ms=NIGHT_MS)
+    for number in range(30):
+        text = f"{number} {'x' * 250}"
+        post.outbox.put([an_alert(number, rule=number, text=text)], post.ways, BERLIN, NIGHT_MS)
+    (digest,) = post.deliver(MORNING_MS - NIGHT_MS)
+    assert len(digest) <= BODY_MOST
+    *lines, last = digest.splitlines()
+    assert all(line.endswith("x" * 250) for line in lines)
+    assert last == f"and {30 - len(lines)} more"
+    assert post.outbox.rows()[0].told == 30
+
+
 def test_quiet_hours_follow_the_clock_on_the_wall() -> None:
     def at(text: str, quiet: Quiet) -> bool:
         return is_quiet(quiet, round(datetime.fromisoformat(text).timestamp() * 1000))
@@ -171,7 +185,31 @@ def test_a_way_that_is_gone_is_waited_for_no_more() -> None:
     post.deliver()
     post.ways = ()
     post.deliver(1_000)
+    post.deliver(WAY_BACK_MS)
     assert post.states() == [{"phone": "undelivered"}]
+    (row,) = post.outbox.rows()
+    assert row.error == "there is no way phone any more"
+
+
+def test_a_way_that_is_away_while_its_file_is_written_loses_nothing() -> None:
+    post = Post()
+    post.down = {"phone"}
+    post.put(1)
+    post.deliver()
+    post.down, ways = set(), post.ways
+    for _ in range(2):  # gone, there, and gone again: each time it is waited for anew
+        post.ways = ()
+        assert post.deliver(1) == []
+        assert post.deliver(WAY_BACK_MS - 1) == []
+        post.ways = ways
+        post.outbox.turn(post.ways, NEVER, post.now_ms)
+    post.ways = ()
+    post.put(2, rule=2)
+    assert post.deliver(0) == []
+    post.ways = ways
+    assert post.deliver(RETRY_MS) == ["Order filled: fill 1\nOrder filled: fill 2"], (
+        "also what came meanwhile"
+    )
 
 
 def test_what_a_crash_cuts_off_is_not_sent_again() -> None:
