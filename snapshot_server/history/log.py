@@ -235,7 +235,8 @@ class Log:
             for number in range(BLOCKS):
                 rows = part.block(number)
                 if part.last_ms >= since_ms:
-                    rows.sort(key=_by_time)
+                    if isinstance(part, Open):  # packed ones are in order
+                        rows.sort(key=_by_time)
                     for row in rows:
                         if (before := found.get(row[:KEY_BYTES])) is not None:
                             changed(before, row)

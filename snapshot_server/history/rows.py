@@ -22,6 +22,13 @@ _TRADE: Final = struct.Struct(">QQHqBB40s")
 QUOTE_WIDTH: Final = _QUOTE.size
 TRADE_WIDTH: Final = _TRADE.size
 
+_PRICES: Final = slice(16, 20)
+_BID_SIZE: Final = slice(20, 28)
+_ASK_SIZE: Final = slice(28, 36)
+_LAST: Final = slice(36, 38)
+_NOTHING: Final = bytes(8)
+"""Parts of the row of a quote, and what they are compared with."""
+
 _NO_PRICE: Final = 0xFFFF
 _NO_COUNT: Final = -(2**63)
 _STATUSES: Final = tuple(Status)
@@ -77,6 +84,16 @@ def stands_e4(row: bytes) -> int | None:
     _, _, bid, ask, bid_size, ask_size, last, *_ = _QUOTE.unpack(row)
     return standing_price_e4(
         bid if bid_size > 0 else None, ask if ask_size > 0 else None, None if last == _NO_PRICE else last
+    )
+
+
+def stands_alike(row: bytes, other: bytes) -> bool:
+    """Whether two rows of quotes have the same prices on the same sides: most changes are of sizes."""
+    return (
+        row[_PRICES] == other[_PRICES]
+        and row[_LAST] == other[_LAST]
+        and (row[_BID_SIZE] == _NOTHING) == (other[_BID_SIZE] == _NOTHING)
+        and (row[_ASK_SIZE] == _NOTHING) == (other[_ASK_SIZE] == _NOTHING)
     )
 
 

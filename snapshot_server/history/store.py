@@ -22,6 +22,7 @@ from .rows import (
     key_of,
     quote_points,
     quote_row,
+    stands_alike,
     stands_e4,
     time_of,
     trade_points,
@@ -98,6 +99,8 @@ class Store:
         """Note what the last rows say: what is the same after a restart is not a change."""
 
         def changed(before: bytes, row: bytes) -> None:
+            if stands_alike(before, row):
+                return
             then_e4 = stands_e4(before)
             if then_e4 is not None and then_e4 != stands_e4(row):
                 self._moves.note(key_in(row), min(time_of(row), now_ms), now_ms, then_e4)
