@@ -4,17 +4,11 @@ import pytest
 
 from bus.market_history import HistoryQuote, MarketHistory
 from bus.protocol.state import State
-from bus.trading.shapes import SettlementRow
+from tests.ui.settled import SETTLED
 from tests.ui.stage import MATCH, PAIR, fill, world
 from ui.pages.missing import NEAR_MAX, missing, near, spelled
 
 NOW_MS = 1_796_385_600_000
-
-SETTLED = SettlementRow(
-    id=1, ticker="KXMLSGAME-26AUG12VANHOU-VAN", event_ticker="KXMLSGAME-26AUG12VANHOU", side="yes",
-    count_fp="20.00", result="yes", value_dollars="1.0000", cost_dollars="8.400000",
-    payout_dollars="20.000000", profit_dollars="11.600000", time=1_796_300_000.0,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from bus.market_history import HistoryQuote, MarketHistory
 from tests.ui.joined import joined, shown
-from tests.ui.pages.test_missing import SETTLED
+from tests.ui.settled import SETTLED
 from tests.ui.stage import MATCH, PAIR
 from ui.app import make_app
 from ui.desk import Desk
