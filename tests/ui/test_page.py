@@ -4,6 +4,7 @@ Screenshots of every state go to the folder SCREENSHOTS_DIR names (default: the 
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,10 +19,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from bus.protocol.messages import PublisherHealth
 from tests.chromium import clipped, launched, overflow, serious, watched
+from tests.geometry import faults_at
 from tests.support import Process, Runner, eventually
 from tests.ui.browsers import FAST
 from tests.ui.browsers import Browser as Client
-from tests.ui.stage import MATCH, PAIR, Stage, quote
+from tests.ui.stage import MATCH, PAIR, Stage, event, market, quote
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chromium, pytest.mark.timeout(120)]
 
@@ -694,3 +696,111 @@ def test_the_trader_page_fits_a_phone_and_pleases_axe_without_a_trader(
             shoot(page, f"trader-none-{width}-{scheme}")
             assert overflow(page) <= 0
             assert serious(page) == []
+
+
+def test_zone_theme_and_density_are_chosen_by_keyboard_and_all_times_follow(
+    live: Stage, opened: Open
+) -> None:
+    with opened(f"/m/{PAIR}-CHI", timezone_id="Australia/Adelaide", color_scheme="light") as page:
+        expect(page.locator("footer")).to_contain_text("Times are in UTC.")
+        page.keyboard.press("v")
+        expect(page.locator("#view-local")).to_have_text("(Australia/Adelaide)")
+        for name in ("This browser's (Australia/Adelaide)", "Dark", "Compact"):
+            page.get_by_role("radio", name=name).press("Space")
+        assert faults_at(page, (360, 1_440)) == []
+        page.get_by_role("button", name="Done").press("Enter")
+        html = page.locator("html")
+        expect(html).to_have_attribute("data-zone", "Australia/Adelaide")
+        expect(html).to_have_attribute("data-density", "compact")
+        expect(page.locator("footer")).to_contain_text("Australia/Adelaide (ACDT, UTC+10:30)")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(12, 17, 23)"
+        # The chart's last point, and the time that the server wrote, are of the same day and hour.
+        there = page.evaluate("new Date().toLocaleString('en-GB', {hour: '2-digit', day: 'numeric'})")
+        expect(page.locator("#chart-words")).to_contain_text(
+            re.compile(r"\d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d to ")
+        )
+        assert there.split(", ")[-1] in page.locator("#chart-words").inner_text()
+        assert faults_at(page, (360, 768, 1_440)) == []
+        assert serious(page) == []
+
+
+def test_a_view_is_kept_under_a_name_and_what_is_kept_wrongly_breaks_nothing(
+    live: Stage, opened: Open
+) -> None:
+    with opened("/?kind=no_basket&sort=-ev") as page:
+        for wrong in (
+            "{",
+            "[1, null, {}]",
+            '[{"name": "x", "query": "javascript:0"}]',
+            '"' + "x" * 100_000 + '"',
+        ):
+            page.evaluate("text => localStorage.setItem('kalshi-bus-views', text)", wrong)
+            page.reload()
+            page.locator("#views > summary").press("Enter")
+            expect(page.locator("#views-form [name=name]")).to_be_visible()
+            expect(page.locator("#views-list li")).to_have_count(0)
+        page.locator("#views-form [name=name]").fill("Baskets <b>")
+        page.keyboard.press("Enter")
+        expect(page.locator("#views-list a")).to_have_text("Baskets <b>")
+        assert faults_at(page, (360, 1_440)) == []
+        page.goto(page.url.partition("?")[0])
+        page.locator("#views > summary").press("Enter")
+        page.get_by_role("link", name="Baskets").press("Enter")
+        page.wait_for_url("**/?kind=no_basket&sort=-ev")
+        page.locator("#views > summary").press("Enter")
+        expect(page.locator("#views-list a")).to_have_attribute("aria-current", "true")
+        page.get_by_role("button", name="Remove the view").press("Enter")
+        expect(page.locator("#views-list li")).to_have_count(0)
+
+
+def test_one_row_of_a_table_is_in_the_tab_order_and_arrows_go_to_the_others(
+    live: Stage, opened: Open
+) -> None:
+    with opened(f"/e/{MATCH}") as page:
+        rows = page.locator(".markets a.go")
+        rows.first.focus()
+        page.keyboard.press("ArrowDown")
+        expect(rows.nth(1)).to_be_focused()
+        live.stream(quote(f"{MATCH}-VAN", (3_900, 50_000), (4_200, 30_000), live.clock.now_ms()))
+        expect(page.locator(".markets tbody")).to_contain_text("39¢")
+        expect(rows.nth(1)).to_be_focused()
+        expect(rows.first).to_have_attribute("tabindex", "-1")
+        page.keyboard.press("End")
+        expect(rows.last).to_be_focused()
+        page.keyboard.press("Tab")
+        assert page.evaluate("!document.activeElement.closest('.markets')")
+        page.keyboard.press("Shift+Tab")
+        assert page.evaluate("document.activeElement.closest('tr').rowIndex") == rows.count()
+
+
+def test_hostile_words_long_rules_and_a_market_without_a_time_fit_every_width(
+    live: Stage, opened: Open
+) -> None:
+    now_ms = live.clock.now_ms()
+    word = "Donaudampfschifffahrt" * 12
+    strange = (
+        "\u202e\u2067<script>alert(1)</script> \u05e9\u05dc\u05d5\u05dd Z\u0335\u0321\u0315\u034a\u0300a"
+    )
+    title = f"{word} {strange} {word}"
+    times = dict.fromkeys(
+        (
+            "created_ms",
+            "open_ms",
+            "close_ms",
+            "expected_expiration_ms",
+            "latest_expiration_ms",
+            "settlement_timer_s",
+        )
+    )
+    name = "KXHOSTILE-" + "A" * 60
+    rules = ("If it is so, YES. " * 600)[:10_000]
+    raw = b'{"ticker":"x","rules_primary":"%b","rules_secondary":"%b"}' % (rules.encode(), word.encode())
+    fine = ((0, 1_000, 1), (1_000, 9_000, 100), (9_000, 10_000, 1))
+    live.stream(event(name, title, sub_title=title))
+    for n in range(3):
+        live.stream(market(name, f"T{n}", title, now_ms, title, price_ranges=fine, raw=raw, **times))
+        live.stream(quote(f"{name}-T{n}", (1, 12_345_678_901), (9_999, 1), now_ms))
+    for path in (f"/m/{name}-T0", f"/e/{name}", "/search?q=kxhostile", f"/m/{name}-X"):
+        with opened(path, complaints=1) as page:
+            expect(page.locator("h1")).to_be_visible()
+            assert (path, faults_at(page, (360, 768, 1_440))) == (path, [])
