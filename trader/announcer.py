@@ -1,4 +1,4 @@
-"""Tells log and world what was decided and carried out, and counts it. Called in the engine's thread."""
+"""Logs, publishes and counts what was decided and carried out. Called in the engine's thread."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Published(Protocol):
-    """What the trader tells the world."""
+    """What the trader publishes about itself."""
 
     def fair_values(self, set_: Sequence[FairValue], removed: Sequence[str]) -> None: ...
 
@@ -42,10 +42,10 @@ class Published(Protocol):
 
 
 class Announcer:
-    """Hears the outputs of each step; its orders are on their way already.
+    """Receives the outputs of each step, whose orders are on their way already.
 
     Args:
-        state: says how the trader stands.
+        state: returns the trader's current status.
 
     Attributes:
         counts: how many orders, fills and settlements the journal has.
@@ -57,7 +57,7 @@ class Announcer:
         self.counts: dict[str, int] = {}
         self.latencies = Latencies()
         self.heard_ns: int | None = None
-        self._log = log.bind()  # else the configuration is gone through again with each line
+        self._log = log.bind()  # otherwise each line would go through the configuration again
         self._published = published
         self._clock = clock
         self._state = state

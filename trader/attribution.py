@@ -1,7 +1,7 @@
-"""Whose each micro-dollar is: strategy, kind, source, series and day of all that was earned. Pure.
+"""To whom each micro-dollar is due: strategy, kind, source, series and day of all that was earned. Pure.
 
-The account's record is taken apart into what each fill and settlement did to the money of one trade. Whatever
-these parts are added up by, they make the ledger's own profit, to the micro-dollar: `realised - fees`.
+The account's record is taken apart into what each fill and settlement did to the money of one trade. However
+these parts are grouped, they add up to the ledger's own profit, `realised - fees`, to the micro-dollar.
 
 Money is of the day on which it moved; a trade, its promise and what its open lots are worth are of the day on
 which the trade was decided. All days are of UTC.
@@ -31,16 +31,16 @@ UNKNOWN: Final = "unknown"
 
 
 def slippage_e6(intent: Intent, filled_e2: int, cost_e6: int) -> int | None:
-    """Return by how much more was paid than was shown when it was decided; below 0 less; None if unknown."""
+    """Return how much more was paid than was shown at the decision; negative if less, None if unknown."""
     if not filled_e2:
         return 0
     return None if intent.shown_e6 is None else cost_e6 - intent.shown_e6 * filled_e2 // intent.count_e2
 
 
 class Whose(msgspec.Struct, frozen=True):
-    """To whom a trade is due, when it was decided, and what it was to earn after fees.
+    """To whom a trade is attributed, when it was decided, and what it was expected to earn after fees.
 
-    `probability` is that of its side, as its source says; None where it rests on none.
+    `probability` is that of its side according to its source; None where it relies on none.
     """
 
     strategy: str
@@ -56,7 +56,7 @@ def whose(first: Intent) -> Whose:
     """Return what the first order of a trade says of it."""
     return Whose(
         first.strategy,
-        # Before orders had a kind, strategies took but one, and bore its name.
+        # Before orders had a kind, each strategy took a single kind and bore its name.
         first.kind or first.strategy,
         first.source,
         first.series_ticker,
@@ -100,12 +100,12 @@ class _Sum(msgspec.Struct):
             setattr(self, name, _plus(getattr(self, name), getattr(other, name)))
 
     def more(self, numbers: Mapping[str, int | None]) -> None:
-        """Add to some of its members; None makes one unknown."""
+        """Add to some of its members; adding None makes that member unknown."""
         for name, number in numbers.items():
             setattr(self, name, _plus(getattr(self, name), number))
 
     def row(self, name: str) -> ReportRow:
-        """Return it as it is told."""
+        """Return it as it is sent."""
         profit_e6 = self.realised_e6 - self.fees_e6
         return ReportRow(
             name=name,
@@ -136,7 +136,7 @@ _NUMBERS: Final = tuple(name for name in _Sum.__struct_fields__ if name not in _
 
 
 class _Due(NamedTuple):
-    """To whom something is due."""
+    """To whom something is attributed."""
 
     strategy: str
     kind: str
@@ -151,7 +151,7 @@ CUTS: Final[Mapping[str, Callable[[_Due, str], str]]] = {
     "by_series": lambda due, _day: due.series,
     "by_day": lambda _due, day: day,
 }
-"""To whom something is due, and the day -> the name of the row that it belongs to."""
+"""Maps that, and the day, to the name of the row that it belongs to."""
 
 BINS: Final = 10
 PAID: Final = ""
@@ -185,11 +185,11 @@ class Trade(msgspec.Struct):
     """One trade: what it holds, what it gave up, and what it got. All but `held` is of what it gave up.
 
     Attributes:
-        first: what its first order says; None of what was never ordered here.
+        first: what its first order says; None if it was never ordered here.
         labels: ticker -> outcome in words. held: ticker -> lot.
-        slippage_e6: of all its orders; None once it is unknown of one.
+        slippage_e6: of all its orders; None as soon as it is unknown for one of them.
         gone: (ticker, side) -> what was given up. opened_ms, ended_ms: when it first bought, last gave up.
-        counted: what it last counted in its cell.
+        counted: what it last added to its cell.
     """
 
     first: Whose | None = None
@@ -207,15 +207,15 @@ class Trade(msgspec.Struct):
 
     @property
     def came_e6(self) -> int:
-        """What was got for what was given up, less its cost and fees."""
+        """The proceeds of what was given up, less its cost and fees."""
         return self.got_e6 - self.cost_e6 - self.fees_e6
 
 
 class Account:
-    """Orders and record of an account, taken apart as they come. One thread uses it.
+    """Orders and record of an account, taken apart as they arrive. One thread uses it.
 
-    What a report adds up is kept added up by day, by whom it is due to, and by both, so that its cost follows
-    from the days and not from the trades.
+    The sums of a report are maintained by day, by attribution, and by both, so that a report costs time by
+    the number of days and not of trades.
     """
 
     def __init__(self) -> None:
@@ -229,12 +229,12 @@ class Account:
         self._bins: dict[tuple[str, str], list[Bin]] = {}
 
     def take(self, fresh: Fresh) -> None:
-        """Take what has come; orders come before what they got."""
+        """Take what has arrived; orders come before their fills."""
         for intent in fresh.orders:
             trade = self._trade(intent.trade)
             trade.labels.setdefault(intent.ticker, intent.label)
             trade.event_ticker = trade.event_ticker or intent.event_ticker
-            # What a person sells of what is not ours is ordered here, and no trade.
+            # If a person sells what the trader never bought, it is ordered here, but is no trade.
             if trade.first is None and intent.trade != FOREIGN:
                 trade.first = whose(intent)
                 self._count(intent.trade, trade)
@@ -247,7 +247,7 @@ class Account:
                 self._buy(entry)
 
     def newest(self, limit: int, before: int, *, held: bool = False) -> Sequence[tuple[int, Trade]]:
-        """Return the newest trades that got something, below number `before`; `held`: and hold some of it."""
+        """Return the newest trades with fills, below number `before`; `held`: only those still held."""
         if held:
             holding = {number for lots in self._held.values() for number in lots if number < before}
             return [(number, self.trades[number]) for number in sorted(holding, reverse=True)[:limit]]
@@ -362,10 +362,10 @@ class Account:
         since: date | None = None,
         until: date | None = None,
     ) -> ReportAnswer:
-        """Return what was earned, by whom, on what and when.
+        """Return what was earned, by what, on what and when.
 
         Args:
-            worths: what the lots of each trade are worth now; None: nobody says.
+            worths: what the lots of each trade are worth now; None if that is not known.
             since, until: the first and the last day.
         """
         first, last = days_of(since, until)
@@ -452,9 +452,9 @@ _COUNTED: Final = (
 
 
 def _worth_of(lot: Lot, worth: LotWorth | None) -> _Sum:
-    """Return what a lot that is held adds to a row."""
+    """Return what an open lot adds to a row."""
     if worth is not None and worth.lot != lot:
-        worth = None  # it was looked at before or after
+        worth = None  # it was seen before or after
     bid_e6 = None if worth is None or worth.bid_e6 is None else worth.bid_e6 - lot.cost_e6
     return _Sum(
         open_cost_e6=lot.cost_e6,
@@ -481,8 +481,7 @@ def locked_e6(worth: LotWorth) -> int:
 def day_in(question: Mapping[str, Any], name: str) -> date | None:
     """Return the day that a question names, None if it names none.
 
-    Raises:
-        Refusal: it is no day.
+    Raises: Refusal: it is not a day.
     """
     text = question.get(name)
     if text is None:
@@ -529,7 +528,7 @@ def as_text(report: ReportAnswer) -> str:
         "",
         "tried: trades sent; got: those that got something, whose promise is `expected`; over: those of",
         "which nothing is held; `was due` and `came` are theirs. profit: realised less fees; at bid, at",
-        "settlement: with what is held now." + ("" if report.marked else " Nobody says what that is worth."),
+        "settlement: with what is held now." + ("" if report.marked else " Its current worth is not known."),
     ]
     return "\n".join(lines)
 

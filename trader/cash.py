@@ -1,7 +1,7 @@
-"""`python -m trader cash`: what each shard of the exchange has, and what to move so that orders can stand.
+"""`python -m trader cash`: cash on each shard of the exchange, and what to move so that it covers orders.
 
-A transfer's id follows from the plan and from what the account had when it was made: said again, also after
-an answer that was lost, the gateway carries it out once.
+A transfer's id follows from the plan and from the account's cash when the plan was made: if it is sent again,
+also after a lost answer, the gateway carries it out once.
 """
 
 import uuid
@@ -28,19 +28,19 @@ TRANSFER_MS: Final = 30_000
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Transfers, and what stays missing on shards because nobody has it."""
+    """Transfers, and what stays missing on shards because no other shard can spare it."""
 
     transfers: tuple[TransferAsk, ...]
     missing_e6: dict[int, int]
 
 
 def plan(listed: AccountAnswer, journal_id: str, wanted_e6: dict[int, int] | None = None) -> Plan:
-    """Return the transfers that leave no shard with less than its orders need.
+    """Return the transfers after which every shard has what its orders need.
 
-    Whole cents, from the shards with most to spare.
+    Amounts are whole cents, taken from the shards with most to spare.
 
     Args:
-        wanted_e6: what shards are to have free, where that is more than nothing.
+        wanted_e6: the free cash that shards should have, where that is more than zero.
     """
     free_e6 = {shard.exchange_index: shard.free_e6 for shard in listed.shards}
     wanted_e6 = wanted_e6 or {}
@@ -69,7 +69,7 @@ def plan(listed: AccountAnswer, journal_id: str, wanted_e6: dict[int, int] | Non
 def transfer_id(
     listed: AccountAnswer, journal_id: str, from_shard: int, to_shard: int, amount_e6: int
 ) -> str:
-    """Return the id of a transfer: the same for the same account as it was, another once cash has moved."""
+    """Return a transfer's id: the same while the account is unchanged, another once cash has moved."""
     had = sorted((shard.exchange_index, shard.cash_e6) for shard in listed.shards)
     moved = sorted(movement.id for movement in listed.movements)
     name = f"{listed.exchange}:{listed.account}:{had}:{moved}:{from_shard}:{to_shard}:{amount_e6}"
@@ -95,10 +95,9 @@ def as_text(shards: Sequence[ShardCash], made: Plan) -> str:
 
 
 def wanted(texts: Iterable[str]) -> dict[int, int]:
-    """Return what shards are to have free, from texts like `1=50`: dollars by shard.
+    """Return the free cash that shards should have, from texts such as `1=50`: dollars by shard.
 
-    Raises:
-        BadRecord: one of them says none.
+    Raises: BadRecord: one of them cannot be read.
     """
     found = {}
     for text in texts:
@@ -112,7 +111,7 @@ def wanted(texts: Iterable[str]) -> dict[int, int]:
 
 
 def cash(settings: Settings, want: Iterable[str], context: Any, *, move: bool, yes: bool) -> int:
-    """Print what each shard has and what to move; move it if told to. Return the exit code.
+    """Print the cash on each shard and what to move; move it if asked to. Return the exit code.
 
     Raises:
         StartupError: there is no journal. BadRecord: `want` is wrong.

@@ -1,6 +1,6 @@
-"""The command line: status, pause, resume and kill of a running trader; reconcile and verify of a journal.
+"""The command line: status, pause, resume and kill for a running trader; reconcile and verify for a journal.
 
-And what concerns the strategies: check those of the settings, allow one that was ended.
+For strategies: check those in the settings, and allow one that was ended.
 """
 
 import argparse
@@ -61,7 +61,7 @@ READS_MAX = 500
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
+    """Return the parser of the command line."""
     root = argparse.ArgumentParser(prog=name_of("trader"), description=__doc__)
     commands = root.add_subparsers(dest="command", required=True)
     commands.add_parser("status", help="print how the trader stands, as JSON")
@@ -125,7 +125,7 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def _with_sockets(settings: Settings, parsed: argparse.Namespace) -> int:
-    """Carry out a command to a running trader or gateway."""
+    """Carry out a command of a running trader or gateway."""
     context = make_context()
     try:
         if parsed.command == "cash":
@@ -153,7 +153,7 @@ def _explain(settings: Settings, what: str, *, as_json: bool) -> int:
 
 
 def _gateway_of(settings: Settings, journal: str, number: int) -> dict[str, Any] | None:
-    """Return what the order gateway knows of an order; None where there is none that answers."""
+    """Return what the order gateway knows of an order; None if no gateway answers."""
     if settings.mode == "paper":
         return None
     context = make_context()
@@ -169,7 +169,7 @@ def _gateway_of(settings: Settings, journal: str, number: int) -> dict[str, Any]
 
 
 def _report(settings: Settings, since: str | None, until: str | None, *, as_json: bool) -> int:
-    """Have the trader tell, which knows what is held is worth; where none runs, the journal."""
+    """Ask the trader, which knows what is held is worth; if none runs, read the journal."""
     context = make_context()
     try:
         question = {"op": "report", "id": 1, "since": since, "until": until}
@@ -192,7 +192,7 @@ def _report(settings: Settings, since: str | None, until: str | None, *, as_json
 
 
 def _once_read(asking: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the answer once the trader has read its journal: each time it is asked it reads on."""
+    """Return the answer once the trader has read its journal: it reads on each time it is asked."""
     answer = asking()
     for _ in range(READS_MAX):
         error = answer.get("error")
@@ -232,7 +232,7 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
     killing = parsed.command == "kill"
     reason = " ".join(getattr(parsed, "reason", ())) or BY_HAND
     if killing:
-        # The file is what kills; it holds whether or not the trader runs.
+        # It is the file that kills; it holds whether or not the trader runs.
         outcome = KillSwitch(settings.data_dir).set(reason)
         if outcome.trouble is not None:
             print(f"trader: {outcome.trouble}", file=sys.stderr)
@@ -272,7 +272,7 @@ def _journal_of(settings: Settings) -> Path:
 
 
 def _resume_alone(settings: Settings, word: str) -> int:
-    """Take the kill switch away where no trader runs that could: the next one trades again."""
+    """Remove the kill switch while no trader runs that could: the next one will trade again."""
     switch = KillSwitch(settings.data_dir)
     if switch.read() is None:
         print("trader: no trader runs here, and the kill switch is not set: nothing to resume")
@@ -280,7 +280,7 @@ def _resume_alone(settings: Settings, word: str) -> int:
     if word != WORD:
         print(f"trader: word: trading was killed; resume with the word {WORD}", file=sys.stderr)
         return EXIT_REFUSED
-    # One that runs, and only does not answer, must hear of it itself.
+    # A trader that runs but does not answer must be told itself.
     journal = _journal_of(settings)
     with hold_role(private_dir(settings.run_dir), "trader"), hold_role(settings.data_dir, journal.name):
         try:
@@ -364,7 +364,7 @@ def _allow(settings: Settings, name: str) -> int:
 
 
 def _odd_row(decided: Counter[BookedRow], held: Counter[BookedRow]) -> str | None:
-    """Return what the rows of a session lack of what it decided, or have beyond it."""
+    """Return which of its decisions the rows of a session lack, or what they have beyond them."""
     for what, rows in (
         ("HAS NO ROW of", decided - held),
         ("has a row THAT WAS NEVER DECIDED of", held - decided),
@@ -404,7 +404,7 @@ def _verify(settings: Settings) -> int:
             if build != ours:
                 verdict += f", decided by another build ({build}, this is {ours})"
             print(f"session {session}: {verdict}")
-            # Another build is a reason to look, not an excuse: whoever changes decisions is to know it.
+            # Another build is a reason to look, not an excuse: whoever changes decisions must notice.
             same &= identical
     if not same:
         print("trader: not everything was decided as it is now, whatever build decided it", file=sys.stderr)

@@ -52,11 +52,12 @@ MAX_ROWS: Final = 1_000
 MAX_POINTS: Final = 5_000
 MAX_REASON: Final = 300
 MAX_DAYS: Final = 1_000
-"""Days of equity in a report, the newest."""
+"""How many days of equity a report has, the newest."""
 
 FILLS_AT_ONCE: Final = 2_000
 POINTS_AT_ONCE: Final = 50_000
-"""What one question reads of the journal at most: whoever asks too early asks again, nobody waits long."""
+"""How much of the journal one question reads at most: whoever asks too early asks again, so nobody waits
+long."""
 PREPARE_OPS: Final = ("prepare",)
 """Of `BY_HAND_OPS` those after which nothing is different but a ticket: what agents may ask for."""
 
@@ -86,7 +87,7 @@ class Control:
         self._owner = Owner("the trader's control socket")
 
     def add_to(self, answers: Answers) -> None:
-        """Let `answers` take the trader's questions and commands."""
+        """Register the trader's questions and commands with `answers`."""
         self._add_reads(answers)
         add = partial(self._add, answers)
         add("pause", self._pause, "reason")
@@ -188,7 +189,7 @@ class Control:
         )
 
     def _record(self) -> Account:
-        """Return what the journal says of trades, read on when it says more."""
+        """Return what the journal says of trades, reading on if it has more."""
         journal = self._journal()
         if self._tail is None:
             self._tail = journal.tail()
@@ -213,7 +214,7 @@ class Control:
         return self._command("pause", _reason(question))
 
     def _kill(self, question: Question) -> CommandAnswer:
-        # The file first: whatever happens to the engine, nothing is traded from here on.
+        # The file first: whatever happens to the engine, nothing is traded from now on.
         reason = _reason(question)
         outcome = self._kill_switch.set(reason)
         if outcome.trouble is not None:
@@ -299,7 +300,7 @@ def _reason(question: Question) -> str:
 
 
 class Events:
-    """Publishes fair values and events on a feed of the trader's own. Any thread calls."""
+    """Publishes fair values and events on the trader's own feed. Any thread may call it."""
 
     def __init__(self, server: FeedServer, clock: Clock) -> None:
         self._server = server
@@ -307,7 +308,7 @@ class Events:
         self._writer = Writer(clock.now_ms())
 
     def open(self) -> None:
-        """Open the epoch, before the server serves: nothing is published yet."""
+        """Open the epoch before the server starts: nothing is published yet."""
         self._server.open(self._writer)
 
     def fair_values(self, set_: Sequence[FairValue], removed: Sequence[str]) -> None:
@@ -316,7 +317,7 @@ class Events:
         self._stream(TOPIC_VALUES, "fair_value", set_)
 
     def event(self, event: TraderEvent) -> None:
-        """Say that something has happened."""
+        """Publish that something has happened."""
         self._stream(TOPIC_TRADER, "trader", [event])
 
     def _stream(self, topic: str, kind: str, records: Sequence[Record]) -> None:

@@ -1,1 +1,1 @@
-"""Brokers: what carries orders out. `base` says what each can do; this build has the one that plays."""
+"""Brokers carry orders out. `base` says what each of them can do; this build has the paper broker only."""

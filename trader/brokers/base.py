@@ -1,10 +1,10 @@
 """What every broker can do: the seam between the session, which decides, and whatever carries orders out.
 
-A broker neither waits nor calls back: it says what has become of orders when it is asked what is due. An
-order may fill in parts over minutes, rest, be cancelled, or end in the unknown and be found later; whatever
-it does, each fill is told exactly once and each order ends at most once: what is told of an order that is not
-open goes to the log as an error, and only a fill with an exchange's id is booked all the same. A broker keeps
-nothing that must survive the process: the journal does, and `recover` begins from what that has.
+A broker neither blocks nor calls back: it reports what has become of orders when it is asked what is due. An
+order may fill in parts over minutes, rest, be cancelled, or be lost sight of and found later; whatever
+happens, each fill is reported exactly once and each order ends at most once. What is reported about an order
+that is not open is logged as an error, and booked only if it is a fill with an exchange's id. A broker keeps
+nothing that must survive the process: the journal does, and `recover` starts from what the journal has.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ Markets = Callable[[str], MarketView | None]
 class OpenOrder(msgspec.Struct, frozen=True):
     """An order that the journal holds as open, and what it has booked of it.
 
-    `before` is the order as it was before a change that was asked for and not answered, None without one.
+    `before` is the order as it was before a change that was requested but not yet answered; None without one.
     """
 
     intent: Intent
@@ -39,62 +39,62 @@ class OpenOrder(msgspec.Struct, frozen=True):
 
 
 class QueuePlace(NamedTuple):
-    """So many contracts of others are before an order at its price, as of then; None: as of now."""
+    """How many contracts of others were ahead of an order at its price, at that time; None: now."""
 
     ahead_e2: int
     as_of_ms: int | None = None
 
 
 class Broker(Protocol):
-    """Carries orders out, for one session and at its times: in a replay those of the recording."""
+    """Carries orders out for one session, by the session's clock: in a replay that of the recording."""
 
     @property
     def next_ms(self) -> int | None:
-        """When something is due at the earliest, by the session's steady clock; None: nothing known."""
+        """When something is due at the earliest, by the session's steady clock; None if unknown."""
         ...
 
     @property
     def watched(self) -> AbstractSet[str]:
-        """Tickers of the markets that `observe` is to be told of whenever they change."""
+        """Tickers of the markets whose every change `observe` must be given."""
         ...
 
     @property
     def queued(self) -> Mapping[int, QueuePlace]:
-        """The place in the queue of each order that rests, as far as it is known: to be shown, no more."""
+        """The place in the queue of each resting order, as far as it is known; for display only."""
         ...
 
     def place(self, intent: Intent, present: Present) -> None:
-        """Send an order on its way. It is in the journal, and lasts."""
+        """Send an order on its way. It is already in the journal, durably."""
         ...
 
     def cancel(self, number: int, present: Present) -> None:
-        """Ask for the end of an order. `due` says what came of it: a fill may have been quicker."""
+        """Request the cancellation of an order. `due` says what came of it: a fill may have been quicker."""
         ...
 
     def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
-        """Ask for another price or count of an order that rests. `due` says what came of it."""
+        """Request another price or count for a resting order. `due` says what came of it."""
         ...
 
     def carry_out(self) -> None:
-        """Take note that all is told that was decided in one step."""
+        """Take note that everything decided in one step has been passed on."""
         ...
 
     @property
     def heard(self) -> int:
-        """Number of the last event of an order gateway that was told, 0 where there is none."""
+        """Number of the order gateway's last event that was passed on; 0 without a gateway."""
         ...
 
     def due(
         self, present: Present, market: Markets, refuse: str | None, floor_ms: int
     ) -> Sequence[AnyOrderEvent | ForeignFill]:
-        """Return what has become of orders up to `present`, in order, and forget it.
+        """Return, in order, what has become of orders up to `present`, and forget it.
 
-        A gateway tells of fills, too, that are of nobody's orders here.
+        A gateway also reports fills of orders that nobody placed here.
 
         Args:
             market: the markets as they are at `present`.
-            refuse: why nothing may be filled now, None if it may. Only a broker that plays obeys it.
-            floor_ms: prices seen before this fill nothing; the same holds.
+            refuse: why nothing may be filled now, None if it may. Only the paper broker obeys it.
+            floor_ms: prices seen before this fill nothing; again, with the paper broker only.
         """
         ...
 
@@ -103,13 +103,14 @@ class Broker(Protocol):
         ...
 
     def traded(self, trade: Trade, present: Present) -> None:
-        """Hear of a public trade in a market that is watched."""
+        """Take a public trade in a watched market."""
         ...
 
     def recover(self, standing: Sequence[OpenOrder]) -> Sequence[AnyOrderEvent | ForeignFill]:
-        """Take over the open orders of the process before; return what is known of them at once.
+        """Take over the open orders of the previous process; return what is known of them at once.
 
-        Where that is nothing, say nothing: they stay open, and `due` says more. What the journal has not
-        booked yet is told as if it had just happened; of what nobody knows, that is told again.
+        An order of which nothing is known yet stays open, and `due` says more. What the journal has not
+        booked yet is reported as if it had just happened; if an order's fate is unknown, that is reported
+        again.
         """
         ...

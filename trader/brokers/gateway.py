@@ -1,10 +1,10 @@
-"""The broker that carries orders to the order gateway: docs/orders.md, from the trader's side. Pure.
+"""The broker that passes orders to the order gateway: docs/orders.md, from the trader's side. Pure.
 
-It says what is to be asked now and takes what was answered; the link (bus/trading/link.py) has the socket.
-What has become of orders are the gateway's numbered events, each told once: `heard` is the number of the last
-that was told, and the session writes it down together with what it books. A question without an answer is
-asked again: all of them may be asked any number of times. Nothing is asked from any other thread than the one
-that decides, so that asking is a sign of its life.
+It says what to ask next and takes the answers; the link (bus/trading/link.py) has the socket. What has become
+of orders is known from the gateway's numbered events, each passed on once: `heard` is the number of the last
+one passed on, and the session writes it down together with what it books. A question without an answer is
+asked again: all of them may be repeated any number of times. Only the thread that decides asks, so that its
+questions are a sign of life.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,50 +42,50 @@ from trader.engine.inputs import Present
 from .base import Markets, OpenOrder, QueuePlace
 
 EVENTS_MS: Final = 500
-"""So often events are asked for while nothing is awaited: the sign of life."""
+"""How often events are asked for while nothing is awaited, as a sign of life."""
 
 SOON_MS: Final = 50
-"""And so often while an order is on its way."""
+"""How often events are asked for while an order is on its way."""
 
 AGAIN_MS: Final = 500
-"""After so long without an answer a question is asked again."""
+"""How long until an unanswered question is asked again."""
 
 ACCOUNT_MS: Final = 10_000
-"""What the exchange lists takes longer to put together."""
+"""The same for what the exchange lists, which takes longer to put together."""
 
 SILENT_MS: Final = 3_000
 MARGIN_MS: Final = 1_000
-"""So long after its end an order that the gateway never had is given up: clocks differ."""
+"""How long after its expiry an order that the gateway never had is given up: clocks differ."""
 
 MAX_ASKED: Final = 1_000
-"""Questions without an answer that are remembered."""
+"""How many unanswered questions are remembered."""
 
 _ON_ITS_WAY: Final = ("place", "cancel", "amend")
 
 
 class _Errand(msgspec.Struct):
-    """Something to be asked until it is answered. `asked_ms` is by the steady clock, None before."""
+    """A question to repeat until it is answered. `asked_ms` is by the steady clock, None at first."""
 
     ask: AnyAsk
     asked_ms: int | None = None
 
 
 class GatewayBroker:
-    """Says what to ask of the gateway, and tells what it answered.
+    """Says what to ask the gateway, and reports what it answered.
 
     Args:
         journal: the journal's id. heard: number of the last event that it has.
         exchange, account: whose the journal is.
         source: of the feed that is traded on.
         confirmation: what the settings have of it.
-        urge: called once orders, amends and cancels of one step are all told: ask now.
+        urge: called once all orders, amends and cancels of one step have been passed on: ask now.
 
     Attributes:
         heard: number of the last event that `due` has told.
         generation: of the gateway that answered last, 0 before one has.
         last: number of its newest event for the journal, as far as is known.
         urge: may be set once it is known who asks.
-        moved: whether the gateway is at another exchange than the journal.
+        moved: whether the gateway trades at a different exchange from the journal's.
     """
 
     def __init__(
@@ -145,22 +145,22 @@ class GatewayBroker:
         return self._queued
 
     def place(self, intent: Intent, present: Present) -> None:
-        """Have an order carried out."""
+        """Have an order placed."""
         self._unsaid[intent.number] = intent
         if intent.time_in_force != "gtc":
             self._awaited.add(intent.number)
 
     def cancel(self, number: int, present: Present) -> None:
-        """Have an order ended."""
+        """Have an order cancelled."""
         self._errands["cancel", number] = _Errand(CancelAsk(journal=self._journal, number=number))
 
     def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
-        """Have an order that rests changed."""
+        """Have a resting order changed."""
         ask = AmendAsk(journal=self._journal, number=number, price_e4=price_e4, count_e2=count_e2)
         self._errands["amend", number] = _Errand(ask)
 
     def carry_out(self) -> None:
-        """Ask for all that was told."""
+        """Ask for everything passed on in this step."""
         self.urge()
 
     def due(
@@ -178,7 +178,7 @@ class GatewayBroker:
         """Look at nothing."""
 
     def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent | ForeignFill]:
-        """Ask for the open orders again: the gateway has them, or takes them now, or never will."""
+        """Ask about the open orders again: the gateway has them, takes them now, or never will."""
         for order in standing:
             self._unsaid[order.intent.number] = order.intent
             if order.intent.time_in_force != "gtc":
@@ -188,10 +188,10 @@ class GatewayBroker:
     # -- the link's side
 
     def questions(self, now_ms: int, steady_ms: int) -> list[tuple[int, AnyAsk]]:
-        """Return what is to be asked now, each with an id of its own."""
+        """Return the questions to ask now, each with an id of its own."""
         if self._began_ms is None:
             self._began_ms = steady_ms
-            # An answer to the broker before must not be taken for one to this.
+            # An answer meant for the previous broker must not be taken for one to this.
             self._next_id = steady_ms * 1_000
         asks: list[AnyAsk] = list(self._to_place(now_ms, steady_ms))
         for (kind, _), errand in self._errands.items():
@@ -275,7 +275,7 @@ class GatewayBroker:
                     self._unlogged.pop(ask.number, None)
                 elif self._unlogged.pop(ask.number, None) is not None:
                     self._awaited.discard(ask.number)
-                    # It takes none that is older than its end, so it never will have this one.
+                    # The gateway refuses an order that has expired, so it will never have this one.
                     self._tell(Ended(ask.number, reasons.EXPIRED, OrderState.EXPIRED), steady_ms)
             case CancelAsk():
                 asked = told(answer, AskedAnswer).asked
@@ -340,12 +340,12 @@ class GatewayBroker:
     # -- how it stands
 
     def hint(self) -> None:
-        """Ask for events now: there may be some."""
+        """Ask for events now, since there may be some."""
         if not self._events_open:
             self._events_ms = None
 
     def word(self, steady_ms: int) -> tuple[str, str]:
-        """Return how the gateway stands, answers, silent, other or starting; and a sentence to that."""
+        """Return the gateway's state (answers, silent, other or starting) and a sentence that explains it."""
         if self._other:
             return "other", self._other
         if self._answered_ms is None:
@@ -357,13 +357,13 @@ class GatewayBroker:
         return "answers", ""
 
     def look(self, since_ms: int) -> None:
-        """Ask what the exchange lists of the account; settlements and movements from `since_ms` on."""
+        """Ask what the exchange lists for the account: settlements and movements from `since_ms` on."""
         if ("account", 0) not in self._errands:
             ask = AccountAsk(journal=self._journal, since_ms=since_ms)
             self._errands["account", 0] = _Errand(ask)
 
     def take_account(self) -> AccountAnswer | None:
-        """Return what was listed, once; not before all events are told that it has in it."""
+        """Return what was listed, once; not before all events that it reflects have been passed on."""
         listed = self._account
         if listed is None:
             return None
@@ -375,5 +375,5 @@ class GatewayBroker:
 
 
 def _over(since_ms: int | None, steady_ms: int, pause_ms: int) -> bool:
-    """Whether a pause is over; at once where nothing was done before."""
+    """Whether a pause is over; true if nothing was done before."""
     return since_ms is None or steady_ms - since_ms >= pause_ms

@@ -1,15 +1,15 @@
 """The paper broker: fills an order against the book as it is when the order would have arrived. Pure.
 
-What crosses takes every level up to its limit, as far as it shows anything. Each level is a fill with its
-fee; an order has one fee accumulator, as at the exchange (a new one after a restart: that errs on the dear
-side). Nobody else sees our orders, so what they took stays on display: it is remembered as taken until the
-level goes away or shrinks.
+An order that crosses takes every level up to its limit, as far as the book shows it. Each level is a fill
+with its fee; an order has one fee accumulator, as at the exchange (a new one after a restart, which can only
+overstate fees). Nobody else sees our orders, so what they took stays on display: it is remembered as taken
+until the level goes away or shrinks.
 
 What is left is cancelled, or, of an order that is good till cancelled, rests (brokers/queue.py): trades fill
-it by its place in the queue, and so does whoever offers at its price or below it, at its price. It rests on
-whatever its trader does, as at an exchange: a kill or an end of the feed does not keep it from being filled,
-only its cancel, its time, or the end of the market does. A cancel or amend takes as long as an order does,
-and a fill may be quicker.
+it by its place in the queue, and so does whoever offers at its price or below it, at its price. As at an
+exchange, it rests whatever its trader does: neither a kill nor the loss of the feed keeps it from being
+filled, only its cancellation, its expiry, or the end of the market. A cancel or amend takes as long as an
+order does, and a fill may be quicker.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,11 +46,11 @@ from .queue import MarketQueue, Resting
 _OVER: Final = frozenset(
     {Status.CLOSED, Status.DETERMINED, Status.DISPUTED, Status.AMENDED, Status.FINALIZED}
 )
-"""In a market of such a status no order rests any more; in one that is paused they do."""
+"""In a market with one of these statuses no order rests any more; in a paused one orders do."""
 
 
 class _Arrival(NamedTuple):
-    """Something on its way: an order, or what an order is to become; `count_e2` 0 is its cancel."""
+    """Something on its way: an order or a change to one; `count_e2` 0 is its cancellation."""
 
     due_ms: int
     number: int
@@ -60,24 +60,24 @@ class _Arrival(NamedTuple):
 
 
 class _Order(msgspec.Struct):
-    """An order that has arrived, its limits as they now are, and what it got."""
+    """An order that has arrived, with its current limits and its fills."""
 
     intent: Intent
     fees: OrderFees
     got_e2: int = 0
     paid_e6: int = 0
     until_ms: int | None = None
-    """When it ends by itself, by the steady clock."""
+    """When it expires, by the steady clock."""
 
 
 class PaperBroker:
-    """Holds orders on their way, those that rest, and what past ones took.
+    """Holds orders on their way, resting orders, and what past orders took.
 
     Args:
         latency_ms: from `place` to arrival.
         leg_age_ms: prices older than this fill nothing.
         taken: contracts taken of each level before, from the journal.
-        places: orders that rested when the process before ended -> what was ahead of each, None if unknown.
+        places: orders that rested when the previous process ended -> what was ahead of each, None if unknown.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class PaperBroker:
 
     @property
     def next_ms(self) -> int | None:
-        """When the next order arrives or ends, or something waits to be told, by the steady clock."""
+        """When the next order arrives or expires, or something waits to be reported, by the steady clock."""
         known = [ms for ms in (self._waiting_ms, self._until_ms) if ms is not None]
         if self._pending:
             known.append(self._pending[0].due_ms)
@@ -123,7 +123,7 @@ class PaperBroker:
 
     @property
     def places(self) -> dict[int, int]:
-        """What is ahead of each order that rests, as far as it is known."""
+        """What is ahead of each resting order, as far as it is known."""
         resting = (order for queue in self._queues.values() for order in queue.orders.values())
         return {order.number: order.ahead_e2 for order in resting if order.ahead_e2 is not None}
 
@@ -134,7 +134,7 @@ class PaperBroker:
 
     @property
     def watched(self) -> AbstractSet[str]:
-        """Tickers of the markets of which something was taken, or in which an order rests."""
+        """Tickers of the markets in which something was taken or an order rests."""
         return self._watched
 
     def place(self, intent: Intent, present: Present) -> None:
@@ -142,19 +142,19 @@ class PaperBroker:
         self._pending.append(_Arrival(present.steady_ms + self._latency_ms, intent.number, intent))
 
     def cancel(self, number: int, present: Present) -> None:
-        """End an order: one that has not arrived when it does, one that rests when the cancel arrives."""
+        """Cancel an order: one on its way when it arrives, a resting one when the cancellation arrives."""
         if any(arrival.number == number and arrival.intent is not None for arrival in self._pending):
             self._cancelled.add(number)
         elif number in self._orders:
             self._pending.append(_Arrival(present.steady_ms + self._latency_ms, number, None))
 
     def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
-        """Change an order that rests, when that arrives; of one that has ended its end says so."""
+        """Change a resting order when the change arrives; if the order has ended, its end says so."""
         due_ms = present.steady_ms + self._latency_ms
         self._pending.append(_Arrival(due_ms, number, None, price_e4, count_e2))
 
     def carry_out(self) -> None:
-        """Wait for nothing: each order is on its way already."""
+        """Do nothing: each order is on its way already."""
 
     @property
     def heard(self) -> int:
@@ -164,7 +164,8 @@ class PaperBroker:
     def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent]:
         """Take over the orders that rested; the others have not arrived, and never will.
 
-        One that rested keeps its place as far as it was written down, else it is at the end of the queue.
+        One that rested keeps its place as far as it was written down; otherwise it goes to the end of the
+        queue.
         """
         events: list[AnyOrderEvent] = []
         for order in standing:
@@ -177,11 +178,11 @@ class PaperBroker:
             events.append(Accepted(intent.number))
             if order.before is not None:
                 events.append(AmendRefused(intent.number, reasons.RESTARTED))
-            self._until_ms = 0  # when it ends is worked out once the present is known
+            self._until_ms = 0  # its expiry is worked out once the present is known
         return events
 
     def observe(self, market: MarketView, present: Present) -> None:
-        """Look at a market that has changed: at what was taken of its levels, and at who meets what rests."""
+        """Look at a changed market: at what was taken of its levels, and what crosses resting orders."""
         ticker = market.market.ticker
         levels = self._taken.get(ticker)
         if levels is not None:
@@ -269,7 +270,7 @@ class PaperBroker:
     def _meet(self, order: _Order, view: MarketView, present: Present, *, maker: bool) -> bool:
         """Fill an order from what is offered up to its limit; return whether something of it is left.
 
-        One that arrives pays what is asked, one that was there before is paid its own price.
+        One that arrives pays the price asked; one that rested already fills at its own price.
         """
         intent = order.intent
         for price_e4, shown_e2 in ladder(view, intent.side, self._scan).levels:
@@ -290,7 +291,7 @@ class PaperBroker:
     def _fill(
         self, order: _Order, price_e4: int, count_e2: int, shown_e2: int, present: Present, *, maker: bool
     ) -> bool:
-        """Fill a part of an order; return whether what was held for it pays for that."""
+        """Fill a part of an order; return whether the money held for it covers that."""
         intent = order.intent
         before_e6 = order.fees.accumulated_e6
         fee = order.fees.add(fill_fee(intent.fees, price_e4, count_e2, time_ms=present.now_ms, maker=maker))
@@ -349,7 +350,7 @@ class PaperBroker:
         self._queues.setdefault(intent.ticker, MarketQueue()).join(resting, view)
 
     def _time(self, order: _Order, view: MarketView | None, present: Present) -> None:
-        """Work out when an order ends by itself."""
+        """Work out when an order expires."""
         ends = [order.intent.expires_ms, None if view is None else view.market.close_ms]
         known = [ms for ms in ends if ms is not None]
         order.until_ms = present.steady_ms + max(0, min(known) - present.now_ms) if known else None
@@ -369,7 +370,7 @@ class PaperBroker:
             self._until_ms = None
 
     def _end_with(self, view: MarketView, present: Present) -> bool:
-        """End what rests in a market that trades no more, or has no time left; return whether all has."""
+        """End what rests in a market that stopped trading, and what expired; return whether all ended."""
         over = view.quote.status in _OVER or not is_open(view.market, present.now_ms)
         queue = self._queues[view.market.ticker]
         for number in list(queue.orders):
@@ -416,5 +417,5 @@ class PaperBroker:
 
 
 def _can_be_met(view: MarketView) -> bool:
-    """Whether what is shown of a market can be traded with: nothing is in doubt."""
+    """Whether what is shown of a market can be traded on: nothing about it is in doubt."""
     return view.quote.status is Status.ACTIVE and not view.suspect and not top(view).crossed

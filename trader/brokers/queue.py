@@ -1,21 +1,21 @@
 """Orders that rest in a market, and what of them public trades fill: the model of the queue. Pure.
 
-Nobody else sees these orders, so their place is worked out from what is public, and where two readings are
-possible the one that fills less is taken:
+Nobody else sees these orders, so their place is worked out from public data; where two readings are possible,
+the one that fills less is taken:
 
-* Who arrives has all that is shown at the price ahead of it, and own orders that came before. What is added
-  later is behind. While nothing shows the level (a quote whose best price is better) its place is not known,
-  and is at the end of what the level shows first.
+* An order that arrives has everything shown at its price ahead of it, and our own earlier orders. What is
+  added later is behind it. While nothing shows the level (a quote has a better best price), its place is
+  unknown; it becomes the end of what the level first shows.
 * A trade at the price takes from the front: first what is ahead, then the order.
-* What goes without a trade was taken back, by anybody: of it the order gains in proportion to what was ahead.
-  A trade and the shrinking of its level are told apart, in either order: within MATCH_MS they are one, and
-  what was gained too early is given back.
+* What disappears without a trade was cancelled by somebody: the order gains from it in proportion to what was
+  ahead. A trade and the shrinking of its level are reported separately, in either order: within MATCH_MS they
+  count as one, and what was gained too early is given back.
 * A trade beyond the price (whoever sold for less would have sold here first) fills without regard to what is
   ahead, since the level must be gone: never more than was traded.
 * Another price or a larger count is a new place at the end; a smaller count keeps its place.
 
-What is told of a market in doubt (suspect, crossed) says nothing. Trades that nobody heard, as in a gap of
-the feed, fill nothing. Counts are in hundredths of contracts, prices those of the side that the order buys.
+Data of a market in doubt (suspect, crossed) is ignored. Trades that were not heard, as in a gap of the feed,
+fill nothing. Counts are in hundredths of contracts, prices those of the side that the order buys.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,18 +30,18 @@ from markets.records import Trade
 from markets.units import opposite
 
 MATCH_MS: Final = 2_000
-"""Within so long a trade and the shrinking of its level are taken to be the same."""
+"""How far apart a trade and the shrinking of its level may be to count as one."""
 
 
 class Hit(NamedTuple):
-    """So much of an order is filled, at its own price."""
+    """A part of an order that is filled, at its own price."""
 
     number: int
     count_e2: int
 
 
 class Resting(msgspec.Struct):
-    """An order in a queue. `ahead_e2` is what others have before it, None while nothing shows the level."""
+    """An order in a queue. `ahead_e2` is what others have ahead of it, None while nothing shows the level."""
 
     number: int
     side: str
@@ -51,7 +51,7 @@ class Resting(msgspec.Struct):
 
 
 class _Shrunk(NamedTuple):
-    """What went of a level without a trade, and what of it each order gained."""
+    """What disappeared from a level without a trade, and what each order gained from it."""
 
     at_ms: int
     count_e2: int
@@ -80,7 +80,7 @@ class MarketQueue:
     def join(self, order: Resting, seen: MarketView | None) -> None:
         """Put an order at the end of the queue of its price.
 
-        One that has a place already, of a process before, keeps it as far as the level shows so much.
+        One that already has a place, from a previous process, keeps it as far as the level shows that much.
         """
         level = self._levels.setdefault((order.side, order.price_e4), _Level())
         if seen is not None and not _in_doubt(seen):
@@ -90,7 +90,7 @@ class MarketQueue:
         self.orders[order.number] = order
 
     def leave(self, number: int) -> Resting | None:
-        """Take an order out; None if it does not rest here."""
+        """Take an order out and return it; None if it does not rest here."""
         order = self.orders.pop(number, None)
         if order is not None and not any(self._at(order.side, order.price_e4)):
             del self._levels[order.side, order.price_e4]
@@ -151,7 +151,7 @@ class MarketQueue:
         return hits
 
     def hit(self, number: int, count_e2: int) -> None:
-        """Note that so much of an order was filled by other ways than a trade."""
+        """Note that a part of an order was filled otherwise than by a public trade."""
         self.orders[number].left_e2 -= count_e2
 
     @staticmethod
@@ -165,7 +165,7 @@ class MarketQueue:
 
     @staticmethod
     def _shrink(level: _Level, orders: Iterable[Resting], before_e2: int, less_e2: int, now_ms: int) -> None:
-        """Take that so much of a level went: what trades have not told of was taken back by somebody."""
+        """Take note that a level shrank: what trades do not account for was cancelled by somebody."""
         traded, level.traded = level.traded, []
         for at_ms, count_e2 in traded:
             seen_e2 = min(count_e2, less_e2)
@@ -183,7 +183,7 @@ class MarketQueue:
 
     @staticmethod
     def _explain(level: _Level, orders: Iterable[Resting], count_e2: int, now_ms: int) -> None:
-        """Take that so much was traded of a level: what went of it just now went by that."""
+        """Take note of a trade at a level: it accounts for what just disappeared from it."""
         level.forget(now_ms)
         by_number = {order.number: order for order in orders}
         shrunk, level.shrunk = level.shrunk, []
@@ -204,9 +204,9 @@ class MarketQueue:
 
 
 def shown_at(seen: MarketView, side: str, price_e4: int) -> int | None:
-    """Return how much others bid for a side at a price, None where nothing shows that level.
+    """Return how much others bid for a side at a price; None if nothing shows that level.
 
-    The newer of book and quote decides; behind the best price of a quote the book is all there is.
+    The newer of book and quote decides; beyond a quote's best price there is only the book.
     """
     levels = None if seen.book is None else dict(bids(seen.book, side))
     if levels is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms:

@@ -1,1 +1,1 @@
-"""What decides: one log of inputs in, decisions out. Pure."""
+"""What decides: a log of inputs goes in, decisions come out. Pure."""

@@ -1,9 +1,9 @@
-"""What may be at stake together beyond one event: a match, a series, a day, a shard, a strategy. Pure.
+"""Caps on what may be at stake beyond one event: by match, series, day, shard and strategy. Pure.
 
 All events of one match together (winner, spread, total: they win and lose together), all of a series, all
-that is expected to pay out on one day in UTC, all on one shard of the exchange, all of one strategy. Of an
-event that is held and was not seen since the start nobody knows match, day and shard: its match is told by
-its ticker, which names the match after the series, and it counts for every day and shard.
+that is expected to pay out on one day in UTC, all on one shard of the exchange, all of one strategy. If an
+event is held but has not been seen since the start, its match, day and shard are not known: the match is
+taken from its ticker, which names it after the series, and it counts towards every day and shard.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ DAY_MS: Final = 86_400_000
 
 
 class CapLimits(NamedTuple):
-    """Most that may be at stake in each, micro-dollars."""
+    """The most that may be at stake in each, micro-dollars."""
 
     match_e6: int
     series_e6: int
@@ -28,7 +28,7 @@ class CapLimits(NamedTuple):
 
 
 class Cap(NamedTuple):
-    """One bound on a trade: what is at stake there already, the most that may be, and its word."""
+    """One bound on a trade: what is at stake there already, the most that may be, and its reason."""
 
     reason: str
     at_stake_e6: int
@@ -36,7 +36,7 @@ class Cap(NamedTuple):
 
     @property
     def room_e6(self) -> int:
-        """What may be added."""
+        """What may still be added."""
         return self.limit_e6 - self.at_stake_e6
 
 
@@ -93,7 +93,7 @@ def strategy_stake_e6(ledger: Ledger, strategy: str) -> int:
 
 
 def room_e6(bounds: Iterable[Cap]) -> int | None:
-    """Return what the tightest of these leaves, None without any."""
+    """Return what the tightest of these leaves; None without any."""
     return min((cap.room_e6 for cap in bounds), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Whether anything may be traded at all: what people, the feed, the exchange and time say to that. Pure."""
+"""Whether anything may be traded at all, given people, the feed, the exchange and the time. Pure."""
 
 from bus.trading import reasons
 
@@ -6,18 +6,18 @@ from .risk import FUTURE_MS
 
 
 class Conditions:
-    """What must be right before anything is traded.
+    """The conditions that must hold before anything is traded.
 
     Attributes:
-        killed, paused: why people do not want it, None if they do.
+        killed, paused: why people have stopped it, None if they have not.
         gateway: how the order gateway stands: starting, answers, silent or other; None where none is needed.
-        reconciled: whether the exchange's account was the ledger's once since the start.
-        drift: what of it is not any more, and nothing explains.
-        lost: whether the loss of the day has reached its limit.
-        alarm: what must not happen and has, until a person says to resume; None if nothing.
+        reconciled: whether the exchange's account has agreed with the ledger once since the start.
+        drift: where it no longer agrees and nothing explains it.
+        lost: whether the day's loss has reached its limit.
+        alarm: what happened that must not happen, until a person resumes trading; None if nothing did.
         feed: live, starting, gap or lost. degraded: series in doubt.
-        trading: whether the exchange does; known: whether it says so. idle_shards: those of its shards that
-            do not.
+        trading: whether the exchange trades; known: whether it has said so. idle_shards: those of its shards
+            that do not trade.
         epoch, seq: position of the last data; 0 before there is any.
         complete_ms: when the last complete sweep ended, None before one.
         floor_ms: data seen before this is not acted on.
@@ -42,7 +42,7 @@ class Conditions:
         self.floor_ms = 0
 
     def command(self, op: str, reason: str) -> None:
-        """Do what a person says: kill, pause or resume."""
+        """Carry out a person's command: kill, pause or resume."""
         if op == "kill":
             self.killed = reason
         elif op == "pause":

@@ -1,8 +1,8 @@
-"""What a trade is expected to earn, worked out from what is seen: nobody's word is taken for it. Pure.
+"""What a trade is expected to earn, worked out from the data and not taken from the proposal. Pure.
 
-A trade without an opinion earns what it pays at least (its floor), less cost and fees, if no leg is missed;
-what a miss costs and how likely it is was found before (legrisk.py). A trade on an opinion earns what the
-published fair values say.
+A trade without an opinion earns at least its floor, less cost and fees, if no leg is missed; what a miss
+costs and how likely it is is estimated elsewhere (legrisk.py). A trade on an opinion earns what the published
+fair values say.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,10 +21,10 @@ MILLION: Final = 1_000_000
 
 
 class Edge(NamedTuple):
-    """What a trade earns after fees if all of it is had.
+    """What a trade earns after fees if all of it fills.
 
     Attributes:
-        gross_e6: the same before fees, of a basket; of others 0, they miss no leg.
+        gross_e6: the same before fees for a basket; 0 for others, which cannot miss a leg.
         paid_e6: what each leg costs, fees included.
     """
 
@@ -41,7 +41,7 @@ def edge_of(
     scan: ScanLimits,
     now_ms: int,
 ) -> Edge | str:
-    """Return what a trade earns, or why nothing says so.
+    """Return what a trade earns, or why that cannot be said.
 
     Args:
         legs: of the proposal, cut to size, in markets of the view.
@@ -71,7 +71,7 @@ def edge_of(
 def basket_edge(
     legs: Sequence[Wanted], view: EventView, scan: ScanLimits, now_ms: int, *, rests: bool = False
 ) -> Edge | str:
-    """Return what legs earn that pay whatever happens, or why nothing says so."""
+    """Return what legs that pay whatever happens earn, or why that cannot be said."""
     fees, seen = fee_schedule(view.event, view.series), {one.market.ticker: one for one in view.markets}
     if fees is None:
         return reasons.FEE_UNKNOWN
@@ -84,7 +84,7 @@ def basket_edge(
 
 
 def had(leg: Wanted, view: EventView, scan: ScanLimits) -> bool:
-    """Whether a leg can be had now as it was wanted."""
+    """Whether a leg is still available as it was wanted."""
     for seen in view.markets:
         if seen.market.ticker == leg.ticker and seen.quote.status is Status.ACTIVE:
             return _offered_e2(leg, ladder(seen, leg.side, scan).levels) >= leg.count_e2
@@ -92,7 +92,7 @@ def had(leg: Wanted, view: EventView, scan: ScanLimits) -> bool:
 
 
 def offered_e6(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> int | None:
-    """Return what legs cost at what is offered now, without fees; None where less is offered."""
+    """Return what legs cost at the current offers, without fees; None if less is offered."""
     seen = {one.market.ticker: one for one in view.markets}
     total_e6 = 0
     for leg in legs:
@@ -112,13 +112,13 @@ def evened_e6(
     scan: ScanLimits,
     now_ms: int,
 ) -> int | None:
-    """Return what is left of a basket whose legs `gone` were missed: evened out now, whichever way is best.
+    """Return the result of a basket whose legs `gone` were missed, evened out now in the best way.
 
-    Either what is missing is bought at what is asked for now, or the rest is sold, or left as it is. None
-    where nobody can say.
+    Either the missing legs are bought at the current asks, or the rest is sold, or left as it is. None if
+    that cannot be said.
 
     Args:
-        paid_e6: what each leg was to cost, fees included.
+        paid_e6: what each leg was expected to cost, fees included.
     """
     fees, seen = fee_schedule(view.event, view.series), {one.market.ticker: one for one in view.markets}
     if fees is None or any(leg.ticker not in seen for leg in legs):
@@ -140,7 +140,7 @@ def evened_e6(
 
 
 def shown_cost_e6(levels: Sequence[tuple[int, int]], price_e4: int, count_e2: int) -> int:
-    """Return what an order costs at what is offered, without fees; its limit for what is not offered."""
+    """Return what an order costs at the offers, without fees; what is not offered costs its limit."""
     taken = fills([level for level in levels if level[0] <= price_e4], count_e2)
     return cost_e6(taken) + price_e4 * (count_e2 - depth(taken))
 
@@ -148,7 +148,7 @@ def shown_cost_e6(levels: Sequence[tuple[int, int]], price_e4: int, count_e2: in
 def may_lose_if_void(
     legs: Sequence[Wanted], view: EventView, fees: FeeSchedule, scan: ScanLimits, now_ms: int
 ) -> bool:
-    """Return whether a trade that is locked once it is decided may pay back less than it costs if it is not.
+    """Return whether a trade that is locked once it completes may pay back less than it costs if it does not.
 
     Args:
         legs: in markets of the view.
@@ -160,7 +160,7 @@ def may_lose_if_void(
 
 
 def thin_first(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> tuple[Wanted, ...]:
-    """Return the legs, that first which takes the largest part of what is offered at its price."""
+    """Return the legs, starting with the one that takes the largest part of what is offered at its price."""
     seen = {one.market.ticker: one for one in view.markets}
     thick = {leg: -_part_ppm(leg, ladder(seen[leg.ticker], leg.side, scan).levels) for leg in legs}
     return tuple(sorted(legs, key=thick.__getitem__))
@@ -177,7 +177,7 @@ def _paid_e6(
 
 
 def _cost_e6(count_e2: int, levels: Sequence[Level], fees: FeeSchedule, now_ms: int) -> int | None:
-    """Return what so much costs at these levels, fees included; None where they have less."""
+    """Return what a count costs at these levels, fees included; None if they have less."""
     taken = fills(levels, count_e2)
     if depth(taken) < count_e2:
         return None
@@ -185,7 +185,7 @@ def _cost_e6(count_e2: int, levels: Sequence[Level], fees: FeeSchedule, now_ms: 
 
 
 def _sold_e6(leg: Wanted, seen: MarketView, fees: FeeSchedule, scan: ScanLimits, now_ms: int) -> int | None:
-    """Return what selling a leg brings after fees; None where less is bid for."""
+    """Return what selling a leg brings after fees; None if less is bid for."""
     other = NO if leg.side == YES else YES
     against_e6 = _cost_e6(leg.count_e2, ladder(seen, other, scan).levels, fees, now_ms)
     return None if against_e6 is None else leg.count_e2 * PRICE_ONE_E4 - against_e6

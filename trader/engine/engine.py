@@ -1,7 +1,7 @@
 """The engine: one totally ordered log of inputs in, decisions out. Pure: the same log gives the same bytes.
 
-`step` is the only way in. It neither waits nor reads a clock, and what it decides it does not carry out: the
-session has input and outputs written to the journal first.
+`step` is the only way in. It neither waits nor reads a clock, and does not carry out what it decides: the
+session first has input and outputs written to the journal.
 """
 
 from collections import Counter
@@ -106,16 +106,17 @@ from .worth import Worth
 
 RISK: Final = "risk"
 EVENING_OUT: Final = "evening_out"
-"""Parts, beside kinds of opportunity, that may fail over an event."""
+"""Parts other than kinds of opportunity that may fail on an event."""
 
 SHOWN_MS: Final = 2_000
-"""So long an event rests after a fill at an exchange: until then the feed may show what was taken."""
+"""How long an event rests after a fill at an exchange: until then the feed may still show what was taken."""
 
 UNEVEN_PART: Final = 10
-"""Baskets that lack a leg may have one part in so many of the total limit at stake; then none is begun."""
+"""Baskets that lack a leg may put one part in this many of the total limit at stake; beyond that none is
+begun."""
 
 STRAYS_MAX: Final = 100
-"""So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
+"""How many are kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
 _MONEY_MOVES: Final = (Booked, Settled, Corrected, Foreign, External)
 
@@ -125,22 +126,23 @@ class Engine:
 
     Args:
         load: finds the strategies that a start names; without it those of the project itself.
-        calls: hears of every call of a strategy.
+        calls: is told of every call of a strategy.
 
     Attributes:
         ledger: cash, positions, open orders.
         accepted: sources of fair values that have stood their trial.
         views: events in which something is held or ordered, as last seen.
         decisions: events looked at since the start.
-        now_ms: the time of the last input. paced_ms: the same by the clock that tells rates and days.
+        now_ms: the time of the last input. paced_ms: the same by the clock used for rates and days.
         roster: the strategies.
         leg_risk: the chance that a leg of a basket is gone, and what that costs.
         taken: what own orders took of the levels that are shown. pace: when baskets are evened out.
-        failures: what raised an error over an event when it was last judged, and cost that event alone.
+        failures: what raised an error when an event was last judged, which cost that event alone.
         payouts: books what was paid out.
-        strays: what was told of orders that have ended or never were, since `take_strays`. A fill among it
-            that has the exchange's id is booked all the same; of an order that nobody knows it is an alarm.
-        books: what the looks at the exchange's account have shown.
+        strays: what was reported about orders that have ended or never were, since `take_strays`. A fill
+            among it that has the exchange's id is booked all the same; of an order that nobody knows it is an
+            alarm.
+        books: what comparisons with the exchange's account have shown.
         heard: number of the last event of the gateway that is booked.
     """
 
@@ -183,11 +185,10 @@ class Engine:
         """Take one input; return what was decided, in order.
 
         Args:
-            found: what `candidates` says of events of this data, where the caller has it already. It saves
-                saying it again; who decides a log again has none, and decides the same.
+            found: what `candidates` returns for events of this data, if the caller already has it. It saves
+                the work; a log that is decided again has none, with the same decisions.
 
-        Raises:
-            LedgerError: the ledger does not add up, or an order's end contradicts it: stop trading.
+        Raises: LedgerError: the ledger does not add up, or the end of an order contradicts it: stop trading.
         """
         self._owner.check()
         self._out = []
@@ -196,7 +197,7 @@ class Engine:
             self.rules = taken.rules
         self.paced_ms = taken.steady_ms if self.rules else taken.now_ms
         if self.rules:
-            # No data is seen later than now: a clock that was set back after a gap sets the floor anew.
+            # Data cannot be newer than now: a clock that was set back after a gap sets the floor anew.
             self.conditions.floor_ms = min(self.conditions.floor_ms, taken.now_ms + risk.FUTURE_MS)
         match taken:
             case Start():
@@ -250,15 +251,15 @@ class Engine:
     def _command(self, command: Command) -> None:
         self.conditions.command(command.op, command.reason)
         if command.op == "kill":
-            self.standing.ask_again()  # who kills again does so because something still rests
+            self.standing.ask_again()  # whoever kills again does so because something still rests
         elif command.op == "resume" and command.reason:
             self._out += self.worth.release()
         self._out.append(Switch(self.conditions.killed, self.conditions.paused))
 
     def _cancel(self) -> None:
-        """Take back what must rest no longer: what is expired, and all while killed or at the daily loss.
+        """Cancel what must no longer rest: what expired, and everything while killed or at the daily loss.
 
-        There what only gives up a lot goes on resting: it takes risk off.
+        At the daily loss, an order that only gives up a lot stays: it reduces risk.
         """
         killed, lost = self.conditions.killed is not None, self.conditions.lost
         halts = self.halts() if self.rules >= 2 else ()
@@ -268,7 +269,7 @@ class Engine:
         self._out += [Cancel(number, reason) for number, reason in cancels]
 
     def _takes_off(self, intent: Intent) -> bool:
-        """Whether an order only takes risk off: it evens a basket out, or gives up what is held."""
+        """Whether an order only reduces risk: it evens a basket out, or gives up what is held."""
         if 0 < intent.attempt < CLOSED_BY_HAND:
             return True
         other = NO if intent.side == YES else YES
@@ -304,7 +305,7 @@ class Engine:
         )
         for intent in self.ledger.open.values():
             self.standing.add(intent)
-        resting = self._own_asks if start.gateway else None  # nobody sees an order that only plays
+        resting = self._own_asks if start.gateway else None  # nobody sees an order of the paper broker
         stays = start.rules >= 2 and not start.gateway
         self.taken = Taken(start.taken, stays=stays, resting=resting, bids=self._own_bids)
         for intent in self.ledger.open.values():
@@ -341,7 +342,7 @@ class Engine:
         self.refusals.keep_follow_ups(self.ledger.baskets)
 
     def scan_and_trade(self, view: EventView, found: Sequence[Opportunity] | None) -> None:
-        """Look for candidates in an event that has changed, and trade on what the strategies want of them."""
+        """Look for candidates in a changed event, and trade those that the strategies want."""
         self.decisions += 1
         if self.halts():
             return
@@ -359,7 +360,7 @@ class Engine:
         self.refusals.look_at(event_ticker)
         update = Update(left, tuple(found), self.now_ms)
         for wanted in self.roster.update(update, self._own):
-            self._do(wanted, self.taken.left(view))  # what was just ordered is offered no more
+            self._do(wanted, self.taken.left(view))  # what was just ordered is no longer offered
         if offered is not None and self.rules >= 2:
             self._watch(left, offered)
 
@@ -389,7 +390,7 @@ class Engine:
         return self.ledger.ordered(trade) or basket is None or self.pace.uneven(trade, basket)
 
     def _watch(self, view: EventView, offered: Opportunity) -> None:
-        """See what becomes of a basket that could be bought and is not, if its prices are those of now."""
+        """Follow what becomes of a basket that could be bought but is not, if its prices are current."""
         event_ticker, legs = view.event.event_ticker, offered.legs
         if (
             len(legs) < 2
@@ -408,7 +409,7 @@ class Engine:
             self.leg_risk.watch(event_ticker, cut, edge, self._like(view, cut, edge), self.paced_ms)
 
     def _like(self, view: EventView, legs: Sequence[Wanted], edge: Edge) -> Like:
-        """Return what is known of these legs: by their age, what a set earns, how many, and the series."""
+        """Return what is known of these legs by age, what a set earns, how many there are, and the series."""
         event, edge_e4 = view.event, edge.whole_e6 // max(leg.count_e2 for leg in legs)
         return self.leg_risk.like(event.event_ticker, event.series_ticker, len(legs), edge_e4, self.paced_ms)
 
@@ -457,7 +458,7 @@ class Engine:
         return own_bids(self.ledger.open.values(), filled, ticker)
 
     def _on_timer(self, wanted: Iterable[AnyWanted]) -> None:
-        """Take what strategies want as time passes, of events in which something is held or ordered."""
+        """Ask strategies what they want as time passes, for events in which something is held or ordered."""
         for one in wanted:
             view = self.views.get(one.event_ticker)
             takes_off = isinstance(one, CancelWanted) or (isinstance(one, Proposal) and one.evens is not None)
@@ -480,7 +481,7 @@ class Engine:
             self._change(wanted, view)
 
     def _change(self, wanted: CancelWanted | AmendWanted, view: EventView | None) -> None:
-        """Ask for the change or the end of a strategy's order; say why not."""
+        """Request the change or the cancellation of a strategy's order; return why not."""
         reason = self._asked_for(wanted, view)
         if reason is None:
             return
@@ -500,7 +501,7 @@ class Engine:
         return None
 
     def _even_out(self, view: EventView) -> None:
-        """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
+        """Complete the short legs of uneven baskets in this event, or sell the surplus of the others."""
         ledger, paced = self.ledger, self.rules >= 2
         if paced and not any(self._is_due(trade) for trade in ledger.trades_in(view.event.event_ticker)):
             return
@@ -557,7 +558,7 @@ class Engine:
             self.leg_risk.came_to(trade, least_e6)
 
     def _even_out_due(self) -> None:
-        """Try again what is due: whether anything changes in an event says nothing of when to try."""
+        """Retry what is due: an event in which nothing changes may still have something to retry."""
         if self.rules < 2:
             return
         self.pace.keep(self.ledger.baskets)
@@ -613,7 +614,7 @@ class Engine:
             margin_ms = 0 if proposal.by_hand else self.scan.min_before_start_ms
             ends_ms.append(view.timing.start_ms - margin_ms)
         expires_ms = proposal.expires_ms
-        if proposal.time_in_force == "gtc" and self.rules >= 2:  # no market lets it rest longer
+        if proposal.time_in_force == "gtc" and self.rules >= 2:  # no market lets an order rest longer
             known = [expires_ms, *ends_ms[1:]]
             expires_ms = min((ms for ms in known if ms is not None), default=None)
         believed_in = None if proposal.probability is None else self.fair_values.get(legs[0].ticker)
@@ -678,7 +679,7 @@ class Engine:
             return (), None, None, reason
         facts = msgspec.structs.replace(facts, caps=self._caps(view, proposal.strategy))
         if proposal.evens is not None or proposal.by_hand:
-            legs = proposal.legs  # half of it would leave the basket uneven, or is not what a person wants
+            legs = proposal.legs  # a part would leave the basket uneven, or is not what a person wants
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6, facts.caps)
         if self.rules < 2 or not legs:
@@ -703,7 +704,7 @@ class Engine:
         return legs, expected_e6, None if like is None else (like, edge), reason
 
     def _leg_reason(self, like: Like, edge: Edge) -> str | None:
-        """Return why a basket whose legs may be missed must not be bought."""
+        """Return why a basket must not be bought, given that legs may be missed."""
         if not self.leg_risk.bears(like, edge):
             return reasons.LEG_RISK
         ledger = self.ledger
@@ -719,7 +720,7 @@ class Engine:
     def _judge_quote(
         self, legs: tuple[Wanted, ...], proposal: Proposal, view: EventView, facts: Facts
     ) -> tuple[tuple[Wanted, ...], int | None, tuple[Like, Edge] | None, str | None]:
-        """Do as `_judge` of an order that is only to rest: the middle says what it is worth."""
+        """Like `_judge`, for an order that is only to rest: the mid price says what it is worth."""
         edge_e6 = self._quote_edge_e6(legs[0], view)
         expected_e6 = 0 if isinstance(edge_e6, str) else edge_e6
         judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
@@ -740,7 +741,7 @@ class Engine:
         return quote_edge_e6(wanted, fair_e6(seen, own, value, self.accepted, oldest_ms), fees, self.now_ms)
 
     def _by_hand(self, taken: ByHand) -> None:
-        """Do what a person asks for, at prices as they are now."""
+        """Do what a person asks for, at current prices."""
         conditions = self.conditions
         if taken.epoch:
             conditions.epoch, conditions.seq = taken.epoch, taken.seq
@@ -775,13 +776,13 @@ class Engine:
         return placed.intent
 
     def _with_cash(self, reason: str | None, proposal: Proposal, view: EventView) -> str | None:
-        """Return a reason, with what to move where it is that a shard lacks cash."""
+        """Return a reason; if a shard lacks cash, with what to move."""
         if reason != reasons.CASH_ON_SHARD:
             return reason
         return f"{reason}: {risk.what_to_move(proposal, view, self._facts())}"
 
     def adopt_drift(self, lines: Sequence[str]) -> str | None:
-        """Book that the account is as the exchange lists it; return why not, None if it is done."""
+        """Book the account as the exchange lists it; return why not, None once it is done."""
         books = self.books
         if not books.drift:
             return reasons.NO_DRIFT
@@ -797,7 +798,7 @@ class Engine:
         return None
 
     def _note_failures(self, view: EventView) -> None:
-        """Take down what failed over an event, after all about it has been tried."""
+        """Record what failed on an event, after everything else about it has been tried."""
         self.failures.note(view.event.event_ticker, self._failing)
         self._failing = []
 
@@ -846,7 +847,7 @@ class Engine:
         self.heard = max(self.heard, taken.heard)
 
     def _book_late(self, intent: Intent | None, events: Sequence[AnyOrderEvent]) -> None:
-        """Book the fills of an order that has ended: they are money, whatever was said of it before."""
+        """Book the fills of an order that has ended: they are money, whatever was reported before."""
         self._stray(events)
         fills = [event.fill for event in events if isinstance(event, Filled) and event.fill.id]
         if not fills:
@@ -881,13 +882,13 @@ class Engine:
         self._out.append(Alarm(line))
 
     def _account(self, listed: AccountAnswer) -> None:
-        """Book what the exchange has paid and what cash came and went, and compare all that is held."""
+        """Book what the exchange has paid and cash that came or went, and compare all that is held."""
         for id_, kind, shard, amount_e6 in new_movements(listed, self._adopted):
             self._adopt(id_, kind, shard, amount_e6)
         for position in listed.positions:
             if self.ledger.rehome(position.ticker, position.event_ticker):
                 self._out.append(Rehomed(position.ticker, position.event_ticker))
-        if listed.last_event == self.heard:  # else what is listed has more in it than is booked, or less
+        if listed.last_event == self.heard:  # otherwise the listing holds more than is booked, or less
             for settlement in listed.settlements:
                 self._out += self.payouts.settle_listed(settlement)
             newest = {one.ticker: one for one in sorted(listed.settlements, key=lambda one: one.time_ms)}
@@ -909,13 +910,13 @@ class Engine:
             self.conditions.reconciled, self.conditions.drift = books.reconciled, books.drift
 
     def _adopt(self, id_: str, kind: str, shard: int, amount_e6: int) -> None:
-        """Book cash that came or went by other ways than ours."""
+        """Book cash that came or went without us."""
         self._adopted.add(id_)
         self.ledger.adopt(amount_e6)
         self._out.append(External(id_, kind, shard, amount_e6, self.now_ms))
 
     def _amend(self, intent: Intent, wanted: AmendWanted, view: EventView) -> str | None:
-        """Ask for another price or count of an order that rests; return why not, None if it is asked for."""
+        """Request another price or count for a resting order; return why not, None once it is requested."""
         number, price_e4, count_e2 = wanted.number, wanted.price_e4, wanted.count_e2
         asked = number in self.ledger.amending or self.standing.withdrawn(number)
         if asked or number in self.standing.unknown:
@@ -947,7 +948,7 @@ class Engine:
         return reasons.MIN_EDGE if edge_e6 < 0 else None
 
     def _amended(self, number: int, event: Amended | AmendRefused) -> None:
-        """Hold what an order may cost as it now rests."""
+        """Hold the money that an order may cost as it now rests."""
         now = self.ledger.open[number]
         if isinstance(event, Amended):
             most_e6 = reserve_e6(now.fees, event.price_e4, event.count_e2, self.now_ms)
@@ -962,7 +963,7 @@ class Engine:
         self.strays += events[: max(0, STRAYS_MAX - len(self.strays))]
 
     def take_strays(self) -> list[AnyOrderEvent]:
-        """Return what was told since the last call of orders that are not open, STRAYS_MAX at most."""
+        """Return what was reported since the last call about orders that are not open, STRAYS_MAX at most."""
         strays, self.strays = self.strays, []
         return strays
 
@@ -972,7 +973,7 @@ class Engine:
         before = self.ledger.baskets.get(intent.trade)
         before_e6 = self.ledger.cash_e6
         if any(isinstance(event, Filled) and event.fill.id for event in events):
-            # Whatever it got before its end or is told after it: the end is booked last.
+            # Whatever was filled before the end or is reported after it, the end is booked last.
             events = sorted(events, key=lambda event: isinstance(event, Ended))
         fills: list[Fill] = []
         status, reason, ended = OrderState.OPEN, "", False
@@ -1014,14 +1015,14 @@ class Engine:
         if view is not None and ended:
             self._out += self.payouts.settle(view)
             if not intent.attempt:
-                # Once at once; further tries have their time.
+                # The first try is immediate; further tries have their time.
                 self._even_out(view)
                 self._note_failures(view)
 
     def _end(self, intent: Intent, event: Ended) -> OrderState:
         """Free what an order still held; return what it has come to."""
         reason = event.reason
-        intent = self.ledger.open[intent.number]  # by now it may be another than was placed
+        intent = self.ledger.open[intent.number]  # by now it may differ from what was placed
         got_e2 = self.ledger.filled(intent.number).count_e2
         self.ledger.end(intent.number)
         self.taken.end(intent)
@@ -1046,7 +1047,7 @@ class Engine:
         return OrderState.CANCELLED if arrived else OrderState.REJECTED
 
     def _rest_until_shown(self, intent: Intent, got_e2: int) -> None:
-        """Leave an event alone while the feed may still show what an order took: none has it twice."""
+        """Leave an event alone while the feed may still show what an order took: it is not there twice."""
         shown_ms = self.paced_ms + SHOWN_MS
         if not self.gateway or not got_e2 or intent.attempt:
             return
