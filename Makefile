@@ -109,7 +109,7 @@ bench: install-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lab: install
-	@$(BIN)/python -m laboratory run --simulate 1d --seeds 1..20 --rivals both --exchange void_rate=0.05 --title "Default strategies" --out .data/laboratory/default $(ARGS)
+	@$(BIN)/kalshi-bus backtest --simulate 1d --seeds 1..20 --rivals both --exchange void_rate=0.05 --title "Default strategies" --out .data/laboratory/default $(ARGS)
 
 measure: install-dev
 	@$(BIN)/python -m benchmarks.measure $(ARGS)

@@ -1,4 +1,4 @@
-"""``python -m laboratory``: run ideas over simulated days and recordings, and compare them."""
+"""``kalshi-bus backtest | laboratory``: run ideas over simulated days and recordings, and compare them."""
 
 import argparse
 import math
@@ -48,10 +48,16 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+def _name_of_run() -> str:
+    name = name_of("laboratory")
+    return name if name.endswith("backtest") else f"{name} run"
+
+
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog=name_of("laboratory"), description=__doc__)
     commands = root.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run, and write a report")
+    # `kalshi-bus backtest` is `run` already.
+    run = commands.add_parser("run", help="run, and write a report", prog=_name_of_run())
     _add_what(run)
     run.add_argument("recordings", nargs="*", type=Path, help="recordings, instead of --simulate")
     run.add_argument("--latencies", action="store_true", help="also at half and at double the latency")
@@ -218,7 +224,7 @@ def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     plans = plans_of(asked)
     if asked.processes < 1:
         raise UsageError(f"--processes {asked.processes}: expected 1 or more")
-    command = shlex.join(["python", "-m", "laboratory", *arguments])
+    command = shlex.join(["kalshi-bus", "backtest", *arguments[1:]])
     folder: Path = (
         asked.out or Settings.load(dict(os.environ), Path.cwd()).data_dir / "laboratory" / plans[0].name
     )
@@ -291,7 +297,7 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     unique = {outcome.plan.name: outcome for outcome in outcomes}
     ordered = list(unique.values())
     asked.out.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["python", "-m", "laboratory", *arguments])
+    command = shlex.join(["kalshi-bus", "laboratory", *arguments])
     made = figures.report(ordered, "Laboratory comparison", command, ordered[0].plan.code)
     print(report.write(made, ordered, asked.out))
     _tell(made)

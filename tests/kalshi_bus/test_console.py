@@ -51,6 +51,7 @@ def test_nothing_and_nonsense_are_refused_with_a_hint(capsys: pytest.CaptureFixt
         (["record", "--help"], "usage: kalshi-bus record"),
         (["trader", "explain", "--help"], "usage: kalshi-bus trader explain"),
         (["probe", "--help"], "usage: kalshi-bus probe"),
+        (["backtest", "--help"], "usage: kalshi-bus backtest [-h]"),
         (["trader"], "usage: kalshi-bus trader"),  # it does not trade
     ],
 )
