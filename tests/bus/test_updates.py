@@ -128,6 +128,7 @@ def test_a_slow_callback_holds_up_nobody_and_one_that_raises_ends_and_is_said(li
         eventually(lambda: live.agrees(connection.replica))
         eventually(lambda: fails.closed)
         assert isinstance(fails.error, ZeroDivisionError)
+        eventually(lambda: slow)
         assert len(slow) == 1
         assert waits.conflated > 0
         let_go.set()
