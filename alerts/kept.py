@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from bus.alerting import RULES_MOST, AnyRule, Quiet, check_quiet, check_rule
+from bus.files import write_whole
 from bus.process.echo import shown_path
 from bus.process.locks import private_dir
 from markets.errors import BadRecord, StartupError
@@ -78,7 +79,8 @@ class KeptFile(Generic[T]):
         try:
             if len(body) > MAX_BYTES:
                 raise StartupError(f"{len(body)} bytes, expected at most {MAX_BYTES}")
-            _write(self.path, body)
+            private_dir(self.path.parent)
+            write_whole(self.path, body)
         except (OSError, StartupError) as error:
             problem = f"{self.path}: cannot be written: {getattr(error, 'strerror', None) or error}"
             if problem != self.problem:
@@ -132,20 +134,3 @@ def _read(path: Path) -> bytes:
     if len(body) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes")
     return body
-
-
-def _write(path: Path, body: bytes) -> None:
-    folder = private_dir(path.parent)
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(fd)
-    draft.replace(path)  # whole or not at all
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

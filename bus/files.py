@@ -1,4 +1,4 @@
-"""Files that may have been replaced by something else."""
+"""Files that may have been replaced by something else, and files that are whole or not there."""
 
 import errno
 import os
@@ -26,6 +26,29 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
         raise OSError(errno.EINVAL, "is no regular file", str(path))
     return file
+
+
+def write_whole(path: Path, body: bytes) -> None:
+    """Write a file anew, ours alone to read: when this returns it survives a power cut.
+
+    Until then what was there before stays. `path` with ".new" at its end is where it is drafted.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(fd)
+    draft.replace(path)  # whole or not at all
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def require_regular(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The dashboard's link to the alerts: what they say, kept fresh by one thread, and commands to them."""
 
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -56,7 +57,9 @@ class AlertsLink:
         """
         question = {"op": op, "id": 1, **parameters}
         done = told(ask(self._context, self._endpoint, question, COMMAND_MS), DoneAnswer)
-        self._take(ask(self._context, self._endpoint, {"op": "alerts", "id": 1}, LOOK_MS))
+        # It is done: who was told that nobody answers would do it again.
+        with suppress(KalshiBusError):
+            self._take(ask(self._context, self._endpoint, {"op": "alerts", "id": 1}, LOOK_MS))
         return done
 
     def _look(self, asker: Asker) -> None:

@@ -4,7 +4,6 @@ What is starred is wished for all the time, so that it has a book and a history;
 keeps it longest.
 """
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from bus.files import open_regular
+from bus.files import open_regular, write_whole
 from bus.process.lifecycle import Stop
 from bus.process.locks import private_dir
 from markets.errors import BadRecord, StartupError
@@ -126,11 +125,5 @@ class Watchlist:
             raise OSError(str(error)) from None
         if self.trouble and self.path.exists():
             self.path.rename(self.path.with_name(f"{NAME}.unreadable"))
-        temporary = self.path.with_name(f"{NAME}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(_File(list(tickers))))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.path)
+        write_whole(self.path, msgspec.json.encode(_File(list(tickers))))
         self.trouble = ""

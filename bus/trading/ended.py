@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from bus.files import write_whole
 from bus.process.locks import private_dir
 from markets.errors import StartupError
 
@@ -98,20 +99,8 @@ class EndedStrategies:
         return allowed
 
     def _write(self, held: Sequence[EndedStrategy]) -> None:
-        folder = private_dir(self.path.parent)
-        draft = folder / f"{NAME}.new"
-        draft.unlink(missing_ok=True)
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.encode(held))
-            file.flush()
-            os.fsync(fd)
-        draft.replace(self.path)  # whole or not at all
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        private_dir(self.path.parent)
+        write_whole(self.path, msgspec.json.encode(held))
 
     def _unreadable(self, reason: str) -> StartupError:
         return StartupError(

@@ -1,0 +1,44 @@
+"""Files that are whole or not there."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from bus.files import write_whole
+from tests.bus.trading.disk import full_disk
+
+
+def test_what_is_written_is_on_disk_and_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, bytes]] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        fsync(fd)
+        found = os.fstat(fd)
+        synced.append((found.st_ino, path.read_bytes() if path.exists() else b""))
+
+    path = tmp_path / "a.json"
+    write_whole(path, b"one")
+    monkeypatch.setattr(os, "fsync", noted)
+    write_whole(path, b"two")
+    assert synced == [(path.stat().st_ino, b"one"), (tmp_path.stat().st_ino, b"two")]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_where_it_cannot_be_written_what_was_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_whole(path, b"one")
+    with full_disk(), pytest.raises(OSError, match="large"):
+        write_whole(path, b"two")
+    assert path.read_bytes() == b"one"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    path.with_name("a.json.new").unlink(missing_ok=True)
+    path.with_name("a.json.new").symlink_to(elsewhere)
+    write_whole(path, b"three")
+    assert (path.read_bytes(), elsewhere.read_bytes()) == (b"three", b"")
