@@ -217,7 +217,9 @@ class World:
             except NoAnswer as error:
                 raise Unanswered(f"the trader does not answer: is it running? ({error})") from None
             except Refusal as refusal:
-                if refusal.code != "not_ready" or attempt == NOT_READY - 1:
+                # To prepare is counted, and in the journal: it is said once what came of it.
+                again = refusal.code == "not_ready" and question["op"] != "prepare"
+                if not again or attempt == NOT_READY - 1:
                     raise Unanswered(f"the trader says: {refusal}") from None
             self._stop.wait(NOT_READY_S)
         raise AssertionError
