@@ -20,7 +20,7 @@ from ui.pages.columns import CHOICES, COLUMNS, TableView
 from ui.pages.filters import Filters
 from ui.pages.log_view import LEVELS
 from ui.pages.results import profit_factor, win_rate
-from ui.pages.system import DRIFT_WORDS, ROLES
+from ui.pages.system import DRIFT_WORDS, LOGGING
 from ui.routes.alert_routes import OPS, AlertRoutes
 from ui.routes.api_routes import ApiRoutes
 from ui.routes.assets import Assets
@@ -43,7 +43,7 @@ SOURCES: Final = {
 }
 _DISPLAY: Final = (
     "brief", "cents", "change", "count", "countdown", "dollars", "duration", "megabytes", "money", "plain",
-    "points", "price", "rate", "whole",
+    "points", "price", "quoted", "rate", "together", "whole",
 )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def make_app(
         CHOICES=[column for column in COLUMNS if column.key in CHOICES],
         USUAL=TableView(Filters()),
         LOG_LEVELS=LEVELS,
-        ROLES=ROLES,
+        LOGGING=LOGGING,
         ALERT_TITLES=TITLES,
         alerts_on=lambda: service.alerts.on,
         DRIFT_WORDS=DRIFT_WORDS,

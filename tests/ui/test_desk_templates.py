@@ -59,7 +59,7 @@ def test_a_trade_says_its_kind_and_source_and_a_settlement_that_it_was_corrected
     said = words(FULL)
 
     assert "2, value, tidy, polls:" in said
-    assert "NO basket 3 legs 1, no_basket: NO VAN 10, NO HOU 10, NO TIE 10 Leg Holds" in said
+    assert "NO basket 3 legs, trade 1, no_basket: NO VAN 10, NO HOU 10, NO TIE 10 Leg Holds" in said
     assert said.count("yes corrected") == 1
 
 
@@ -80,7 +80,7 @@ def test_every_page_says_what_the_trader_says() -> None:
     assert "on_update failed (ValueError: &lt;odd&gt;)" in trader
     assert "<code>hangs</code> is not loaded: on_timer did not return." in trader
     assert "python -m trader allow hangs" in trader
-    assert "<code>crawls</code> needed more than 50 ms 2 times, at most 70 ms." in trader
+    assert "<code>crawls</code> took longer than 50 ms to decide 2 times, 70 ms at most." in trader
     assert 'data-strategy="value"' not in trader
     assert "In pairs" in trader
     assert "1 open order: nobody can say what became of it." in trader
@@ -102,7 +102,7 @@ def test_opportunities_explain_themselves_and_fold_away_what_risk_refuses() -> N
     said = text_of(pages(FULL)["/"])
 
     assert "Exactly one of these 2 wins. A set costs 94¢ and pays $1 at least: 6¢ a set after fees" in said
-    shown, folded = said.split("1 event held or refused by risk: 1 not enough cash")
+    shown, folded = said.split("1 event held or refused by risk: not enough cash (1)")
     assert "New Orleans vs Chicago" in shown
     assert "At most one of these 3 can win. 3 NO cost $1.95, at least 2 pay $1: 5¢ a set" in folded
     assert "At most one of these 3 can win." not in shown

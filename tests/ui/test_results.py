@@ -186,7 +186,7 @@ def test_an_account_with_nothing_yet_has_a_page() -> None:
     report = a_report(total=nothing, calibration=(), drawdown_dollars=None, marked=False, **tables)
     text = said(client_of(Link(msgspec.structs.replace(DESK, trades=()), report)))
 
-    assert "Won – of 0" in text  # noqa: RUF001
+    assert "Won – Profit factor" in text  # noqa: RUF001
     assert "Nobody says yet what is held is worth" in text
     for empty in (
         "Nothing is held.",

@@ -52,7 +52,9 @@ class LotWorth(msgspec.Struct, frozen=True):
     """What a trade's contracts of one market are worth.
 
     Attributes:
-        bid_e6: at bid, None while a bid is unknown. settlement_e6: at settlement.
+        bid_e6: at bid, None while a bid is unknown: of a market of which trades hold both sides, those of the
+            larger at its bid and those of the other at what they make of a dollar beside it, so that all lots
+            bring together what the net position and the pairs do. settlement_e6: at settlement.
         locked_e2, floor_e6: how many of them are locked, and their share of the floor.
         sources: where `settlement_e6` is from.
     """
@@ -282,12 +284,15 @@ class Worth:
         if held is None:
             return []
         found: list[LotWorth] = []
+        offset = self._offset(event_ticker)
         for trade, parted in held.splits.items():
             worth_e6, sources = self._free_e6(event_ticker, parted.free, now_ms)
             for lot in self._lots_of(trade, event_ticker):
                 locked = [part for part in parted.locked if part.ticker == lot.ticker]
                 free = [at for at, part in enumerate(parted.free) if part.ticker == lot.ticker]
-                price_e4 = self._marks.price_e4(lot.ticker, lot.side)
+                price_e4 = self._marks.price_e4(lot.ticker, offset.get((lot.ticker, lot.side), lot.side))
+                if price_e4 is not None and (lot.ticker, lot.side) in offset:
+                    price_e4 = PRICE_ONE_E4 - price_e4
                 floor_e6 = sum(part.value_e6 for part in locked)
                 said = [FLOOR] * bool(locked) + [sources[at] for at in free]
                 found.append(
@@ -312,6 +317,19 @@ class Worth:
         """Return the events with lots."""
         self._refresh()
         return sorted(self._held)
+
+    def _offset(self, event_ticker: str) -> dict[tuple[str, str], str]:
+        """Return the sides of which less is held than of the other: nobody sells them, they are in pairs."""
+        counts: dict[str, dict[str, int]] = {}
+        for lot in self._ledger.lots_in(event_ticker):
+            sides = counts.setdefault(lot.ticker, {YES: 0, NO: 0})
+            sides[lot.side] += lot.count_e2
+        less = {
+            ticker: NO if sides[NO] <= sides[YES] else YES
+            for ticker, sides in counts.items()
+            if all(sides.values())
+        }
+        return {(ticker, side): YES if side == NO else NO for ticker, side in less.items()}
 
     def _lots_of(self, trade: int, event_ticker: str) -> list[Lot]:
         return [lot for lot in self._ledger.lots_in(event_ticker) if lot.trade == trade]

@@ -16,6 +16,16 @@ def price(price_e4: int | None) -> str:
     return UNKNOWN if price_e4 is None else f"{_trim(price_e4, 2)}¢"
 
 
+def quoted(price_e4: int | None) -> str:
+    """A price in cents, a dash where the exchange says 0 or 1 for "none": no order, never traded."""
+    return price(price_e4 if price_e4 is not None and 0 < price_e4 < 10_000 else None)
+
+
+def together(text: str) -> str:
+    """A sentence whose amounts do not break after their sign at the end of a line."""
+    return text.replace("\u2212$", "\u2212\u2060$").replace("+$", "+\u2060$")
+
+
 def change(change_e4: int | None) -> str:
     """A change of price in cents with its sign: ``+3¢``, ``0¢``."""
     return UNKNOWN if change_e4 is None else _signed(change_e4, f"{_trim(abs(change_e4), 2)}¢", sign=True)

@@ -11,7 +11,7 @@ import msgspec
 from bus.process.logs import redact
 from markets.errors import BadRecord
 
-from .system import ROLES
+from .system import LOGGING
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 LINES: Final = 200
@@ -108,8 +108,8 @@ def parse_log_filter(pairs: Sequence[tuple[str, str]]) -> LogFilter:
             continue
         if name == "level" and text not in LEVELS:
             raise BadRecord(name, text, f"one of {', '.join(LEVELS)}")
-        if name == "process" and text not in ROLES:
-            raise BadRecord(name, text, f"one of {', '.join(ROLES)}")
+        if name == "process" and text not in LOGGING:
+            raise BadRecord(name, text, f"one of {', '.join(LOGGING)}")
         if name == "q" and len(text) > TEXT_MAX:
             raise BadRecord(name, text, f"at most {TEXT_MAX} characters")
         fields[name] = text

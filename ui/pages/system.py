@@ -25,6 +25,9 @@ DRIFT_WORDS: Final = {
 """What of a member is otherwise than documented -> how the page says it."""
 
 ROLES: Final = ("simulator", "publisher", "snapshot_server", "trader", "ui")
+LOGGING: Final = (*ROLES, "orders", "watchdog", "recorder", "past", "forwarder", "alerts")
+"""Whoever writes a log, as its file is named."""
+
 WHERE_WANTED: Final = ("alerts",)
 """Processes that are there where somebody wants them."""
 

@@ -37,9 +37,11 @@ export function startCurve() {
   }
 
   function make(box, data) {
+    // A curve that is level stands in the middle of a dollar, not of twice what there is.
+    const around = (_chart, least, most) => (least === null ? [null, null] : most - least >= 1 ? uPlot.rangeNum(least, most, 0.1, true) : [(least + most - 1) / 2, (least + most + 1) / 2]);
     const low = (_chart, least) => [Math.min(least ?? 0, -0.01), 0];
     const plans = [
-      options(box, "At bid", HEIGHTS[0], colour("--muted"), { times: false, second: [{ label: "At settlement", stroke: colour("--link"), width: 1.5, points: { show: false } }] }),
+      options(box, "At bid", HEIGHTS[0], colour("--muted"), { times: false, scale: { range: around }, second: [{ label: "At settlement", stroke: colour("--link"), width: 1.5, points: { show: false } }] }),
       options(box, "Drawdown", HEIGHTS[1], colour("--neg"), { times: true, fill: colour("--neg-bg"), scale: { range: low } }),
     ];
     for (const chart of charts) chart.destroy();

@@ -9,7 +9,8 @@ const SHOW_MS = [0, 800, 2000, 5000]; // a market's page hears of no order: what
 
 const dollars = (text) => {
   const amount = Number(text);
-  const shown = Math.abs(amount).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 });
+  const places = amount && Math.abs(amount) < 0.01 ? 4 : 2; // as the pages do: little is not nothing
+  const shown = Math.abs(amount).toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
   return `${amount < 0 ? "−" : ""}$${shown}`;
 };
 const gain = (text) => (text === null ? "not known" : `${Number(text) > 0 ? "+" : ""}${dollars(text)}`);
@@ -26,7 +27,7 @@ const FIGURES = {
     ["Order", `buy ${count(ticket.count_fp)} ${ticket.side.toUpperCase()} at ${cents(ticket.price_dollars)} or better`],
     ["Now", `${best(ticket.best_dollars, "nobody offers now", "best price")}; ${count(ticket.fillable_fp)} would be filled at once`],
     ["Cost", `${dollars(ticket.cost_dollars)} and ${dollars(ticket.fees_dollars)} in fees`],
-    ["Worst case", `${dollars(ticket.worst_dollars)}: all of it can be lost`],
+    ["Worst case", `${dollars(ticket.worst_dollars)} at most: all of it can be lost`],
     ["Pays", `${dollars(ticket.payout_dollars)} if ${ticket.side.toUpperCase()}`],
     risk(ticket),
   ],
@@ -48,7 +49,7 @@ const FIGURES = {
     const { order } = ticket;
     return [
       ["Order", `${order.number}: ${count(order.count_fp)} ${what(order)} at ${cents(order.price_dollars)}`],
-      ["Filled already", `${count(order.filled_fp)}, which stay bought`],
+      ["Filled already", Number(order.filled_fp) ? `${count(order.filled_fp)}, which stay bought` : "nothing"],
       ["Not filled", `${count(order.rests_fp)}, which would be taken back; ${dollars(order.frees_dollars)} held for it become free`],
       ["Place in the queue", ticket.ahead_fp === null ? "not known" : `${count(ticket.ahead_fp)} contracts of others are before it`],
       risk(ticket),
@@ -247,7 +248,7 @@ function table({ orders, sales }) {
   const made = document.createElement("table");
   made.className = "plain";
   const head = made.createTHead().insertRow();
-  const css = ["", "", "num", "num", "num", ""];
+  const css = ["act-name", "", "num", "num", "num", ""];
   for (const [at, name] of ["", "What", "Contracts", "Price", "Realises", ""].entries()) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col", className: css[at] }));
   const tbody = made.createTBody();
   for (const row of rows) {

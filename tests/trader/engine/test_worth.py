@@ -330,6 +330,19 @@ def test_pairs_of_two_trades_are_worth_their_dollar_with_and_without_bids() -> N
     assert held.worth.least_profit_e6() == 200 * 10_000 - spent_e6
 
 
+@pytest.mark.parametrize("counts", [(300, 200), (200, 300), (250, 250)])
+def test_at_bid_the_lots_of_pairs_add_up_to_what_everything_would_bring(counts: tuple[int, int]) -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, counts[0], trade=1)
+    held.buy("HOM", "no", 6_000, counts[1], trade=2)
+    held.buy("AWY", "no", 6_000, 100, trade=2)
+    held.worth.mark(match())
+
+    lots = held.worth.lots(EVENT.event_ticker, NOW_MS)
+
+    assert sum((one.bid_e6 or 0) - one.lot.cost_e6 for one in lots) == held.worth.profit_e6()
+
+
 def test_an_expected_value_says_where_it_is_from() -> None:
     held = Holding()
     held.buy("HOM", "yes", 4_200, 100)

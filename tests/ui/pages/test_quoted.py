@@ -1,0 +1,13 @@
+"""Prices that stand for "none", and amounts that stay in one piece."""
+
+from ui.pages.display import UNKNOWN, quoted, together
+
+
+def test_what_was_never_quoted_or_traded_is_a_dash_and_no_price() -> None:
+    assert [quoted(price_e4) for price_e4 in (None, 0, 10_000)] == [UNKNOWN] * 3
+    assert quoted(50) == "0.5¢"
+    assert quoted(9_990) == "99.9¢"
+
+
+def test_an_amount_is_not_broken_after_its_sign() -> None:
+    assert together("called off, \u2212$0.57 in all") == "called off, \u2212\u2060$0.57 in all"
