@@ -13,6 +13,7 @@ from bus.process.settings import money_e6
 from markets.units import HOUR_MS, PRICE_ONE_E4, opposite
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
+from simulator.floor.record import Keeping, Memory
 from simulator.universe.templates import load
 from trader.brokers.base import Broker
 
@@ -24,6 +25,8 @@ from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
 
 START_MS: Final = 1_790_000_000_000
 CENT_E6: Final = 10_000
+MEMORY: Final = Memory(Keeping(minutes=3, hours=26), trades=100, settled_ms=2 * HOUR_MS)
+"""Nobody asks the exchange of a run for its history: it keeps what stood a day ago, and what is listed."""
 
 
 class Simulated:
@@ -50,7 +53,7 @@ class Simulated:
             setattr(activity, name, type(getattr(activity, name))(value))
         self._plan = plan
         self._clock = ManualClock(START_MS)
-        self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity)
+        self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity, memory=MEMORY)
         self.feed = ExchangeFeed(self.exchange, self._clock)
         self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(self.exchange.halts.shards))
         self.exchange.matching.open(ACCOUNT)

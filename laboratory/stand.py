@@ -36,6 +36,14 @@ class _Silent:
     def event(self, what: str, *, state: str | None = None, number: int | None = None) -> None: ...
 
 
+class _NoSwitch:
+    """Stands for the kill switch: nobody kills a run, and its file would be looked for twice a second."""
+
+    def read(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+
 def point_ms(span_ms: int) -> int:
     """Return how often the equity of a run of that length is taken down: each 1 to 15 minutes."""
     return min(15 * MINUTE_MS, max(MINUTE_MS, span_ms // POINTS // MINUTE_MS * MINUTE_MS))
@@ -83,7 +91,7 @@ class Stand:
         self._notes = notes
         rng, silent = random.Random(plan.seed), _Silent()
         around = on_disk(settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish)
-        around = msgspec.structs.replace(around, open_journal=self._journal)
+        around = msgspec.structs.replace(around, open_journal=self._journal, kill_switch=_NoSwitch())
         if make_broker is not None:
             around = msgspec.structs.replace(around, make_broker=lambda _recovered: make_broker())
         for left_out in around.lineup.left_out:

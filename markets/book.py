@@ -85,7 +85,8 @@ def bids(book: Book, side: str) -> tuple[Level, ...]:
 
 def asks(book: Book, side: str) -> tuple[Level, ...]:
     """Return the asks of an outcome in its own prices, best first: the other's bids seen from here."""
-    return tuple((opposite(price), count) for price, count in reversed(book.no if side == YES else book.yes))
+    others = book.no if side == YES else book.yes
+    return tuple([(PRICE_ONE_E4 - price, count) for price, count in others[::-1]])
 
 
 def best_ask(book: Book, side: str) -> Level | None:

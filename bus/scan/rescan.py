@@ -159,9 +159,11 @@ class Rescan:
             return event_ticker in recent or (event_ticker in held and restless(event_ticker))
 
         def stands(event_ticker: str, ticker: str) -> bool:
-            return self._stands(state, event_ticker, ticker, None if event_ticker in held else fair_values)
+            if event_ticker not in held and event_ticker not in recent:
+                return self._stands(state, event_ticker, ticker, fair_values)
+            return not heard(event_ticker) and self._stands(state, event_ticker, ticker, None)
 
-        self._touch(state, batch, heard, stands, touched)
+        self._touch(state, batch, stands, touched)
         ordered = sorted(touched)
         if aged or swept:
             hot = self._hot.union(self._unasked.standing, self._unscanned.standing) - touched
@@ -196,28 +198,22 @@ class Rescan:
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
 
     def _touch(
-        self,
-        state: Records,
-        batch: Batch,
-        heard: Callable[[str], bool],
-        stands: Callable[[str, str], bool],
-        touched: set[str],
+        self, state: Records, batch: Batch, stands: Callable[[str, str], bool], touched: set[str]
     ) -> None:
-        """Add the events in which something has changed that is to be looked at."""
-        membership, barren, related = self.membership, self._barren, self._related
-        changed: Iterable[str]
+        """Add the events that a batch gives a reason to look at."""
+        membership = self.membership
         for kind, key in batch.records:
             if kind in _OF_PRICES:
                 for event_ticker in self._seen_in(key):
                     # What is looked at anyway need not be compared: what it has is noted again then.
-                    if event_ticker not in touched and (heard(event_ticker) or not stands(event_ticker, key)):
+                    if event_ticker not in touched and not stands(event_ticker, key):
                         touched.add(event_ticker)
                 continue
-            changed = membership.update(state, kind, key)
-            if related:
+            changed: Iterable[str] = membership.update(state, kind, key)
+            if self._related:
                 changed = {*changed, *(more for event in changed for more in membership.siblings(event))}
             for event_ticker in changed:
-                barren.pop(event_ticker, None)
+                self._barren.pop(event_ticker, None)
             touched.update(changed)
 
     def _seen_in(self, ticker: str) -> Collection[str]:

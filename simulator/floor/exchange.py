@@ -31,7 +31,7 @@ from .lives import FeeChange, Lifecycle
 from .mispricing import Mispricing, Planter
 from .model import ACTIVE, Event, Market, Series, Stage
 from .past import key_of
-from .record import keeping
+from .record import Memory, keeping
 from .rivals import Rivals
 from .screen import Screen
 from .venue import FloorVenue
@@ -63,6 +63,7 @@ class Exchange:
         start_ms: int,
         activity: Activity | None = None,
         cash_e6: int = CASH_E6,
+        memory: Memory | None = None,
     ) -> None:
         self.recorded = recorded
         self.advanced: set[int] = set()
@@ -76,13 +77,21 @@ class Exchange:
         self.catalogue = Catalogue(recorded, self.rng)
         self.listings = Listings()
         self.herald = Herald()
-        self.screen = Screen(self.agenda, self.herald, keeping(markets))
+        memory = Memory(keeping(markets)) if memory is None else memory
+        self.screen = Screen(self.agenda, self.herald, memory)
         self.switches = OrderSwitches()
         self.ledger = Ledger(self.switches, sorted(self.halts.shards))
         self.venue = FloorVenue(self.agenda, self.halts, self.screen, self.ledger, self.switches, seed)
         self.matching = Matching(self.venue, self.ledger, self.switches, Random(f"{seed}:orders"))
         self.lifecycle = Lifecycle(
-            self.agenda, self.rng, self.activity, self.catalogue, self.listings, self.herald, self.matching
+            self.agenda,
+            self.rng,
+            self.activity,
+            self.catalogue,
+            self.listings,
+            self.herald,
+            self.matching,
+            memory.settled_ms,
         )
         self.crowd = Crowd(
             self.agenda,

@@ -70,6 +70,9 @@ class FeeChange:
 class Lifecycle:
     """Adds groups and leads their events through their lives.
 
+    Args:
+        settled_ms: for how long what is settled stays listed.
+
     Attributes:
         fee_changes: all that were ever scheduled, in order.
     """
@@ -83,7 +86,9 @@ class Lifecycle:
         listings: Listings,
         herald: Herald,
         matching: Matching,
+        settled_ms: int = DAY_MS,
     ) -> None:
+        self._settled_ms = settled_ms
         self.fee_changes: list[FeeChange] = []
         self._agenda = agenda
         self._rng = rng
@@ -367,7 +372,7 @@ class Lifecycle:
         for market in event.markets:
             assert market.value_e4 is not None
             self._matching.settle(market, market.value_e4, time_ms)
-        self._agenda.at(time_ms + DAY_MS, self._archive, event)
+        self._agenda.at(time_ms + self._settled_ms, self._archive, event)
         group = event.group
         if all(e.status == FINALIZED for e in group.events):
             now_ms = max(time_ms, self._agenda.start_ms)

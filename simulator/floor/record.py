@@ -120,6 +120,21 @@ class Keeping:
     hours: int
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much an exchange remembers that nobody holds.
+
+    Attributes:
+        keeping: how much of each market.
+        trades: how many of the latest public trades.
+        settled_ms: for how long what is settled stays listed.
+    """
+
+    keeping: Keeping
+    trades: int = 50_000
+    settled_ms: int = 86_400_000
+
+
 def keeping(markets: int) -> Keeping:
     """Return what an exchange of this many markets keeps of each."""
     markets = max(markets, 1)

@@ -1,7 +1,6 @@
 """What the public sees of each market: quote, trades, history. All changes to these pass here."""
 
 from collections import deque
-from typing import Final
 
 from markets.units import PRICE_ONE_E4
 from simulator.matching.book import Change
@@ -9,9 +8,7 @@ from simulator.matching.book import Change
 from .agenda import Agenda
 from .happenings import Herald, Trade
 from .model import Market
-from .record import MINUTE_MS, Keeping, Record, Span, trade_bytes
-
-_TRADES_KEPT: Final = 50_000
+from .record import MINUTE_MS, Memory, Record, Span, trade_bytes
 
 Level = tuple[int, int]
 """A price and the number of contracts there: (price_e4, count_e2)."""
@@ -21,7 +18,7 @@ class Screen:
     """Shows quotes and prints trades.
 
     Args:
-        keeping: how much each market remembers.
+        memory: how much is remembered.
 
     Attributes:
         remembers: whether quotes are remembered, which they are not while the universe is built.
@@ -29,13 +26,13 @@ class Screen:
         trades: the latest public trades, oldest first.
     """
 
-    def __init__(self, agenda: Agenda, herald: Herald, keeping: Keeping) -> None:
+    def __init__(self, agenda: Agenda, herald: Herald, memory: Memory) -> None:
         self.remembers = False
         self.quote_changes = 0
-        self.trades: deque[Trade] = deque(maxlen=_TRADES_KEPT)
+        self.trades: deque[Trade] = deque(maxlen=memory.trades)
         self._agenda = agenda
         self._herald = herald
-        self._keeping = keeping
+        self._keeping = memory.keeping
 
     def show(self, market: Market, bid: Level, ask: Level, changes: list[Change], time_ms: int) -> None:
         """Show best YES bid and ask (count 0: an empty side), and what has changed in the book."""

@@ -564,7 +564,7 @@ class Engine:
         self.pace.keep(self.ledger.baskets)
         for trade in self.pace.all_due(self.paced_ms):
             view = self.views.get(self.ledger.baskets[trade].event_ticker)
-            if view is not None:
+            if view is not None and self._is_due(trade):
                 self._even_out(view)
                 self._note_failures(view)
 
