@@ -217,8 +217,8 @@ class Outbox:
         spare = len(self.kept.messages) - HISTORY_MOST
         if spare > 0:  # the oldest that nobody waits for; of those that are waited for the newest many
             held = {one.number for one in waiting[-WAITING_MOST:]}
-            gone = [one.number for one in self.kept.messages if one.number not in held][:spare]
-            self.kept.messages = [one for one in self.kept.messages if one.number not in set(gone)]
+            gone = {*[one.number for one in self.kept.messages if one.number not in held][:spare]}
+            self.kept.messages = [one for one in self.kept.messages if one.number not in gone]
 
     # -- out
 

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 
 from bus.protocol.memory import Keeping, Packed, Slim
-from bus.protocol.messages import decode, encode_record
+from bus.protocol.messages import (
+    MAX_MESSAGE_BYTES,
+    MAX_RECORDS,
+    MessageTooLarge,
+    decode,
+    encode_record,
+)
 from bus.protocol.state import STATE_KINDS, State
 from markets.records import Event, Record, Remove, Series
 from tests.bus.protocol.lines import TICKERS, Line
@@ -165,3 +171,21 @@ def test_what_is_sent_before_the_own_state_has_it_is_the_same_to_the_byte() -> N
     assert seen == [4_500, 1_000], "sent before"
     assert first.writer.state.digest() == plain.writer.state.digest()
     assert first.writer.state.seq == 2
+
+
+def test_what_is_sent_before_a_message_that_is_too_large_leaves_no_hole() -> None:
+    publisher = Publisher(START_MS, random.Random(1), TICKERS)
+    writer, ticker = publisher.writer, TICKERS[0]
+    topic, series = publisher.topic(ticker), ticker.split("-", maxsplit=1)[0]
+    quotes = [a_quote(ticker, bid_e4) for bid_e4 in range(100, 100 + 2 * MAX_RECORDS)]
+    sent: list[bytes] = []
+    assert writer.stream(topic, "quote", quotes, 1, 2, sent.append) == sent
+    assert len(sent) == 2
+
+    markets = [a_market(ticker, series, "small"), a_market(ticker, series, "x" * MAX_MESSAGE_BYTES)]
+    with pytest.raises(MessageTooLarge):
+        writer.stream(topic, "market", markets, 1, 2, sent.append)
+    assert writer.state.markets[ticker].title == "small"
+    numbers = [decode(frame)[1].seq for frame in sent]
+    assert numbers == [1, 2, 3]
+    assert (writer.state.seq, writer.state.streams[topic].last) == (3, 3)
