@@ -10,6 +10,9 @@ from playwright.sync_api import Page
 WIDTHS = (360, 480, 641, 768, 1_024, 1_070, 1_440, 1_920, 2_560)
 """A small phone, a large one, the first width that is no phone, tablets and half screens, desks."""
 
+TURNS = (360, 641, 1_024, 1_440)
+"""Those at which pages change most, for pages that have nothing of their own at the others."""
+
 HEIGHT = 812
 
 _SCRIPT = Path(__file__).with_suffix(".js").read_text()
@@ -21,7 +24,7 @@ def faults(page: Page) -> list[str]:
     return found
 
 
-def faults_at(page: Page, widths: tuple[int, ...] = WIDTHS) -> list[str]:
+def faults_at(page: Page, widths: tuple[int, ...]) -> list[str]:
     """Return what is wrong with the page at each width, in as few sentences as they have in common."""
     found: dict[str, list[int]] = {}
     for width in widths:
