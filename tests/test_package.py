@@ -1,12 +1,15 @@
-"""The wheel: what is in it, and that it runs the whole stack from a folder that is no checkout."""
+"""Wheel and sdist: what is in them, and that the stack runs from a wheel in a folder that is no checkout."""
 
 import os
 import signal
 import site
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -14,15 +17,25 @@ import requests
 
 from tests.support import ROOT, Process, Runner, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def built(checkout: Path, folder: Path, *targets: str) -> Path:
+    """Build in `folder`, and return it."""
+    command = [sys.executable, "-m", "hatchling", "build", *targets, "-d", str(folder)]
+    subprocess.run(command, cwd=checkout, check=True, capture_output=True, timeout=120)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
-    (found,) = folder.glob("*.whl")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an sdist and a wheel."""
+    return built(ROOT, tmp_path_factory.mktemp("release"), "-t", "sdist", "-t", "wheel")
+
+
+@pytest.fixture(scope="module")
+def wheel(release: Path) -> Path:
+    (found,) = release.glob("*.whl")
     return found
 
 
@@ -95,6 +108,36 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if "test" in Path(name).parent.parts[-1:]]
     optional = ("pandas", "pytest", "playwright", "mypy", "nats-py", "polars", "duckdb", "mcp")
     assert not [need for need in needs if "extra ==" not in need and any(name in need for name in optional)]
+
+
+def test_the_sdist_makes_the_same_wheel(wheel: Path, release: Path, tmp_path: Path) -> None:
+    (sdist,) = release.glob("*.tar.gz")
+    with tarfile.open(sdist) as file:
+        file.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    assert {"README.md", "CHANGELOG.md", "LICENSE", "docs", "tests"} <= {
+        path.name for path in source.iterdir()
+    }
+    assert not [path for path in source.iterdir() if path.name in (".git", ".venv", ".run", ".data")]
+
+    (again,) = built(source, tmp_path / "again", "-t", "wheel").glob("*.whl")
+
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        sums = [{item.filename: item.CRC for item in file.infolist()} for file in (one, other)]
+    assert sums[0] == sums[1]
+
+
+def test_what_an_index_shows_of_the_release_is_whole(wheel: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    with zipfile.ZipFile(wheel) as file:
+        shown = Parser().parsestr(file.read(f"kalshi_bus-{version}.dist-info/METADATA").decode())
+
+    assert (shown["Name"], shown["Version"]) == ("kalshi-bus", version)
+    assert (shown["Description-Content-Type"], shown["License-Expression"]) == ("text/markdown", "MIT")
+    assert shown["Requires-Python"] == ">=3.11"
+    assert shown["Summary"]
+    assert shown.get_payload() == (ROOT / "README.md").read_text()
+    assert f"## [{version}] - 20" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_stack_runs_from_a_wheel_in_a_folder_of_the_user_s(elsewhere: Runner, installed: Path) -> None:
