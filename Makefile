@@ -91,7 +91,7 @@ soak: install-dev
 	@$(BIN)/python -m tests.soak $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 # SKIP_TESTS=1: all but the tests, for whoever runs `make test` next (.ci/run).
-check: format lint types imports coverage $(if $(SKIP_TESTS),,test)
+check: format lint types imports $(if $(SKIP_TESTS),,coverage test)
 
 format: install-dev
 	@$(BIN)/ruff format --check .
