@@ -74,7 +74,9 @@ _FEES: Final = (
     " fill_id LIKE 'adopted:%')"
     " GROUP BY ticker"
 )
-_EQUITY: Final = "coalesce(settlement_e6, positions_e6)"
+# Before there were figures at settlement, at bid; later, where one is missing, none: at bid would be a fall.
+_BEFORE: Final = "e.id < coalesce((SELECT min(id) FROM equity WHERE settlement_e6 IS NOT NULL), e.id + 1)"
+_EQUITY: Final = f"coalesce(settlement_e6, CASE WHEN {_BEFORE} THEN positions_e6 END)"
 _WITHOUT: Final = " - (SELECT coalesce(sum(amount_e6), 0) FROM external_cash x WHERE x.time_ms <= e.time_ms)"
 _EQUITY_AFTER: Final = (
     f"SELECT id, time_ms, cash_e6 + {_EQUITY}{_WITHOUT} FROM equity e"  # noqa: S608

@@ -302,8 +302,7 @@ def curve_columns(points: Sequence[EquityPoint]) -> dict[str, list[float | None]
     """Return the equity curve as columns for a chart: floats, for display only; null while unknown."""
     equity = [_float(point.equity_dollars) for point in points]
     settlement = [_float(point.settlement_equity_dollars) for point in points]
-    # Of a locked basket no bid makes a drawdown; points of before have but the one figure.
-    known = [at_bid if at_end is None else at_end for at_bid, at_end in zip(equity, settlement, strict=True)]
+    known = _one_figure(equity, settlement)
     peaks = accumulate((float("-inf") if dollars is None else dollars for dollars in known), max)
     drawdown = [
         None if dollars is None else round(dollars - peak, 6)
@@ -313,14 +312,24 @@ def curve_columns(points: Sequence[EquityPoint]) -> dict[str, list[float | None]
     return {"time": times, "equity": equity, "settlement": settlement, "drawdown": drawdown}
 
 
+def _one_figure(equity: Sequence[float | None], settlement: Sequence[float | None]) -> list[float | None]:
+    """Return equity at settlement: of a locked basket no bid makes a drawdown. Before there was any, at bid.
+
+    Where it is not known later, as while a trader that has just begun has not seen all, nothing is: equity at
+    bid in its place would be a fall and a rise that never were.
+    """
+    begins = next((at for at, dollars in enumerate(settlement) if dollars is not None), len(settlement))
+    return [*equity[:begins], *settlement[begins:]]
+
+
 def _float(dollars: str | None) -> float | None:
     return None if dollars is None else float(dollars)
 
 
 def _curve(points: Sequence[EquityPoint]) -> CurveInWords | None:
     columns = curve_columns(points)
-    pairs = zip(columns["equity"], columns["settlement"], strict=True)
-    known = [dollars for pair in pairs if (dollars := pair[0] if pair[1] is None else pair[1]) is not None]
+    figures = _one_figure(columns["equity"], columns["settlement"])
+    known = [dollars for dollars in figures if dollars is not None]
     if len(known) < 2:
         return None
     return CurveInWords(

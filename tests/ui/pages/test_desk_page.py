@@ -36,6 +36,16 @@ def test_the_curve_has_gaps_where_a_bid_was_unknown_and_drawdown_from_the_peak()
     assert curve_columns([])["equity"] == []
 
 
+def test_equity_at_bid_beside_an_unknown_settlement_is_no_drawdown() -> None:
+    pairs = [("10.000000", None), ("9.500000", "12.000000"), ("8.000000", None), ("9.000000", "13.000000")]
+    points = [
+        a_point(time=float(i), equity_dollars=at_bid, settlement_equity_dollars=at_end)
+        for i, (at_bid, at_end) in enumerate(pairs)
+    ]
+
+    assert curve_columns(points)["drawdown"] == [0.0, 0.0, None, 0.0]
+
+
 def test_what_is_unknown_sorts_last_in_both_directions() -> None:
     desk = Desk(positions=[a_position(value_dollars=value) for value in ("9.000000", None, "10.000000")])
 
