@@ -78,10 +78,11 @@ quick: install-dev
 # The unit tests of the pure packages; none that bounds a time, which measuring makes longer.
 PURE = tests/markets tests/bus/protocol tests/bus/scan tests/bus/trading tests/bus/test_hostile.py \
 	tests/bus/test_later.py tests/bus/test_stepped.py tests/trader tests/publisher/books tests/publisher/kalshi \
-	tests/publisher/orders tests/simulator/matching tests/simulator/test_switches.py
+	tests/publisher/orders tests/simulator/matching tests/simulator/test_switches.py \
+	tests/snapshot_server/websocket/test_protocol.py
 coverage coverage-all: install-dev
 	@rm -rf .coverage.d && mkdir .coverage.d
-	@$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal \
+	@$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal --timeout 300 \
 		$(if $(filter coverage,$@),-m "not e2e and not slow and not alone" $(PURE),-m "not alone") $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage json --quiet -o .coverage.d/report.json

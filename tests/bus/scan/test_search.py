@@ -20,7 +20,9 @@ from bus.scan.search import (
     SearchHit,
     SearchIndex,
     fold,
+    named,
     parse_search,
+    title_of,
 )
 from markets.errors import BadRecord
 from tests.ui.stage import DULL, MATCH, PAIR, fill, world
@@ -177,3 +179,26 @@ def test_a_query_has_a_text_and_a_limit() -> None:
 def test_a_query_that_is_wrong_is_refused_by_name(name: str, text: str) -> None:
     with pytest.raises(BadRecord, match=f"^{name}: "):
         parse_search([(name, text)], 20)
+
+
+def test_what_is_found_has_a_title_whatever_it_is() -> None:
+    state = State(1)
+    fill(state, world(1_800_000_000_000))
+    market = state.markets[f"{MATCH}-TIE"]
+    event = state.events[MATCH]
+
+    assert title_of(state, SearchHit(MARKET, market.ticker)) == (market.title, market.yes_sub_title)
+    assert title_of(state, SearchHit(EVENT, MATCH)) == (event.title, event.sub_title)
+    assert title_of(state, SearchHit(SERIES, event.series_ticker))[0]
+    for kind in (MARKET, EVENT, SERIES):
+        assert title_of(state, SearchHit(kind, "GONE")) == ("GONE", "")
+
+
+def test_the_index_takes_what_one_would_type_of_each_record() -> None:
+    state = State(1)
+    fill(state, world(1_800_000_000_000))
+
+    assert MATCH in (named(state, "market", f"{MATCH}-TIE") or ())
+    assert state.events[MATCH].title in (named(state, "event", MATCH) or ())
+    assert named(state, "series", state.events[MATCH].series_ticker)
+    assert [named(state, kind, "GONE") for kind in ("market", "event", "series", "quote")] == [None] * 4
