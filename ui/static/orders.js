@@ -249,7 +249,7 @@ function table({ orders, sales }) {
   made.className = "plain";
   const head = made.createTHead().insertRow();
   const css = ["act-name", "", "num", "num", "num", ""];
-  for (const [at, name] of ["", "What", "Contracts", "Price", "Realises", ""].entries()) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col", className: css[at] }));
+  for (const [at, name] of ["Do", "What", "Contracts", "Price", "Realises", "Note"].entries()) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col", className: css[at] }));
   const tbody = made.createTBody();
   for (const row of rows) {
     const line = tbody.insertRow();
