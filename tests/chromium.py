@@ -1,11 +1,15 @@
 """Pages in Debian's Chromium, watched: what they wrote to the console, asked of others, or made too wide."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
+
+T = TypeVar("T")
+SETTLE_S = 5.0
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -75,14 +79,25 @@ def serious(page: Page, rule: str | None = None) -> list[str]:
     ]
 
 
+def settled(page: Page, look: Callable[[], T]) -> T:
+    """What `look` finds at fault once a page has taken its new size: nothing, or what is there after 5 s.
+
+    Scripts hear of a size a moment after it has changed; charts are drawn anew only then.
+    """
+    end = time.monotonic() + SETTLE_S
+    while (found := look()) and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    return found
+
+
 def overflow(page: Page) -> int:
     """By how many pixels the page is wider than the screen."""
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+    script = "Math.max(0, document.documentElement.scrollWidth - window.innerWidth)"
+    return settled(page, lambda: int(page.evaluate(script)))
 
 
 def clipped(page: Page) -> list[str]:
     """Boxes that would have to be scrolled sideways to be read."""
     wide = "box => box.scrollWidth > box.clientWidth"
     script = f"boxes => boxes.filter({wide}).map(box => box.innerHTML.slice(0, 200))"
-    found: list[str] = page.eval_on_selector_all(".scroll, pre", script)
-    return found
+    return settled(page, lambda: list[str](page.eval_on_selector_all(".scroll, pre", script)))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from tests.chromium import settled
+
 WIDTHS = (360, 480, 641, 768, 1_024, 1_070, 1_440, 1_920, 2_560)
 """A small phone, a large one, the first width that is no phone, tablets and half screens, desks."""
 
@@ -29,6 +31,6 @@ def faults_at(page: Page, widths: tuple[int, ...]) -> list[str]:
     found: dict[str, list[int]] = {}
     for width in widths:
         page.set_viewport_size({"width": width, "height": HEIGHT})
-        for fault in faults(page):
+        for fault in settled(page, lambda: faults(page)):
             found.setdefault(fault, []).append(width)
     return [f"{fault} at {', '.join(map(str, widths))} px" for fault, widths in found.items()]
