@@ -1,9 +1,8 @@
 """What the trader answers on its control socket, and the commands it takes: docs/trader.md in types.
 
-The trader makes these, and whoever asks it reads them with `told`. Money is text of dollars with six
-decimals, a price with four, a count with two; times are Unix seconds; None is unknown. Members are only ever
-added: one that is not known is passed over, and one added later has a default, so that an older trader is
-understood.
+The trader makes these, and whoever asks it reads them with `told`. Money is dollars as text with six
+decimals, a price has four, a count two; times are Unix seconds; None means unknown. Members are only ever
+added: readers ignore unknown ones, and later ones have defaults, so that an older trader is understood.
 """
 
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FairValuesFileStatus(Shape, frozen=True, kw_only=True):
-    """The file of one's own fair values; `errors` are the first of its refused lines."""
+    """The user's file of fair values; `errors` are the first of its refused lines."""
 
     path: str
     values: int
@@ -44,14 +43,14 @@ class FairValuesFileStatus(Shape, frozen=True, kw_only=True):
 
 
 class FairValuesSourceStatus(Shape, frozen=True, kw_only=True):
-    """A source of fair values that runs in a process of its own.
+    """A source of fair values, which runs in its own process.
 
     Attributes:
-        text: what the settings say of it.
+        text: its text in the settings.
         state: "starting"; "waiting" for live data; "answers"; "fails": it raised an error when last asked;
             "restarting": its process ended, or was ended.
-        values: how many of its values hold. answered: when it last gave an answer.
-        failures, restarts: since the trader started. errors: what was wrong last.
+        values: how many of its values are in effect. answered: when it last answered.
+        failures, restarts: since the trader started. errors: the latest problems.
     """
 
     name: str
@@ -65,7 +64,7 @@ class FairValuesSourceStatus(Shape, frozen=True, kw_only=True):
 
 
 class TrialFigure(Shape, frozen=True, kw_only=True):
-    """A mean over so many events, and its interval; None where there are too few for one."""
+    """A mean over a number of events, and its interval; None if there are too few events for one."""
 
     events: int
     mean: float
@@ -74,14 +73,14 @@ class TrialFigure(Shape, frozen=True, kw_only=True):
 
 
 class TrialStatus(Shape, frozen=True, kw_only=True):
-    """How a source of fair values stands its trial.
+    """How a source of fair values does in its trial.
 
     Attributes:
         accepted: whether it is traded on at full size.
-        earned: dollars a contract by the price 1, 10 and 60 minutes later, after spread and fee.
-        gain: of its Brier score over the price's, by result. profit: dollars a contract, by result.
-        calibration: of each tenth of the stated probability: calls, what was said on average, what came.
-        waiting: calls without a result.
+        earned: dollars per contract at the price 1, 10 and 60 minutes later, after spread and fee.
+        gain: of its Brier score over the price's, by result. profit: dollars per contract, by result.
+        calibration: for each tenth of the stated probabilities: calls, their mean, and the mean result.
+        waiting: calls without a result yet.
     """
 
     source: str
@@ -94,7 +93,7 @@ class TrialStatus(Shape, frozen=True, kw_only=True):
 
 
 class FairValuesStatus(Shape, frozen=True, kw_only=True):
-    """Where fair values come from; the consensus has nothing to say of itself."""
+    """Where fair values come from; the consensus has nothing to report."""
 
     consensus: None = None
     file: FairValuesFileStatus | None
@@ -103,11 +102,11 @@ class FairValuesStatus(Shape, frozen=True, kw_only=True):
 
 
 class ProfitStatus(Shape, frozen=True, kw_only=True):
-    """Profit and loss after fees; None while the bid of a position is not known.
+    """Profit and loss after fees; None while a position's bid is unknown.
 
-    `unrealised` (before fees) and `total` are at bid, `settlement` is the total at settlement: locked lots at
-    their floor, the others at what they are expected to pay. `locked` is what locked lots earn for certain,
-    unless a match is void. `today` counts from 00:00 UTC, as the limit of the daily loss does.
+    `unrealised` (before fees) and `total` are at bid; `settlement` is the total at settlement, with locked
+    lots at their floor and the others at their expected payout. `locked` is what locked lots earn for
+    certain, unless a match is void. `today` counts from 00:00 UTC, as the limit on the daily loss does.
     """
 
     realised_dollars: MoneyText
@@ -120,9 +119,9 @@ class ProfitStatus(Shape, frozen=True, kw_only=True):
 
 
 class DailyLossStatus(Shape, frozen=True, kw_only=True):
-    """The loss that counts against its limit, below 0 a profit; `latched`: it has reached it.
+    """The loss that counts against its limit, negative for a profit; `latched`: it has reached the limit.
 
-    `resumed`: somebody has said to trade all the same today, and the loss is counted from there.
+    `resumed`: somebody decided to go on trading today, and the loss is counted from that moment.
     """
 
     lost_dollars: MoneyText
@@ -131,7 +130,7 @@ class DailyLossStatus(Shape, frozen=True, kw_only=True):
 
 
 class ExposureStatus(Shape, frozen=True, kw_only=True):
-    """What can be lost by what is held, and what open orders can still cost."""
+    """What held positions can lose, and what open orders can still cost."""
 
     positions_dollars: MoneyText
     orders_dollars: MoneyText
@@ -139,7 +138,7 @@ class ExposureStatus(Shape, frozen=True, kw_only=True):
 
 
 class LimitsStatus(Shape, frozen=True, kw_only=True):
-    """The limits that hold."""
+    """The limits in effect."""
 
     order_dollars: MoneyText
     market_dollars: MoneyText
@@ -163,7 +162,7 @@ class LimitsStatus(Shape, frozen=True, kw_only=True):
 
 
 class LimitsUse(Shape, frozen=True, kw_only=True):
-    """The share of limits that is in use, 0..1 and above."""
+    """How much of each limit is used: 1 is all of it, and more is possible."""
 
     total: float
     daily_loss: float
@@ -172,7 +171,7 @@ class LimitsUse(Shape, frozen=True, kw_only=True):
 
 
 class UnevenLeg(Shape, frozen=True, kw_only=True):
-    """What a basket wants of a leg, and what it has."""
+    """How much a basket wants of a leg, and how much it has."""
 
     ticker: str
     side: Side
@@ -181,7 +180,7 @@ class UnevenLeg(Shape, frozen=True, kw_only=True):
 
 
 class UnevenBasket(Shape, frozen=True, kw_only=True):
-    """A basket whose legs are not even and not about to be; `refused`: why not evened out when last tried."""
+    """A basket with uneven legs and no orders to even them out; `refused`: why the last try was refused."""
 
     trade: int
     strategy: str
@@ -192,7 +191,7 @@ class UnevenBasket(Shape, frozen=True, kw_only=True):
 
 
 class VoidMarket(Shape, frozen=True, kw_only=True):
-    """A market that is held and paid out, and nobody says at what; it is booked in so many seconds."""
+    """A held market that has been paid out without a known value; when it will be booked all the same."""
 
     ticker: str
     event_ticker: str
@@ -200,13 +199,13 @@ class VoidMarket(Shape, frozen=True, kw_only=True):
 
 
 class StrategyStatus(Shape, frozen=True, kw_only=True):
-    """How a strategy stands.
+    """The state of a strategy.
 
     Attributes:
-        text: what the settings say of it.
-        state: "trades"; "dropped" for the rest of the session, a day at most, since `call` raised `error`; or
-            "ended" with the process, since `call` did not return: not loaded until it is allowed.
-        slow_calls, slowest_ms: its calls that needed more than 50 ms since the start, and the longest.
+        text: its text in the settings.
+        state: "trades"; "dropped" for the rest of the session, a day at most, because `call` raised `error`;
+            or "ended" with the process, because `call` did not return: not loaded until it is allowed.
+        slow_calls, slowest_ms: how many calls took more than 50 ms since the start, and the longest.
     """
 
     name: str
@@ -219,7 +218,7 @@ class StrategyStatus(Shape, frozen=True, kw_only=True):
 
 
 class LatencyStatus(Shape, frozen=True, kw_only=True):
-    """From hearing of a change to the order on its way, in milliseconds, of the last `count` orders."""
+    """From hearing of a change until the order is on its way, in ms, for the last `count` orders."""
 
     p50: float | None
     p99: float | None
@@ -235,14 +234,14 @@ class ScanFailure(Shape, frozen=True, kw_only=True):
 
 
 class RefusedLeg(Shape, frozen=True, kw_only=True):
-    """What a refused trade wanted to buy."""
+    """Something that a refused trade wanted to buy."""
 
     ticker: str
     side: Side
 
 
 class RefusedTrade(Shape, frozen=True, kw_only=True):
-    """A trade that a strategy wants and risk refuses, for a reason of bus.trading.reasons."""
+    """A trade that a strategy wants and risk refuses, for a reason from bus.trading.reasons."""
 
     strategy: str
     event_ticker: str
@@ -251,21 +250,21 @@ class RefusedTrade(Shape, frozen=True, kw_only=True):
 
 
 class KilledStatus(Shape, frozen=True, kw_only=True):
-    """Since when trading is killed, and why."""
+    """When trading was killed, and why."""
 
     at: UnixTime | None
     reason: str
 
     @classmethod
     def of(cls, killed: Killed | None) -> "KilledStatus | None":
-        """Return what the kill switch says in this shape."""
+        """Return the kill switch's state in this shape, None if it is not set."""
         if killed is None:
             return None
         return cls(at=None if killed.at_ms is None else killed.at_ms / 1000, reason=killed.reason)
 
 
 class UnknownOrder(Shape, frozen=True, kw_only=True):
-    """An order of which nobody can say what became of it; at `deadline` it counts as not placed."""
+    """An order whose fate is unknown; at `deadline` it counts as not placed."""
 
     number: int
     ticker: str
@@ -274,7 +273,7 @@ class UnknownOrder(Shape, frozen=True, kw_only=True):
 
 
 class QueuedOrder(Shape, frozen=True, kw_only=True):
-    """An order that rests: so many contracts of others are before it at its price, as of then; None: now."""
+    """A resting order and how many contracts of others are ahead of it at its price; `as_of` None: now."""
 
     number: int
     ahead_fp: CountText
@@ -282,7 +281,7 @@ class QueuedOrder(Shape, frozen=True, kw_only=True):
 
 
 class ShardStatus(Shape, frozen=True, kw_only=True):
-    """Cash on a shard of the exchange, and what of it no order holds."""
+    """Cash on a shard of the exchange, and how much of it no order needs."""
 
     exchange_index: int
     cash_dollars: MoneyText
@@ -290,16 +289,16 @@ class ShardStatus(Shape, frozen=True, kw_only=True):
 
 
 class AccountStatus(Shape, frozen=True, kw_only=True):
-    """The account on the exchange, as last looked at.
+    """The account at the exchange, as last looked at.
 
     Attributes:
-        exchange: which one; a new simulated one is another.
-        gateway: how the order gateway stands: starting, answers, silent or other.
-        as_of: how new the last look was, by the exchange's word. matched: when it was the journal's last.
-        differences: lines on which they differed then. drift: those that stayed: nothing is traded.
+        exchange: which one; a new simulated exchange counts as another one.
+        gateway: state of the order gateway: starting, answers, silent or other.
+        as_of: how new the last look was, by the exchange's word. matched: when it last equalled the journal.
+        differences: the lines on which they differed then. drift: those that persisted; nothing is traded.
         odd_orders: orders that rest here and not there, or there and not here.
-        external_dollars: cash that came, less what went, by other ways than trading here.
-        foreign_lots: markets in which something is held that was not bought here.
+        external_dollars: cash that came in, less what went out, other than by trading here.
+        foreign_lots: markets with holdings that were not bought here.
     """
 
     exchange: str
@@ -315,7 +314,7 @@ class AccountStatus(Shape, frozen=True, kw_only=True):
 
 
 class LeftPosition(Shape, frozen=True, kw_only=True):
-    """A position, or a part of one, that was not closed, and why: a reason of bus.trading.reasons."""
+    """A position, or part of one, that was not closed, and why: a reason from bus.trading.reasons."""
 
     ticker: str
     count_fp: CountText
@@ -326,10 +325,10 @@ class FlattenStatus(Shape, frozen=True, kw_only=True):
     """The last flattening.
 
     Attributes:
-        number: counts those since the trader started, from 1.
+        number: counts flattenings since the trader started, from 1.
         state: "works"; "flat": it is over, and nothing is held or ordered; or "left": it is over, and `left`
-            or `open_orders` stay.
-        cancelled, sent: how many orders it asked to end, and how many it sent to sell.
+            or `open_orders` remain.
+        cancelled, sent: how many orders it asked to cancel, and how many orders to sell it sent.
     """
 
     number: int
@@ -342,10 +341,10 @@ class FlattenStatus(Shape, frozen=True, kw_only=True):
 
 
 class TraderStatus(Shape, frozen=True, kw_only=True):
-    """How the trader stands: docs/trader.md, `status`.
+    """The trader's status: docs/trader.md, `status`.
 
-    A member more is: one here, with a default; its value in trader/report.py; its line in the document's
-    example, which a test holds against this; and, if people are to see it, its place on the page.
+    To add a member: add it here, with a default; its value in trader/report.py; its line in the document's
+    example, which a test compares with this; and, if people should see it, its place on the page.
     """
 
     state: str
@@ -403,11 +402,11 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
 
 
 class PositionRow(Shape, frozen=True, kw_only=True):
-    """The net position in a market, and the trades that built it; `bid`, `value` are of the side held.
+    """The net position in a market, and the trades that built it; `bid` and `value` are of the side held.
 
-    `bid` is the result once it is `determined`, else the last good bid: for `mark_age_seconds` there has been
-    none, None while there is one. `floor` is the share of its locked contracts in what their trades surely
-    pay, `settlement` what the position is worth at settlement and `expected_from` who says so.
+    `bid` is the result once that is `determined`, else the last good bid. `mark_age_seconds` is how long
+    there has been no bid, None while there is one. `floor` is its locked contracts' share of what their
+    trades pay at least, `settlement` what the position is worth at settlement, `expected_from` who says so.
     """
 
     ticker: str
@@ -440,9 +439,9 @@ class PositionRow(Shape, frozen=True, kw_only=True):
 
 
 class TradeLeg(Shape, frozen=True, kw_only=True):
-    """What a trade has of a market, or had: `bought` contracts, of which it still holds `count`.
+    """A trade's part in a market: it bought `bought` contracts and still holds `count` of them.
 
-    `bid` and `settlement` are what those are worth, `locked_fp` how many of them are locked.
+    `bid` and `settlement` are what the held ones are worth, `locked_fp` how many of them are locked.
     """
 
     ticker: str
@@ -458,19 +457,19 @@ class TradeLeg(Shape, frozen=True, kw_only=True):
 
 
 class TradeRow(Shape, frozen=True, kw_only=True):
-    """A trade: what was promised, what is locked, what is hoped for, and what came.
+    """A trade: what it promised, what is locked, what it may still earn, and what it earned.
 
     Attributes:
-        kind: of opportunity, the strategy's name where it took none; empty where that is not known.
-        source: of the fair value that it rests on, empty where it rests on none.
-        slippage_dollars: how much more was paid than was offered when it was decided, None where unknown.
-        opened, decided: when it first bought something, and when it was decided to; None where unknown.
-        cost_dollars, fees_dollars: of all it bought. got_dollars: what it was paid by sales and settlements.
+        kind: the kind of opportunity, the strategy's name if it took none, empty if unknown.
+        source: of the fair value that it relies on, empty if it relies on none.
+        slippage_dollars: how much more was paid than was offered at the decision, None if unknown.
+        opened, decided: when it first bought something, and when that was decided; None if unknown.
+        cost_dollars, fees_dollars: of all it bought. got_dollars: its proceeds from sales and settlements.
         promised_dollars: the profit it was expected to make after fees, for the size that was sent.
-        floor_dollars: what its locked lots pay at least.
+        floor_dollars: the least that its locked lots pay.
         locked_dollars: the profit that is certain now, None while some of it is not locked.
-        bid_dollars, settlement_dollars: its profit at bid and at settlement, None while that is not known.
-        settled_dollars: its profit once nothing of it is held, None before.
+        bid_dollars, settlement_dollars: its profit at bid and at settlement, None while unknown.
+        settled_dollars: its profit once nothing of it is held any more, None before.
     """
 
     trade: int
@@ -496,7 +495,7 @@ class TradeRow(Shape, frozen=True, kw_only=True):
 
 
 class OrderRow(Shape, frozen=True, kw_only=True):
-    """An order; `price` is its limit, `reason` why it ended, of an open one why nobody knows its fate."""
+    """An order; `price` is its limit, `reason` why it ended, or, while open, why its fate is unknown."""
 
     number: int
     client_order_id: str
@@ -523,7 +522,7 @@ class OrderRow(Shape, frozen=True, kw_only=True):
 
 
 class FillRow(Shape, frozen=True, kw_only=True):
-    """A part of an order that was filled. `fill_id` is the exchange's, if it has one; `maker`: it rested."""
+    """A filled part of an order. `fill_id` is the exchange's, if it has one; `maker`: the order rested."""
 
     id: int
     order: int
@@ -540,10 +539,10 @@ class FillRow(Shape, frozen=True, kw_only=True):
 
 
 class SettlementRow(Shape, frozen=True, kw_only=True):
-    """A market that was held and is settled; `value` is that of YES, `profit` before fees.
+    """The settlement of a held market; `value` is that of YES, `profit` is before fees.
 
-    `fee` is what the payout in whole cents leaves of the value. `corrected`: when the exchange said this; it
-    had said something else before, and was believed.
+    `fee` is what a payout in whole cents withholds of the value. `corrected`: when the exchange corrected an
+    earlier result, which had been booked.
     """
 
     id: int
@@ -562,7 +561,7 @@ class SettlementRow(Shape, frozen=True, kw_only=True):
 
 
 class EquityPoint(Shape, frozen=True, kw_only=True):
-    """A point of the equity curve: positions and equity at bid, and at settlement."""
+    """A point of the equity curve: positions and equity, at bid and at settlement."""
 
     time: UnixTime
     cash_dollars: MoneyText
@@ -578,25 +577,25 @@ class EquityPoint(Shape, frozen=True, kw_only=True):
 
 
 class ReportRow(Shape, frozen=True, kw_only=True):
-    """What was earned by those trades that belong together: of one strategy, kind, source, series or day.
+    """What a group of trades earned: those of one strategy, kind, source, series or day.
 
-    Money is of the day on which it moved; a trade, its promise, and what is still held of it, of the day on
-    which it was decided.
+    Money belongs to the day on which it moved. A trade, its promise and its open lots belong to the day on
+    which the trade was decided.
 
     Attributes:
         name: of the strategy, kind, source (empty: no fair value), series, or day (YYYY-MM-DD).
-        tried: trades that were sent. trades: those that got something. over: of these, those of which nothing
-            is held any more. won: of those, how many earned something.
-        expected: what `trades` were to earn after fees. expected_of_over, got_of_over: what those that are
-            over were to earn, and what they earned.
+        tried: trades that were sent. trades: those with fills. over: of these, those that hold nothing any
+            more. won: of those, how many made a profit.
+        expected: what `trades` were expected to earn after fees. expected_of_over, got_of_over: the expected
+            and actual earnings of those that are over.
         bought: paid for contracts, without fees. fees: paid. slippage: how much more was paid than was
-            offered at the moment of the decision; None where a part of it was decided before that was noted.
-        realised: profit before fees of what was given up. profit: realised less fees, those of what is held
-            included: summed over the rows, the ledger's own.
-        open_cost: what is held has cost. locked: what its locked lots earn for certain.
-        bid, settlement: `profit` with what is held at its bids, each lot by itself, and at settlement.
-        floor: `profit` with what is locked of what is held at its floor, and the rest worth nothing.
-        won, lost: what those that are over earned, of those that earned something and of the others.
+            offered at the decision; None if part of it was decided before that was recorded.
+        realised: profit before fees of what was sold or settled. profit: realised less all fees, including
+            those of open lots; its sum over the rows is the ledger's own.
+        open_cost: the cost of what is held. locked: what its locked lots earn for certain.
+        bid, settlement: `profit` plus what is held, each lot valued at its bid, and at settlement.
+        floor: `profit` plus what is held, with locked lots at their floor and the rest worth nothing.
+        won, lost: what trades that are over earned: those with a profit, and the others.
     """
 
     name: str
@@ -622,7 +621,7 @@ class ReportRow(Shape, frozen=True, kw_only=True):
 
 
 class CalibrationBin(Shape, frozen=True, kw_only=True):
-    """Lots held to the end of a tenth of all prices: what was said of a contract on average, what it paid."""
+    """Lots of one tenth of all prices, held to the end: a contract's mean stated value, and what it paid."""
 
     lots: int
     contracts_fp: CountText
@@ -631,16 +630,16 @@ class CalibrationBin(Shape, frozen=True, kw_only=True):
 
 
 class CalibrationRow(Shape, frozen=True, kw_only=True):
-    """What was said and what came of what was settled. `name`: the source; empty: the price that was paid."""
+    """Stated values and results of what has settled. `name`: the source; empty: the price that was paid."""
 
     name: str
     bins: tuple[CalibrationBin, ...]
 
 
 class EquityDay(Shape, frozen=True, kw_only=True):
-    """Equity of a day of UTC at settlement, where that is unknown at bid, less cash that came otherwise.
+    """Equity of a UTC day at settlement (at bid if that is unknown), without cash from outside.
 
-    `drawdown` is the largest fall within the day, 0 or below.
+    `drawdown` is the largest fall within the day, 0 or negative.
     """
 
     day: str
@@ -652,11 +651,11 @@ class EquityDay(Shape, frozen=True, kw_only=True):
 
 
 class ReportAnswer(Shape, frozen=True, kw_only=True):
-    """To `report`: who has earned what, from `since` to `until` (days of UTC, both included; None: all).
+    """To `report`: who has earned what, from `since` to `until` (UTC days, both included; None: all).
 
-    `marked`: somebody says what is held is worth. Each of the tables adds up to `total`. `calibration` is of
-    what was settled in these days; `equity_days` are the newest of them, `drawdown` the largest fall of
-    equity in all of them, None while nothing is known.
+    `marked`: the worth of what is held is known. Each of the tables adds up to `total`. `calibration` covers
+    what settled in these days; `equity_days` are the newest of them, `drawdown` the largest fall of equity in
+    all of them, None while nothing is known.
     """
 
     since: str | None
@@ -674,16 +673,16 @@ class ReportAnswer(Shape, frozen=True, kw_only=True):
 
 
 class RiskRow(Shape, frozen=True, kw_only=True):
-    """What is held in an event, and what can come of it: profit of it all, after cost and fees.
+    """What is held in an event, and what can come of it: its whole profit, after cost and fees.
 
     Attributes:
-        payout: when it is expected to be paid out, None where nobody says.
-        lots: how many are held. locked: whether its worst case earns something.
-        cost_dollars: paid for what is held, fees included.
+        payout: when it is expected to pay out, None if unknown.
+        lots: how many are held. locked: whether even its worst case makes a profit.
+        cost_dollars: paid for what is held, including fees.
         worst_dollars, best_dollars: profit in the worst and the best outcome of the event.
-        void_dollars: profit at least if it is called off, None where that is not known.
-        bid_dollars, settlement_dollars: profit at bid and at settlement, None while that is not known.
-        pays_dollars: what it is expected to pay. least_dollars, most_dollars: what it pays in these outcomes.
+        void_dollars: the least profit if it is called off, None if unknown.
+        bid_dollars, settlement_dollars: profit at bid and at settlement, None while unknown.
+        pays_dollars: the expected payout. least_dollars, most_dollars: the payout in worst and best outcome.
     """
 
     event_ticker: str
@@ -734,7 +733,7 @@ class SettlementsAnswer(Shape, frozen=True, kw_only=True):
 
 
 class RisksAnswer(Shape, frozen=True, kw_only=True):
-    """To `risks`: what is held by event, what is paid out first first."""
+    """To `risks`: what is held, by event, the earliest payout first."""
 
     risks: tuple[RiskRow, ...]
 
@@ -752,7 +751,7 @@ class EquityAnswer(Shape, frozen=True, kw_only=True):
 
 
 class CommandAnswer(Shape, frozen=True, kw_only=True):
-    """To a command: the state afterwards, and what went wrong all the same, if anything did."""
+    """To a command: the state afterwards, and what went wrong nevertheless, if anything."""
 
     state: str
     warning: str | None = None
@@ -762,14 +761,14 @@ class TicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="buy"):
     """A purchase as it would be placed now.
 
     Attributes:
-        number: to confirm it with, until `valid_until`.
-        best_dollars: the best price now, None where nobody offers.
+        number: for confirming it, until `valid_until`.
+        best_dollars: the best price now, None if nobody offers.
         fillable_fp: how much would be filled at once.
-        cost_dollars, fees_dollars: of that; of an order that rests, of all of it.
-        worst_dollars: the most that it can cost, fees included, all of which can be lost.
-        payout_dollars: what all of it pays if it is right.
+        cost_dollars, fees_dollars: of that part; for an order that rests, of the whole order.
+        worst_dollars: the most that it can cost, including fees, all of which can be lost.
+        payout_dollars: what the whole order pays if it is right.
         rest_seconds: how long it rests; None: what is not filled at once is cancelled.
-        refused, why: why risk would not let it pass now, as a word and as a sentence; None if it would.
+        refused, why: why risk would refuse it now, as a word and as a sentence; None if it would not.
     """
 
     number: int
@@ -792,16 +791,16 @@ class TicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="buy"):
 
 
 class SaleRow(Shape, frozen=True, kw_only=True):
-    """What selling a position, or a part of it, would do now; prices are of the side held.
+    """What selling a position, or part of it, would do now; prices are of the side held.
 
     Attributes:
-        held_fp, count_fp, left_fp: what is held, what of it would be sold, and what would stay.
-        best_dollars: the best bid. price_dollars: nothing is sold for less; None: nothing is sold.
-        brings_dollars, fees_dollars: of `count_fp` at the bids of now.
-        cost_dollars: what that had cost, its fees included. realised_dollars: the one less the others.
-        settlement_dollars: what it is expected to pay in the end, `expected_from` whom; None: not known.
-        against_settlement_dollars: what selling it brings more than that.
-        refused, why: why it, or what stays of it, would not be sold; None if all of it would.
+        held_fp, count_fp, left_fp: how much is held, how much of it would be sold, how much would stay.
+        best_dollars: the best bid. price_dollars: the least price of the sale; None: nothing is sold.
+        brings_dollars, fees_dollars: proceeds and fees of `count_fp` at the current bids.
+        cost_dollars: what those had cost, including fees. realised_dollars: proceeds less fees and cost.
+        settlement_dollars: their expected payout, according to `expected_from`; None: unknown.
+        against_settlement_dollars: how much more than that the sale brings.
+        refused, why: why it, or the rest of it, would not be sold; None if all of it would.
     """
 
     ticker: str
@@ -825,7 +824,7 @@ class SaleRow(Shape, frozen=True, kw_only=True):
 
 
 class ShownOrderRow(Shape, frozen=True, kw_only=True):
-    """An order that has not ended; `rests` of it is not filled, `frees` is what that may still cost."""
+    """An order that has not ended; `rests` is the unfilled part, `frees` what that part may still cost."""
 
     number: int
     ticker: str
@@ -840,10 +839,10 @@ class ShownOrderRow(Shape, frozen=True, kw_only=True):
 
 
 class SaleTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="sell"):
-    """A sale as it would be done now.
+    """A sale as it would be carried out now.
 
-    `worst_before` and `worst_after` are the profit of all that is held in its event in the worst outcome, now
-    and once it is sold; for the others see TicketRow.
+    `worst_before` and `worst_after` are the profit of everything held in its event in the worst outcome, now
+    and after the sale; for the others see TicketRow.
     """
 
     number: int
@@ -856,7 +855,7 @@ class SaleTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="sel
 
 
 class CancelTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="cancel"):
-    """An order that would be cancelled: so many contracts are before it at its price; None: not known."""
+    """An order that would be cancelled; `ahead_fp` contracts are ahead of it at its price, None: unknown."""
 
     number: int
     order: ShownOrderRow
@@ -868,7 +867,7 @@ class CancelTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="c
 
 
 class FlattenTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="flatten"):
-    """All that would be cancelled, all that is held, what of it would be sold, and what that adds up to."""
+    """Everything that would be cancelled, everything held and how much would be sold, and the totals."""
 
     number: int
     orders: tuple[ShownOrderRow, ...]
@@ -898,11 +897,11 @@ class ByHandAnswer(Shape, frozen=True, kw_only=True):
     """To `confirm` and `adopt`.
 
     Attributes:
-        orders: numbers of the orders that were placed; of a cancel, and of the first round of flattening,
-            also those that were asked to end.
-        refused, why: why it was not done, as a word and as a sentence; None if it was, all or in part.
-        left: what is not sold of what was to be.
-        flattening: the number of the flattening in the status, of a ticket that flattens; else None.
+        orders: numbers of the orders that were placed; for a cancel, and for the first round of flattening,
+            also of those that were asked to end.
+        refused, why: why it was not done, as a word and as a sentence; None if it was, at least in part.
+        left: what should have been sold and was not.
+        flattening: for a ticket that flattens, the number of the flattening in the status; else None.
     """
 
     state: str
@@ -917,19 +916,19 @@ class ByHandAnswer(Shape, frozen=True, kw_only=True):
 
 
 class PauseCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="pause"):
-    """Trade no more until `resume`, restarts included."""
+    """Stop trading until `resume`, even after a restart."""
 
     reason: str = BY_HAND
 
 
 class ResumeCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="resume"):
-    """Trade again; after a kill and at the daily loss `word` must be bus.trading.killswitch.WORD."""
+    """Trade again; after a kill or the daily loss, `word` must be bus.trading.killswitch.WORD."""
 
     word: str = ""
 
 
 class KillCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="kill"):
-    """Trade no more. Whoever asks sets the kill switch himself before."""
+    """Stop trading. Whoever asks must have set the kill switch first."""
 
     reason: str = BY_HAND
 
@@ -945,7 +944,7 @@ NumberAsked = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
     """Work out a purchase: whole contracts of `side` at `price` or better. Nothing is placed.
 
-    `rest_seconds`: how long what is not filled at once is to rest; None: it does not.
+    `rest_seconds`: how long the part not filled at once may rest; None: it is cancelled.
     """
 
     what: Literal["buy"] = "buy"
@@ -957,7 +956,7 @@ class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prep
 
 
 class PrepareSaleCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
-    """Work out a sale of what is held of a market; `count` None: of all of it, `price` None: at the bids."""
+    """Work out a sale of a position; `count` None: all of it, `price` None: at the bids."""
 
     what: Literal["sell"] = "sell"
     ticker: TickerText
@@ -966,7 +965,7 @@ class PrepareSaleCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="
 
 
 class PrepareCancelCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
-    """Say what would be cancelled."""
+    """Say what cancelling an order would do."""
 
     what: Literal["cancel"] = "cancel"
     number: NumberAsked
@@ -979,13 +978,13 @@ class PrepareFlattenCommand(Shape, frozen=True, kw_only=True, tag_field="op", ta
 
 
 class ConfirmCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="confirm"):
-    """Do what a ticket says; said again, it is the same and nothing more."""
+    """Do what a ticket says; repeating it does nothing more."""
 
     ticket: NumberAsked
 
 
 class AdoptCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="adopt"):
-    """Accept drift: `lines` as the status shows them, all of them, and the word ADOPT."""
+    """Accept drift: all `lines` as the status shows them, and the word ADOPT."""
 
     lines: Annotated[tuple[str, ...], msgspec.Meta(max_length=1_000)]
     word: Literal["ADOPT"]
@@ -1000,15 +999,15 @@ PREPARES: Final[Mapping[str, type[AnyPrepareCommand]]] = {
     "cancel": PrepareCancelCommand,
     "flatten": PrepareFlattenCommand,
 }
-"""What is prepared, by its `what`."""
+"""The command to prepare something, by its `what`."""
 
 
 def told(answer: Mapping[str, object], type_: type[T]) -> T:
-    """Return what the trader has answered.
+    """Return the trader's answer.
 
     Raises:
-        Refusal: it answered that it cannot, or will not.
-        DecodeError: it does not answer as it should; the message names the member.
+        Refusal: the trader answered that it cannot, or will not.
+        DecodeError: the answer does not have this shape; the message names the member.
     """
     ok = answer.get("ok")
     if ok is False:
