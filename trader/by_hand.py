@@ -1,4 +1,4 @@
-"""`python -m trader prepare | confirm | adopt`: what a person wants done, from the shell."""
+"""`python -m trader prepare | confirm | adopt`: a person's own orders, from the shell."""
 
 import argparse
 import time
@@ -55,32 +55,32 @@ class SubParsers(Protocol):
 
 def add_parsers(commands: SubParsers) -> None:
     """Add these commands to the command line."""
-    prepare = commands.add_parser("prepare", help="a ticket that says what would be done; nothing is")
+    prepare = commands.add_parser("prepare", help="make a ticket that says what would be done; does nothing")
     what = prepare.add_subparsers(dest="what", required=True)
-    buy = what.add_parser("buy", help="an order of one's own")
+    buy = what.add_parser("buy", help="buy contracts of a market")
     buy.add_argument("ticker")
     buy.add_argument("side", choices=("yes", "no"))
     buy.add_argument("count", help="whole contracts")
     buy.add_argument("limit", help="the highest price, in dollars: 0.43")
-    buy.add_argument("--rest", type=int, metavar="SECONDS", help="let rest what is not filled at once")
-    sell = what.add_parser("sell", help="sell what is held of a market")
+    buy.add_argument("--rest", type=int, metavar="SECONDS", help="let the part not filled at once rest")
+    sell = what.add_parser("sell", help="sell a position")
     sell.add_argument("ticker")
-    sell.add_argument("count", nargs="?", help="whole contracts; without it all")
+    sell.add_argument("count", nargs="?", help="whole contracts; all if left out")
     sell.add_argument("--limit", help="the lowest price of the side held, in dollars")
-    what.add_parser("cancel", help="end an order").add_argument("number", type=int)
-    what.add_parser("flatten", help="pause, cancel all, sell all, prove it")
+    what.add_parser("cancel", help="cancel an order").add_argument("number", type=int)
+    what.add_parser("flatten", help="pause, cancel everything, sell everything, prove it")
     confirm = commands.add_parser("confirm", help="do what a ticket says, within 60 s")
     confirm.add_argument("ticket", type=int)
-    adopt = commands.add_parser("adopt", help=f"show what nothing explains (drift); adopt {ADOPT} accepts it")
+    adopt = commands.add_parser("adopt", help=f"show unexplained differences (drift); adopt {ADOPT} accepts")
     adopt.add_argument("word", nargs="?", default="")
 
 
 def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int:
-    """Carry out one of these commands; return the exit code: 0 done, 1 nobody answers or not all, 2 refused.
+    """Carry out one of these commands; return the exit code: 0 done, 1 no answer or not all, 2 refused.
 
     Raises:
-        Refusal: the trader will not. NoAnswer: it does not answer. DecodeError: not as it should.
-        BadRecord: an argument is wrong; it is named.
+        Refusal: the trader refuses. NoAnswer: it does not answer. DecodeError: its answer makes no sense.
+        BadRecord: an argument is wrong; the message names it.
     """
 
     def ask(question: dict[str, Any], timeout_ms: int = TIMEOUT_MS) -> Mapping[str, object]:
@@ -108,7 +108,7 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
 
 
 def adopt(ask: Callable[[dict[str, Any]], Mapping[str, object]], word: str) -> int:
-    """Show the lines of drift; with the word accept them; return the exit code."""
+    """Show the lines of drift; accept them if the word is given; return the exit code."""
     account = told(ask({"op": "status"}), TraderStatus).exchange_account
     lines = () if account is None else account.drift
     for line in lines:
@@ -117,13 +117,13 @@ def adopt(ask: Callable[[dict[str, Any]], Mapping[str, object]], word: str) -> i
         print(f"nothing to adopt: {why_refused(NO_DRIFT)}")
         return EXIT_CRASHED
     if word != ADOPT:
-        print(f"what the exchange has is booked as external, and trading goes on, with: adopt {ADOPT}")
+        print(f"to book what the exchange has as external, and trade on: adopt {ADOPT}")
         return EXIT_REFUSED
     answer = told(ask(msgspec.to_builtins(AdoptCommand(lines=lines, word=ADOPT))), ByHandAnswer)
     if answer.refused is not None:
         print(f"not done: {answer.why} ({answer.refused})")
         return EXIT_REFUSED
-    print("adopted: the journal has what the exchange lists")
+    print("adopted: the journal now has what the exchange lists")
     return 0
 
 
@@ -166,7 +166,7 @@ def _price(text: str) -> str:
 
 
 def ticket_lines(ticket: AnyTicketRow) -> list[str]:
-    """Return a ticket as people read it."""
+    """Return a ticket as text for people."""
     lines = [f"ticket {ticket.number}"]
     match ticket:
         case TicketRow():
@@ -174,12 +174,12 @@ def ticket_lines(ticket: AnyTicketRow) -> list[str]:
         case SaleTicketRow():
             lines += _sale_lines(ticket.sale)
             lines.append(
-                f"worst case of the event: {ticket.worst_before_dollars} as it is held,"
-                f" {ticket.worst_after_dollars} once this is sold"
+                f"worst case of the event: {ticket.worst_before_dollars} now,"
+                f" {ticket.worst_after_dollars} after the sale"
             )
         case CancelTicketRow():
             lines.append(f"cancel {_order_line(ticket.order)}")
-            ahead = "not known" if ticket.ahead_fp is None else f"{ticket.ahead_fp} contracts are before it"
+            ahead = "not known" if ticket.ahead_fp is None else f"{ticket.ahead_fp} contracts are ahead of it"
             lines.append(f"place in the queue: {ahead}")
         case FlattenTicketRow():
             lines.append(f"pause, cancel {len(ticket.orders)} orders, sell {len(ticket.sales)} positions")
@@ -187,16 +187,16 @@ def ticket_lines(ticket: AnyTicketRow) -> list[str]:
             for sale in ticket.sales:
                 lines += _sale_lines(sale)
             lines.append(
-                f"in all: brings {ticket.brings_dollars}, fees {ticket.fees_dollars}, realises"
+                f"in total: brings {ticket.brings_dollars}, fees {ticket.fees_dollars}, realises"
                 f" {ticket.realised_dollars}, against settlement"
                 f" {ticket.against_settlement_dollars or 'not known'}"
             )
             lines.append(
-                f"worst case of all events: {ticket.worst_before_dollars} as it is held,"
-                f" {ticket.worst_after_dollars} once this is sold"
+                f"worst case of all events: {ticket.worst_before_dollars} now,"
+                f" {ticket.worst_after_dollars} after the sales"
             )
     if ticket.refused is None:
-        lines.append(f"risk would let it pass; within 60 s: python -m trader confirm {ticket.number}")
+        lines.append(f"risk allows it; to do it within 60 s: python -m trader confirm {ticket.number}")
     else:
         lines.append(f"risk refuses it now: {ticket.why} ({ticket.refused})")
     return lines
@@ -205,13 +205,13 @@ def ticket_lines(ticket: AnyTicketRow) -> list[str]:
 def _buy_lines(ticket: TicketRow) -> list[str]:
     rests = "the rest is cancelled at once"
     if ticket.rest_seconds is not None:
-        rests = f"the rest waits in the book for {ticket.rest_seconds} s at most"
+        rests = f"the rest waits in the book for at most {ticket.rest_seconds} s"
     best = "nobody offers now" if ticket.best_dollars is None else f"best price now {ticket.best_dollars}"
     return [
         f"buy {ticket.count_fp} {ticket.side.upper()} of {ticket.ticker} at {ticket.price_dollars} or better",
         f"{best}; {ticket.fillable_fp} would be filled at once, {rests}",
         f"cost {ticket.cost_dollars}, fees {ticket.fees_dollars}",
-        f"worst case {ticket.worst_dollars}: the most that it can cost, and all of it can be lost",
+        f"worst case {ticket.worst_dollars}: the most it can cost, all of which can be lost",
         f"pays {ticket.payout_dollars} if {ticket.side.upper()}",
     ]
 
@@ -225,7 +225,7 @@ def _sale_lines(sale: SaleRow) -> list[str]:
     against = sale.against_settlement_dollars or "not known"
     lines = [
         f"sell {sale.count_fp} {what} at {sale.price_dollars} or better; {best}",
-        f"brings {sale.brings_dollars}, fees {sale.fees_dollars}, had cost {sale.cost_dollars} with fees",
+        f"brings {sale.brings_dollars}, fees {sale.fees_dollars}, cost {sale.cost_dollars} with fees",
         f"realises {sale.realised_dollars} against cost, {against} against settlement ({settlement})",
     ]
     if float(sale.left_fp):
@@ -236,8 +236,8 @@ def _sale_lines(sale: SaleRow) -> list[str]:
 def _order_line(order: ShownOrderRow) -> str:
     return (
         f"order {order.number}: {order.side.upper()} of {order.ticker} at {order.price_dollars};"
-        f" {order.filled_fp} of {order.count_fp} filled, {order.rests_fp} not, for which"
-        f" {order.frees_dollars} is held"
+        f" {order.filled_fp} of {order.count_fp} filled; {order.rests_fp} rest, for which"
+        f" {order.frees_dollars} is reserved"
     )
 
 
@@ -248,12 +248,12 @@ def _watch_flatten(
     number: int,
     wait: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Say how far it is until it is over, then look whether the exchange says the same."""
+    """Print its progress until it is over, then check that the exchange says the same."""
     said, now = None, None
     for _ in range(POLLS):
         status = told(ask({"op": "status"}), TraderStatus)
         now = status.flatten
-        if now is None or now.number < number:  # the status is of a moment ago
+        if now is None or now.number < number:  # the status is older than the flattening
             wait(POLL_S)
             continue
         line = f"round {now.rounds}: {now.open_orders} orders open, {len(now.left)} positions left"
@@ -264,14 +264,14 @@ def _watch_flatten(
             break
         wait(POLL_S)
     if now is None or now.number < number:
-        print("the trader has begun anew meanwhile: prepare flatten again")
+        print("the trader has restarted meanwhile: prepare flatten again")
         return EXIT_CRASHED
     for left in now.left:
         print(f"{left.ticker}: {left.count_fp} contracts stay: {why_refused(left.reason)} ({left.reason})")
     if now.state != "flat":
         print(f"NOT FLAT: {now.open_orders} orders open, {len(now.left)} positions left; trading is paused")
         return EXIT_CRASHED
-    print(f"flat: nothing is held or ordered; {now.cancelled} orders cancelled, {now.sent} sent to sell")
+    print(f"flat: nothing is held or ordered; {now.cancelled} orders cancelled, {now.sent} sales sent")
     proven = settings.mode == "paper" or _prove(settings, context)
     print("trading is paused until: python -m trader resume")
     return 0 if proven else EXIT_CRASHED
@@ -296,7 +296,7 @@ def _prove(settings: Settings, context: Any) -> bool:
     for position in held:
         print(f"the exchange lists a position in {position.ticker}: {position.signed_e2 / 100:.2f}")
     if ours or held or listed.missing:
-        print(f"NOT PROVEN{': could not be had: ' + ', '.join(listed.missing) if listed.missing else ''}")
+        print(f"NOT PROVEN{': no answer for: ' + ', '.join(listed.missing) if listed.missing else ''}")
         return False
     print("proven: the exchange lists no order of ours and no position")
     return True

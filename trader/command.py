@@ -64,37 +64,37 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     root = argparse.ArgumentParser(prog=name_of("trader"), description=__doc__)
     commands = root.add_subparsers(dest="command", required=True)
-    commands.add_parser("status", help="print how the trader stands, as JSON")
-    for name, text in (("pause", "stop trading until resume"), ("kill", "stop trading; survives restarts")):
+    commands.add_parser("status", help="print the trader's status as JSON")
+    for name, text in (("pause", "stop trading until resume"), ("kill", "stop trading, whatever restarts")):
         commands.add_parser(name, help=text).add_argument("reason", nargs="*")
     resume = commands.add_parser("resume", help=f"trade again; after a kill or the daily loss: resume {WORD}")
     resume.add_argument("word", nargs="?", default="")
-    allow = commands.add_parser("allow", help="let a strategy be loaded again that was ended")
+    allow = commands.add_parser("allow", help="allow an ended strategy to be loaded again")
     allow.add_argument("name")
-    commands.add_parser("check", help="load strategies and sources of the settings, say what is wrong")
-    checking = commands.add_parser("reconcile", help="check the journal's money, and against the exchange")
+    commands.add_parser("check", help="load the settings' strategies and sources, say what is wrong")
+    checking = commands.add_parser("reconcile", help="check the journal's sums, and it against the exchange")
     checking.add_argument("--json", action="store_true", help="print it as JSON")
     explaining = commands.add_parser("explain", help="an order's black box, or why something was not traded")
     explaining.add_argument("what", help="number of an order, ticker of a market or of an event")
     explaining.add_argument("--json", action="store_true", help="print it as JSON")
-    reporting = commands.add_parser("report", help="what earned what: strategy, kind, source, series, day")
+    reporting = commands.add_parser("report", help="profit by strategy, kind, source, series and day")
     for name, text in (("since", "the first"), ("until", "the last")):
-        reporting.add_argument(f"--{name}", metavar="DAY", help=f"{text} day, UTC, as 2026-01-31")
+        reporting.add_argument(f"--{name}", metavar="DAY", help=f"{text} day (UTC), like 2026-01-31")
     reporting.add_argument("--json", action="store_true", help="print it as JSON")
-    taxed = commands.add_parser("tax", help="the tax lots given up in a year, first in first out, as CSV")
+    taxed = commands.add_parser("tax", help="the tax lots closed in a year, first in first out, as CSV")
     taxed.add_argument("year", type=int)
-    taxed.add_argument("--csv", metavar="FILE", help="write it there; without it to the output")
-    moving = commands.add_parser("cash", help="cash of each shard, and what to move so that orders can stand")
-    moving.add_argument("--want", action="append", default=[], metavar="SHARD=DOLLARS", help="to have free")
-    moving.add_argument("--move", action="store_true", help="carry the plan out; needs --yes")
+    taxed.add_argument("--csv", metavar="FILE", help="write to this file instead of the output")
+    moving = commands.add_parser("cash", help="cash of each shard, and what to move where orders lack it")
+    moving.add_argument("--want", action="append", default=[], metavar="SHARD=DOLLARS", help="cash to free")
+    moving.add_argument("--move", action="store_true", help="carry out the plan; needs --yes")
     moving.add_argument("--yes", action="store_true")
     by_hand.add_parsers(commands)
-    commands.add_parser("verify", help="decide every input in the journal again and compare")
+    commands.add_parser("verify", help="decide every input of the journal again and compare")
     return root
 
 
 def command(arguments: Sequence[str]) -> int:
-    """Carry out one command; return the exit code: 0 done, 1 not, 2 refused."""
+    """Carry out one command; return the exit code: 0 done, 1 not done, 2 refused."""
     parsed = parser().parse_args(arguments)
     try:
         settings = Settings.load(os.environ, Path.cwd())
@@ -125,7 +125,7 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def _with_sockets(settings: Settings, parsed: argparse.Namespace) -> int:
-    """Carry out a command of a running trader or gateway."""
+    """Carry out a command that asks a running trader or gateway."""
     context = make_context()
     try:
         if parsed.command == "cash":
@@ -169,7 +169,7 @@ def _gateway_of(settings: Settings, journal: str, number: int) -> dict[str, Any]
 
 
 def _report(settings: Settings, since: str | None, until: str | None, *, as_json: bool) -> int:
-    """Ask the trader, which knows what is held is worth; if none runs, read the journal."""
+    """Ask the trader, which knows what positions are worth; if none runs, read the journal."""
     context = make_context()
     try:
         question = {"op": "report", "id": 1, "since": since, "until": until}
@@ -177,7 +177,7 @@ def _report(settings: Settings, since: str | None, until: str | None, *, as_json
         answer = _once_read(lambda: ask(context, control, question, TIMEOUT_MS))
         report = told(answer, ReportAnswer)
     except NoAnswer:
-        print("trader: no trader runs here: what is held is not valued", file=sys.stderr)
+        print("trader: no trader runs here: open positions are not valued", file=sys.stderr)
         report = _unmarked(settings, {"since": since, "until": until})
     except Refusal as refusal:
         print(f"trader: {refusal}", file=sys.stderr)
@@ -192,7 +192,7 @@ def _report(settings: Settings, since: str | None, until: str | None, *, as_json
 
 
 def _once_read(asking: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the answer once the trader has read its journal: it reads on each time it is asked."""
+    """Return the answer once the trader has read its journal, of which it reads a part at each question."""
     answer = asking()
     for _ in range(READS_MAX):
         error = answer.get("error")
@@ -224,7 +224,7 @@ def _tax(settings: Settings, year: int, file: str | None) -> int:
         print(f"trader: {file}: {error.strerror}", file=sys.stderr)
         return EXIT_CRASHED
     gain_e6 = sum(part.gain_e6 for part in closed)
-    print(f"{file}: {len(closed)} lots given up in {year}, gain {format_money(gain_e6)}")
+    print(f"{file}: {len(closed)} lots closed in {year}, gain {format_money(gain_e6)}")
     return 0
 
 
@@ -232,7 +232,7 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
     killing = parsed.command == "kill"
     reason = " ".join(getattr(parsed, "reason", ())) or BY_HAND
     if killing:
-        # It is the file that kills; it holds whether or not the trader runs.
+        # The file is what kills, whether or not a trader runs.
         outcome = KillSwitch(settings.data_dir).set(reason)
         if outcome.trouble is not None:
             print(f"trader: {outcome.trouble}", file=sys.stderr)
@@ -257,7 +257,7 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
     except KalshiBusError as error:
         print(f"trader: {error}", file=sys.stderr)
         if isinstance(error, NoAnswer) and killing:
-            print("trader: no trader runs here; the kill switch holds for the next one")
+            print("trader: no trader runs here; the kill switch is set for the next one")
             return 0 if KillSwitch(settings.data_dir).read() else EXIT_CRASHED
         if isinstance(error, NoAnswer) and parsed.command == "resume":
             return _resume_alone(settings, parsed.word)
@@ -272,7 +272,7 @@ def _journal_of(settings: Settings) -> Path:
 
 
 def _resume_alone(settings: Settings, word: str) -> int:
-    """Remove the kill switch while no trader runs that could: the next one will trade again."""
+    """Clear the kill switch if no trader runs that could do so: the next one will trade again."""
     switch = KillSwitch(settings.data_dir)
     if switch.read() is None:
         print("trader: no trader runs here, and the kill switch is not set: nothing to resume")
@@ -280,7 +280,7 @@ def _resume_alone(settings: Settings, word: str) -> int:
     if word != WORD:
         print(f"trader: word: trading was killed; resume with the word {WORD}", file=sys.stderr)
         return EXIT_REFUSED
-    # A trader that runs but does not answer must be told itself.
+    # Holding its locks proves that no trader runs; one that runs without answering has to be told itself.
     journal = _journal_of(settings)
     with hold_role(private_dir(settings.run_dir), "trader"), hold_role(settings.data_dir, journal.name):
         try:
@@ -288,7 +288,7 @@ def _resume_alone(settings: Settings, word: str) -> int:
         except OSError as error:
             print(f"trader: {switch.path}: {error.strerror}", file=sys.stderr)
             return EXIT_CRASHED
-    print("trader: no trader runs here; the kill switch is taken away, the next one trades")
+    print("trader: no trader runs here; the kill switch is cleared, and the next one will trade")
     return 0
 
 
@@ -314,7 +314,7 @@ def _reconcile(settings: Settings, *, as_json: bool) -> int:
 
 
 def _check(settings: Settings) -> int:
-    """Load and try the strategies as a start does."""
+    """Load and try the strategies and sources as the trader does when it starts."""
     clock, held = SystemClock(), EndedStrategies(settings.data_dir)
     minder = Minder(clock)
 
@@ -355,16 +355,16 @@ def _allow(settings: Settings, name: str) -> int:
         print(f"trader: {held.path}: {error.strerror}", file=sys.stderr)
         return EXIT_CRASHED
     if not allowed:
-        names = ", ".join(ended.strategy for ended in held.read()) or "none is"
-        print(f"trader: {name}: not ended, expected one that is: {names}", file=sys.stderr)
+        names = ", ".join(ended.strategy for ended in held.read()) or "there is none"
+        print(f"trader: {name}: not an ended strategy; ended are: {names}", file=sys.stderr)
         return EXIT_REFUSED
     for ended in allowed:
-        print(f"{ended.label} is loaded again when the trader starts the next time")
+        print(f"{ended.label} will be loaded when the trader next starts")
     return 0
 
 
 def _odd_row(decided: Counter[BookedRow], held: Counter[BookedRow]) -> str | None:
-    """Return which of its decisions the rows of a session lack, or what they have beyond them."""
+    """Return a decision that the session's rows lack, or a row that was never decided; None if neither."""
     for what, rows in (
         ("HAS NO ROW of", decided - held),
         ("has a row THAT WAS NEVER DECIDED of", held - decided),
@@ -404,8 +404,8 @@ def _verify(settings: Settings) -> int:
             if build != ours:
                 verdict += f", decided by another build ({build}, this is {ours})"
             print(f"session {session}: {verdict}")
-            # Another build is a reason to look, not an excuse: whoever changes decisions must notice.
+            # Another build explains a difference, but is no excuse: whoever changes decisions must notice.
             same &= identical
     if not same:
-        print("trader: not everything was decided as it is now, whatever build decided it", file=sys.stderr)
+        print("trader: this build does not decide everything as it was decided then", file=sys.stderr)
     return 0 if same else EXIT_CRASHED

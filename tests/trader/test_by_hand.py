@@ -215,9 +215,9 @@ LINE = "cash of the account: the journal has 10.000000, the exchange 9.000000"
 @pytest.mark.parametrize(
     ("word", "refused", "code", "said"),
     [
-        ("", None, 2, "with: adopt ADOPT"),
-        ("adopt", None, 2, "with: adopt ADOPT"),
-        ("ADOPT", None, 0, "adopted: the journal has what the exchange lists"),
+        ("", None, 2, "trade on: adopt ADOPT"),
+        ("adopt", None, 2, "trade on: adopt ADOPT"),
+        ("ADOPT", None, 0, "adopted: the journal now has what the exchange lists"),
         ("ADOPT", "drift_changed", 2, "not done: look (drift_changed)"),
     ],
 )

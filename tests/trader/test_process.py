@@ -76,7 +76,7 @@ def test_a_person_s_commands_say_in_a_sentence_why_nothing_is_done(
         (["explain", "1"], 2, "order 1: there is none"),
         (["explain", "NONE"], 0, "nothing_held"),
         (["tax", "2026"], 0, "ticker,side,contracts"),
-        (["tax", "2026", "--csv", "lots.csv"], 0, "lots.csv: 0 lots given up in 2026"),
+        (["tax", "2026", "--csv", "lots.csv"], 0, "lots.csv: 0 lots closed in 2026"),
     ):
         code_of = in_process(words)
         told = capsys.readouterr()

@@ -60,4 +60,4 @@ def test_a_difference_fails_though_another_build_has_decided_it(
     said = capsys.readouterr()
     assert f"DIFFERS at input {number}" in said.out
     assert ("decided by another build" in said.out) == (build is not None)
-    assert "not everything was decided as it is now" in said.err
+    assert "does not decide everything as it was decided then" in said.err
