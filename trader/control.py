@@ -1,7 +1,7 @@
 """The control socket's answers and the events socket's messages: docs/trader.md.
 
-`Control` stands between two threads: the engine's hands it reports and events, the bus thread answers from
-them and reads history out of the journal with a connection of its own.
+`Control` stands between two threads: the engine's thread hands it reports and events; the bus thread answers
+from them, and reads history from the journal through its own connection.
 """
 
 from collections import deque
@@ -59,7 +59,7 @@ POINTS_AT_ONCE: Final = 50_000
 """How much of the journal one question reads at most: whoever asks too early asks again, so nobody waits
 long."""
 PREPARE_OPS: Final = ("prepare",)
-"""Of `BY_HAND_OPS` those after which nothing is different but a ticket: what agents may ask for."""
+"""Those of `BY_HAND_OPS` that change nothing except to make a ticket: what agents may ask for."""
 
 COMMANDS: Final = ("pause", "resume", "kill")
 PREPARES_PER_MINUTE: Final = 30
@@ -97,10 +97,10 @@ class Control:
             add(op, partial(self._by_hand, op), *parameters)
 
     def add_for_agents(self, answers: Answers) -> None:
-        """Let `answers` take what an agent may ask: to be told, and to have an order worked out.
+        """Register what an agent may ask: questions, and to have an order worked out.
 
-        Nothing here places, ends or stops anything, whatever is asked: what an agent has prepared a person
-        confirms, at the control socket.
+        Nothing here places, cancels or stops anything, whatever is asked: a person confirms at the control
+        socket what an agent has prepared.
         """
         self._add_reads(answers)
         for op in PREPARE_OPS:
@@ -189,7 +189,7 @@ class Control:
         )
 
     def _record(self) -> Account:
-        """Return what the journal says of trades, reading on if it has more."""
+        """Return what the journal says of trades, reading on if there is more."""
         journal = self._journal()
         if self._tail is None:
             self._tail = journal.tail()
@@ -221,7 +221,7 @@ class Control:
             log.warning("kill_switch.trouble", holds=outcome.holds, error=outcome.trouble)
         answer = self._command("kill", reason)
         if not outcome.holds:
-            raise Refusal("internal", f"killed, but not beyond a restart: {outcome.trouble}")
+            raise Refusal("internal", f"killed, but only until a restart: {outcome.trouble}")
         return msgspec.structs.replace(answer, warning=outcome.trouble)
 
     def _resume(self, question: Question) -> CommandAnswer:
@@ -229,7 +229,7 @@ class Control:
         lost = self.report is not None and reasons.DAILY_LOSS in self.report.status.reasons
         typed = question.get("word") == WORD
         if (killed or lost) and not typed:
-            because = "trading was killed" if killed else "the loss of the day has reached its limit"
+            because = "trading was killed" if killed else "the daily loss has reached its limit"
             raise Refusal("bad_request", f"word: {because}; resume with the word {WORD}")
         return self._command("resume", WORD if typed else "")
 
@@ -242,9 +242,9 @@ class Control:
         return answer_of(self._answered(command), command)
 
     def _prepare_for_agent(self, op: str, question: Question, now_ms: int) -> Later:
-        """Have a ticket made, at most so many a minute: each is an input of the engine, and in the journal.
+        """Have a ticket made. Their number per minute is limited, since each is an input in the journal.
 
-        Nobody waits for the engine here: people's commands come by the same thread.
+        This must not wait for the engine, because people's commands come through the same thread.
         """
         self._owner.check()
         self._ready()
@@ -253,7 +253,7 @@ class Control:
         while prepared and not 0 <= now_ms - prepared[0] < MINUTE_MS:
             prepared.popleft()
         if len(prepared) >= PREPARES_PER_MINUTE:
-            message = f"{op}: agents prepare at most {PREPARES_PER_MINUTE} orders a minute"
+            message = f"{op}: agents may prepare at most {PREPARES_PER_MINUTE} orders a minute"
             raise Refusal("busy", message, retry_ms=MINUTE_MS - (now_ms - prepared[0]))
         prepared.append(now_ms)
         command = ManualCommand(op, BY_AGENT, ask)
@@ -276,7 +276,7 @@ class Control:
 
 
 def _refuse_to_agent(op: str, _question: Question, _now_ms: int) -> dict[str, Any]:
-    raise Refusal("forbidden", f"{op}: not at this socket, where agents read and prepare: a person does it")
+    raise Refusal("forbidden", f"{op}: agents may only read and prepare here: a person has to do this")
 
 
 def _page(question: Question) -> tuple[int, int]:

@@ -1,8 +1,8 @@
-"""Flattening: rounds of cancelling and closing until nothing is held or ordered, or no more can be done.
+"""Flattening: rounds of cancelling and selling until nothing is held or ordered, or no more can be done.
 
 A round asks the engine (trader.engine.asks.Flatten), which cancels and sells through the one choke point.
-What it does not get away with it tries again in the next round: an order has to end before what it got can
-be sold, and only so many orders are sent in a minute. Pure.
+Whatever it cannot sell yet is tried again in the next round: an order must end before its fills can be sold,
+and the number of orders per minute is limited. Pure.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from trader.ledger.ledger import Ledger
 ROUND_MS: Final = 1_000
 GIVE_UP_MS: Final = 90_000
 IDLE_ROUNDS: Final = 3
-"""After so many rounds in which nothing could be done it is over."""
+"""How many rounds without anything to do end it."""
 
 _LATER: Final = frozenset({reasons.RETRY_LATER, reasons.ORDERS_PER_MINUTE, reasons.OPEN_ORDERS})
 """Reasons that pass with time."""
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What stays, and why: `count_e2` of the position in `ticker`."""
+    """What is left of a position, `count_e2` contracts in `ticker`, and why."""
 
     ticker: str
     count_e2: int
@@ -35,11 +35,11 @@ class Flattening:
     """One flattening, from its first round on.
 
     Attributes:
-        number: counts those since the trader started, from 1.
+        number: counts flattenings since the trader started, from 1.
         began_ms, ended_ms: by the steady clock; the latter None while it goes on.
-        due_ms: when the next round is.
-        rounds, cancels, sales: how many there were so far.
-        left: what stayed in the last round. open: orders that had not ended after it.
+        due_ms: when the next round is due.
+        rounds, cancels, sales: how many there have been.
+        left: what was left after the last round. open: how many orders had not ended after it.
     """
 
     def __init__(self, number: int, steady_ms: int) -> None:
@@ -56,12 +56,12 @@ class Flattening:
         return self.ended_ms is not None and not self.open and not self.left
 
     def stop(self, steady_ms: int) -> None:
-        """End it as it is: somebody wants trading to go on."""
+        """End it early: somebody wants trading to go on."""
         if self.ended_ms is None:
             self.ended_ms = steady_ms
 
     def note(self, outputs: Sequence[AnyOutput], ledger: Ledger, steady_ms: int) -> None:
-        """Take what a round has done, and the ledger after it."""
+        """Note what a round did, and the ledger after it."""
         self.rounds += 1
         self.due_ms = steady_ms + ROUND_MS
         sales = sum(isinstance(output, Place) for output in outputs)

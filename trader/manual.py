@@ -1,4 +1,4 @@
-"""Commands of people, from the thread that hears them to the engine's."""
+"""Hands people's commands from the thread that receives them to the engine's thread."""
 
 import threading
 from collections import deque
@@ -9,12 +9,12 @@ from trader.engine.outputs import AnyOutput
 
 
 class ManualCommand:
-    """A command of a person, and its answer: the trader's state, once the engine has taken it.
+    """A person's command, and its answer: the trader's state once the engine has taken it.
 
     Attributes:
-        ask: what a person asks of the engine, None for pause, resume and kill.
-        outputs: what was decided on it, once it is answered.
-        flattening: the number of the flattening that it began, or that goes on.
+        ask: what it asks of the engine; None for pause, resume and kill.
+        outputs: what the engine decided about it, once answered.
+        flattening: the number of the flattening that it began, or that is under way.
     """
 
     def __init__(self, op: str, reason: str, ask: AnyAsk | None = None) -> None:
@@ -27,22 +27,22 @@ class ManualCommand:
         self._state: str | None = None
 
     def answer(self, state: str, outputs: Sequence[AnyOutput] = ()) -> None:
-        """Say that it is done."""
+        """Mark it as done; `wait` returns."""
         self.outputs = outputs
         self._state = state
         self._done.set()
 
     def wait(self, timeout_s: float) -> str | None:
-        """Return the state afterwards, None if the engine has not taken it in time."""
+        """Return the state afterwards; None if the engine did not take it in time."""
         self._done.wait(timeout_s)
         return self._state
 
 
 class ManualCommands:
-    """A queue of commands. Any thread puts, the engine's takes.
+    """A queue of commands. Any thread puts, the engine's thread takes.
 
     Args:
-        rouse: ends what the engine's thread waits in.
+        rouse: wakes the engine's thread.
     """
 
     def __init__(self, rouse: Callable[[], None] = lambda: None) -> None:
@@ -55,6 +55,6 @@ class ManualCommands:
         self._rouse()
 
     def take(self) -> list[ManualCommand]:
-        """Return the commands that wait, oldest first."""
+        """Return the waiting commands, oldest first."""
         waiting = self._waiting
         return [waiting.popleft() for _ in range(len(waiting))] if waiting else []

@@ -1,4 +1,4 @@
-"""A person's orders at the control socket: what is asked, and what is answered (docs/trader.md). Pure."""
+"""A person's orders at the control socket: from questions to asks, and to answers (docs/trader.md). Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -73,7 +73,7 @@ def ask_of(op: str, question: Mapping[str, object]) -> AnyAsk:
     """Return what a question asks of the engine.
 
     Raises:
-        Refusal: a parameter is missing or wrong; it is named.
+        Refusal: a parameter is missing or wrong; the message names it.
     """
     command: type[ByHandCommand]
     if op == "prepare":
@@ -121,10 +121,10 @@ def _ask(command: ByHandCommand) -> AnyAsk:
 
 
 def answer_of(state: str, command: ManualCommand) -> TicketAnswer | ByHandAnswer:
-    """Return what came of it, once the engine has taken it.
+    """Return the answer to a command that the engine has taken.
 
     Raises:
-        Refusal: no ticket could be made, or nothing can be written down now.
+        Refusal: no ticket could be made, or the journal takes nothing now.
     """
     outputs = command.outputs
     if state == reasons.HALTED and not outputs:
@@ -159,19 +159,19 @@ def _orders(outputs: Iterable[AnyOutput]) -> Iterable[int]:
                 yield output.order
             case Cancel():
                 yield output.number
-            case Place() if output.intent.attempt:  # what is confirmed is named by its ticket
+            case Place() if output.intent.attempt:  # a confirmed order is yielded by Confirmed
                 yield output.intent.number
             case _:
                 pass
 
 
 def left_position(left: Left) -> LeftPosition:
-    """Return what stays of a position."""
+    """Return what is left of a position, in the answer's shape."""
     return LeftPosition(ticker=left.ticker, count_fp=format_count(left.count_e2), reason=left.reason)
 
 
 def ticket_row(ticket: AnyTicket) -> AnyTicketRow:
-    """Return a ticket as it is answered."""
+    """Return a ticket in the answer's shape."""
     valid_until = ticket.valid_until_ms / 1000
     if isinstance(ticket, CancelTicket):
         return CancelTicketRow(

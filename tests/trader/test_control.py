@@ -46,7 +46,7 @@ def test_a_kill_on_a_full_disk_holds_and_says_what_it_may_have_lost(bench: Bench
 def test_a_kill_without_its_file_stops_the_trader_and_says_that_it_will_not_last(bench: Bench) -> None:
     bench.kill_switch.path.parent.chmod(0o755)
 
-    with pytest.raises(Refusal, match="killed, but not beyond a restart: the kill switch cannot be set"):
+    with pytest.raises(Refusal, match="killed, but only until a restart: the kill switch cannot be set"):
         told(bench.ask("kill", reason="enough"), CommandAnswer)
     assert bench.taken == [("kill", "enough")]
 

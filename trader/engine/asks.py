@@ -1,7 +1,7 @@
-"""What a person asks of the engine, and the tickets that it answers with. In journals for ever.
+"""What a person asks of the engine, and the tickets it answers with. Journals keep these shapes for ever.
 
-`CancelOrder` and `ClosePosition` are of journals from before all that is done had a ticket; so is a `Flatten`
-of which no ticket was confirmed.
+`CancelOrder` and `ClosePosition` occur only in journals from before everything had a ticket, and so does a
+`Flatten` without a confirmed ticket.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ MANUAL: Final = "manual"
 """The strategy of a person's own orders."""
 
 TICKET_MS: Final = 60_000
-"""A ticket may be confirmed for so long."""
+"""How long a ticket may be confirmed."""
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -20,11 +20,11 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Prepare(Ask, frozen=True):
-    """Work out an order and say what risk says of it; nothing is placed.
+    """Work out an order, with risk's verdict; nothing is placed.
 
     Attributes:
-        price_e4: limit, in prices of `side`.
-        rest_ms: how long what is not filled at once is to rest; None: it does not.
+        price_e4: the limit, as a price of `side`.
+        rest_ms: how long the part not filled at once may rest; None: it is cancelled.
     """
 
     ticker: str
@@ -35,11 +35,11 @@ class Prepare(Ask, frozen=True):
 
 
 class PrepareSale(Ask, frozen=True):
-    """Work out a sale of what is held of a market; nothing is sold.
+    """Work out a sale of a position; nothing is sold.
 
     Attributes:
-        count_e2: how much of it, None: all.
-        price_e4: the least price, of the side that is held; None: at the bids.
+        count_e2: how much of it; None: all.
+        price_e4: the least price, of the side held; None: at the bids.
     """
 
     ticker: str
@@ -48,7 +48,7 @@ class PrepareSale(Ask, frozen=True):
 
 
 class PrepareCancel(Ask, frozen=True):
-    """Say what would be cancelled; `ahead_e2` is its place in the queue as known at `ahead_ms`."""
+    """Say what cancelling an order would do; `ahead_e2` was its place in the queue at `ahead_ms`."""
 
     number: int
     ahead_e2: int | None = None
@@ -66,26 +66,26 @@ class Confirm(Ask, frozen=True):
 
 
 class CancelOrder(Ask, frozen=True):
-    """End an order, whoever placed it."""
+    """Cancel an order, whoever placed it."""
 
     number: int
 
 
 class ClosePosition(Ask, frozen=True):
-    """Sell what is held of a market, at `price_e4` of the side that is held or better; None: at the bids."""
+    """Sell a position, at `price_e4` of the side held or better; None: at the bids."""
 
     ticker: str
     price_e4: int | None = None
 
 
 class Flatten(Ask, frozen=True):
-    """Cancel every order and close every position, as far as it goes now. It is asked in rounds, from 1."""
+    """Cancel every order and close every position, as far as possible now. Asked in rounds, from 1."""
 
     round: int
 
 
 class Adopt(Ask, frozen=True):
-    """Take over what the exchange's account has, though nothing explains it; `lines` as they were shown."""
+    """Accept the exchange's account although nothing explains its differences; `lines` as they were shown."""
 
     lines: tuple[str, ...]
 
@@ -98,14 +98,14 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     """A purchase as it would be placed now.
 
     Attributes:
-        number: names it until it is confirmed; no two within eleven days have the same.
-        best_e4: the best price now, None where nobody offers.
+        number: identifies the ticket; unique within eleven days.
+        best_e4: the best price now, None if nobody offers.
         fillable_e2: how much of it would be filled at once.
-        cost_e6, fees_e6: of that; of an order that rests, of all of it.
-        worst_e6: the most that it can cost, fees included, all of which can be lost.
-        reason: why risk would not let it pass now, empty if it would.
-        prepared_ms: when, by the steady clock. valid_until_ms: the end of its time by the wall clock.
-        epoch: of the data that it was prepared on.
+        cost_e6, fees_e6: of that part; for an order that rests, of the whole order.
+        worst_e6: the most that it can cost, including fees, all of which can be lost.
+        reason: why risk would refuse it now, empty if it would not.
+        prepared_ms: when, by the steady clock. valid_until_ms: when it expires, by the wall clock.
+        epoch: the epoch of the data that it was prepared on.
     """
 
     number: int
@@ -128,15 +128,15 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sale(msgspec.Struct, frozen=True, array_like=True):
-    """What selling a position, or a part of it, would do now. `side` is the one held, prices are its own.
+    """What selling a position, or part of it, would do now. `side` is the one held, prices are of that side.
 
     Attributes:
-        held_e2: all that is held. count_e2: what of it would be sold.
-        best_e4: the best bid, None where there is none. price_e4: nothing is sold for less; None: nothing is.
-        brings_e6, fees_e6: of `count_e2`, at the bids of now.
-        cost_e6: what that had cost, its fees included.
-        settlement_e6: what it is expected to pay in the end, and `sources` who says so; None: not known.
-        reason: why it, or what stays of it, would not be sold; empty if all of it would.
+        held_e2: how much is held. count_e2: how much of it would be sold.
+        best_e4: the best bid, None if there is none. price_e4: the least price; None: nothing is sold.
+        brings_e6, fees_e6: proceeds and fees of `count_e2`, at the current bids.
+        cost_e6: what those had cost, including fees.
+        settlement_e6: their expected payout, according to `sources`; None: unknown.
+        reason: why it, or the rest of it, would not be sold; empty if all of it would.
     """
 
     ticker: str
@@ -156,19 +156,19 @@ class Sale(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def realised_e6(self) -> int:
-        """What selling it earns, after all fees."""
+        """The profit of selling it, after all fees."""
         return self.brings_e6 - self.fees_e6 - self.cost_e6
 
     @property
     def against_settlement_e6(self) -> int | None:
-        """What selling it earns more than keeping it is expected to; None while that is not known."""
+        """How much more selling it brings than keeping it is expected to pay; None while that is unknown."""
         return None if self.settlement_e6 is None else self.brings_e6 - self.fees_e6 - self.settlement_e6
 
 
 class ShownOrder(msgspec.Struct, frozen=True, array_like=True):
     """An order that has not ended, as it is shown before it is cancelled.
 
-    `frees_e6` is what it may still cost, which is held for it.
+    `frees_e6` is what it may still cost, the money reserved for it.
     """
 
     number: int
@@ -183,12 +183,12 @@ class ShownOrder(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SaleTicket(msgspec.Struct, frozen=True, array_like=True):
-    """A sale as it would be done now.
+    """A sale as it would be carried out now.
 
     Attributes:
-        worst_before_e6, worst_after_e6: profit of all that is held in its event in the worst outcome, after
-            cost and fees, as it is now and with the sale.
-        reason, prepared_ms, valid_until_ms, epoch: those of `Ticket`.
+        worst_before_e6, worst_after_e6: profit of everything held in its event in the worst outcome, after
+            cost and fees, now and after the sale.
+        reason, prepared_ms, valid_until_ms, epoch: as in `Ticket`.
     """
 
     number: int
@@ -202,7 +202,7 @@ class SaleTicket(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CancelTicket(msgspec.Struct, frozen=True, array_like=True):
-    """An order that would be cancelled; its place in the queue as known at `ahead_ms`, None if it is not."""
+    """An order that would be cancelled; `ahead_e2`, its place in the queue at `ahead_ms`, None if unknown."""
 
     number: int
     order: ShownOrder
@@ -213,9 +213,9 @@ class CancelTicket(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FlattenTicket(msgspec.Struct, frozen=True, array_like=True):
-    """All that would be cancelled, and all that is held and what of it would be sold.
+    """Everything that would be cancelled, everything held, and how much of that would be sold.
 
-    `worst_before_e6` and `worst_after_e6` are those of SaleTicket, of all events in which something is held.
+    `worst_before_e6` and `worst_after_e6` are as in SaleTicket, summed over all events with positions.
     """
 
     number: int

@@ -1,8 +1,8 @@
-"""A person's own orders: tickets, and what is done once they are confirmed. Pure.
+"""A person's own orders: tickets, and what is done when they are confirmed. Pure.
 
-They pass the same choke point as a strategy's, with every limit but those that keep strategies from
-repeating themselves: least edge, and the rest of an event after a miss. What only sells what is held also
-passes while trading is paused, at the loss of the day and after the start of a match: it takes risk off.
+They pass the same choke point as a strategy's orders, with every limit except those that keep strategies from
+repeating themselves: the least edge, and an event's pause after a miss. Orders that only sell what is held
+also pass while trading is paused, at the daily loss, and after the start of a match, since they reduce risk.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ from .risk import LARGEST
 from .selling import Selling, bid_for, sale, sales, worst_e6
 
 NUMBERS: Final = 10_000_000
-"""Numbers of tickets are tenths of a second, and begin anew with this: 11 days."""
+"""A ticket's number is the time in tenths of a second, modulo this: 11 days."""
 
 Heard = (
     Adopted
@@ -72,11 +72,11 @@ Heard = (
 Seen = Mapping[str, tuple[EventView, MarketView]]
 
 KEPT: Final = 200
-"""So many tickets are remembered."""
+"""How many tickets are remembered."""
 
 
 class Trading(Selling, Protocol):
-    """What this needs of the engine."""
+    """The part of the engine that this needs."""
 
     paced_ms: int
     rules: int
@@ -90,23 +90,23 @@ class Trading(Selling, Protocol):
 
 
 class People:
-    """What people have asked for, in this session."""
+    """What people have asked for in this session."""
 
     def __init__(self, trading: Trading) -> None:
         self._trading = trading
         self._tickets: dict[int, AnyTicket] = {}
         self._confirmed: dict[int, tuple[int, ...]] = {}
-        """Ticket -> the orders that it has become, or has ended."""
+        """Ticket -> the orders that it placed or cancelled."""
         self._last = -1
         self._withdrawn: set[int] = set()
         self._least_e4: Mapping[str, int | None] = {}
-        """Market -> the least price of the ticket by which all is flattened; None: it is not sold."""
+        """Market -> its least price on the ticket that flattens; None: it is not sold."""
 
     def hear(self, ask: AnyAsk, views: Sequence[EventView]) -> Iterator[Heard]:
-        """Do what a person asks; yield what came of it, besides the orders that are placed.
+        """Do what a person asks; yield the results, apart from the orders that are placed.
 
         Args:
-            views: the events that it concerns, as they are now.
+            views: the events concerned, as they are now.
         """
         seen = {one.market.ticker: (view, one) for view in views for one in view.markets}
         match ask:
@@ -131,7 +131,7 @@ class People:
                 yield Adopted(ask.lines) if reason is None else Undone("adopt", "", reason)
 
     def events_of(self, ticket: int) -> Sequence[str]:
-        """Return the events that a ticket is to be confirmed by the sight of; none of one that is unknown."""
+        """Return the events that must be looked at to confirm a ticket; none if the ticket is unknown."""
         match self._tickets.get(ticket):
             case Ticket(event_ticker=event_ticker):
                 return [event_ticker]
@@ -287,7 +287,7 @@ class People:
             del self._tickets[old]
             self._confirmed.pop(old, None)
 
-    # -- what a ticket says is done
+    # -- carrying out tickets
 
     def _confirm(self, number: int, seen: Seen) -> Iterator[Heard]:
         ticket, trading = self._tickets.get(number), self._trading
@@ -295,7 +295,7 @@ class People:
             yield Undone("confirm", str(number), reasons.TICKET_UNKNOWN)
             return
         done = self._confirmed.get(number)
-        if done is not None:  # said again: it is the same all the same
+        if done is not None:  # confirmed again: the answer is the same, and nothing more is done
             if isinstance(ticket, FlattenTicket):
                 yield FlattenConfirmed(number, again=True)
             yield from (Confirmed(number, order) for order in done)
@@ -332,7 +332,7 @@ class People:
         return Confirmed(number, placed.number)
 
     def _moved(self, ticket: Ticket, market: MarketView, reason: str | None) -> str | None:
-        """Return why a ticket is refused, in the word that says most: of too little depth, that it moved."""
+        """Return why a ticket is refused, in the most telling word: no depth may mean that the price moved."""
         if reason != reasons.NO_DEPTH:
             return reason
         levels = ladder(market, ticket.side, self._trading.scan).levels
@@ -392,7 +392,7 @@ class People:
             self._confirmed[ticket.number] = tuple(orders)
 
     def _other_position(self, shown: Sale, *, exactly: bool) -> str | None:
-        """Return why what is held of a market is not what was shown, None if it is, or less where it may."""
+        """Return why the position is not the one shown; None if it is, or, unless `exactly`, is smaller."""
         position = self._trading.ledger.positions.get(shown.ticker)
         if position is None:
             return reasons.NOTHING_HELD if exactly else None
@@ -422,7 +422,7 @@ class People:
         self._least_e4 = {one.ticker: one.price_e4 for one in ticket.sales}
         return FlattenConfirmed(ticket.number)
 
-    # -- taking risk off
+    # -- reducing risk
 
     def _no_order(self, op: str, number: int) -> Undone:
         ended = self._trading.placed_before(number)
@@ -468,9 +468,9 @@ class People:
                 yield Cancel(intent.number, reasons.CANCELLED)
         for ticker in sorted(ledger.positions):
             least_e4 = self._least_e4.get(ticker)
-            if ticker in ordered:  # what it gets may yet be heard: it is closed in another round
+            if ticker in ordered:  # its fills may not all be known yet: it is closed in a later round
                 yield Undone("close", ticker, reasons.RETRY_LATER, ledger.positions[ticker].count_e2)
-            elif ticker in self._least_e4 and least_e4 is None:  # nobody bid for it when it was shown
+            elif ticker in self._least_e4 and least_e4 is None:  # nobody bid when the ticket was made
                 yield Undone("close", ticker, reasons.NO_DEPTH, ledger.positions[ticker].count_e2)
             else:
                 stays = reasons.NO_DEPTH if least_e4 is None else reasons.PRICE_MOVED
@@ -478,14 +478,14 @@ class People:
 
 
 def _sells(intent: Intent) -> bool:
-    """Whether an order is a person's sale that is over in a moment anyhow."""
+    """Whether an order is a person's sale that will end in a moment anyway."""
     return intent.attempt == CLOSED_BY_HAND and intent.time_in_force != "gtc"
 
 
 _STAYS: Final = frozenset({reasons.NO_DEPTH, reasons.BAD_SIZE, reasons.PRICE_MOVED})
-"""Why a part of a position stays, while another is sold."""
+"""Why part of a position stays while the rest is sold."""
 
 
 def _refused(told: Sale) -> str:
-    """Return why none of it would be sold, empty where a part of it would: then what stays is said of it."""
+    """Return why nothing would be sold; empty if part of it would, when the reason concerns only the rest."""
     return "" if told.count_e2 and told.reason in _STAYS else told.reason
