@@ -1,9 +1,8 @@
-"""The engine's input log: everything that decides, in one order, and how it is written down.
+"""The engine's input log: everything that decides, in one order, and how it is encoded.
 
-Each input carries the present twice: `now_ms` as the data means it (wall clock, or a recording's),
-`steady_ms` from a clock that never jumps. Market data comes as the views of the events that matter at
-(epoch, seq). In the log each record that rarely changes (market, event, series) is written once: `Encoder`
-gives it a number.
+Each input carries the present twice: `now_ms` in the data's time (wall clock, or a recording's), `steady_ms`
+from a clock that never jumps. Market data comes as the views, at (epoch, seq), of the events that matter. A
+record that rarely changes (market, event, series) is written to the log once, under a number from `Encoder`.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from .taken import TakenLevel
 
 
 class Present(NamedTuple):
-    """A moment: `now_ms` as the data means it, `steady_ms` by a clock that never jumps."""
+    """A moment: `now_ms` in the data's time, `steady_ms` by a clock that never jumps."""
 
     now_ms: int
     steady_ms: int
@@ -41,33 +40,34 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 RULES: Final = 2
-"""The rules by which inputs are decided and booked, as far as they have changed: a session is decided again
-by its own. From 1 on rates and days are told by the steady clock, a settlement pays whole cents, and one
-without a value is booked in the end. From 2 on an order's state is said in the words of docs/orders.md,
-and the daily loss counts locked lots at their floor, no empty book as a price of 0, and holds until the day
-is over."""
+"""The version of the rules by which inputs are decided and booked: a session is decided again by its own.
+
+From 1 on, the steady clock decides rates and days, a settlement pays whole cents, and one without a value is
+booked in the end. From 2 on, order states are the words of docs/orders.md, and the daily loss counts locked
+lots at their floor, does not take an empty book for a price of 0, and holds until the day is over.
+"""
 
 
 class Start(Input, frozen=True):
-    """A process begins, with the ledger as the journal has it. Always the first of a session.
+    """A process begins, with the journal's ledger. Always the first input of a session.
 
     Attributes:
         journal_id: random id made with the journal; order ids derive from it.
-        day: days since 1970 of the last `Day`, and the profit with which it began.
-        strategies: what the settings say of each, parameters included, to make the same again.
+        day, day_start_e6: the last `Day`, in days since 1970, and the profit with which it began.
+        strategies: each one's text in the settings, including parameters, so that the same can be made again.
         killed, paused: why not to trade, None if nothing forbids it.
-        trader, account: who trades, and on which account; empty in journals from before them.
-        rules: which rules hold (RULES); those of before in the journals that were written under them.
-        gateway: whether orders go to an exchange. Then nothing is traded before its account was compared, and
-            what is settled and paid is what it lists.
-        heard: number of the last event of the gateway that is booked.
-        alarm: what a person is to look at first, None if nothing.
-        adopted: ids of the movements of cash that are booked.
-        loss_base_e6: the profit from which the loss of that day is counted, None if from its beginning.
-        loss_latched: whether it has reached its limit.
-        taken: what orders before took of levels that may go on being shown.
-        marks: what was last bid for what is held, and since when nobody bids.
-        leg_risk: what was found of missed legs before.
+        trader, account: who trades, and on which account; empty in journals from before these existed.
+        rules: the rules in effect (RULES); a journal keeps those under which it was written.
+        gateway: whether orders go to an exchange. If so, nothing is traded before its account was compared,
+            and settlements and payments are those that it lists.
+        heard: number of the gateway's last event that is booked.
+        alarm: what a person must look at first, None if nothing.
+        adopted: ids of the cash movements that are booked.
+        loss_base_e6: the profit from which that day's loss is counted, None for the one it began with.
+        loss_latched: whether that loss has reached its limit.
+        taken: what earlier orders took from levels that may still be shown.
+        marks: the last bids for what is held, and since when nobody bids.
+        leg_risk: what was learnt about missed legs before.
     """
 
     journal_id: str
@@ -100,13 +100,13 @@ class Tick(Input, frozen=True):
 
 
 class Data(Input, frozen=True):
-    """What changed on the feed and matters.
+    """What changed on the feed, as far as it matters.
 
     Attributes:
-        epoch, seq: the position all views are of.
-        complete_ms: end of the last complete sweep's fetch, None before one.
-        views: events that changed and have candidates, a position or an order. An event whose
-            markets are all gone has none; it stays as it was.
+        epoch, seq: the position of all views.
+        complete_ms: when the fetch of the last complete sweep ended, None before the first.
+        views: events that changed and have candidates, a position or an order. An event whose markets are
+            all gone has no view, and keeps its last one.
     """
 
     epoch: int
@@ -116,14 +116,14 @@ class Data(Input, frozen=True):
 
 
 class Feed(Input, frozen=True):
-    """The state of the feed: `word` is live, starting, gap or lost; `degraded` are series in doubt."""
+    """The state of the feed: `word` is live, starting, gap or lost; `degraded` are the series in doubt."""
 
     word: str
     degraded: tuple[str, ...]
 
 
 class TradingStatus(Input, frozen=True, tag="Exchange"):
-    """Whether the exchange trades, and which of its shards do not; `known`: it says so itself."""
+    """Whether the exchange trades, and which of its shards do not; `known`: the exchange itself says so."""
 
     trading: bool
     idle_shards: tuple[int, ...]
@@ -133,32 +133,32 @@ class TradingStatus(Input, frozen=True, tag="Exchange"):
 class TimeGap(Input, frozen=True):
     """The process stood still for `ms`, or the wall clock was set: nothing seen before is acted on.
 
-    `ms` is below 0 where it was set back, by so much.
+    A negative `ms` is how far the clock was set back.
     """
 
     ms: int
 
 
 class Values(Input, frozen=True):
-    """Fair values published from now on: `set` and removed tickers."""
+    """Changes of the published fair values: new ones, and the tickers of those withdrawn."""
 
     set: tuple[FairValue, ...]
     removed: tuple[str, ...]
 
 
 class Trust(Input, frozen=True):
-    """The sources of fair values that have stood their trial: they are traded on at full size from now on."""
+    """The sources of fair values that have passed their trial: from now on traded on at full size."""
 
     sources: tuple[str, ...]
 
 
 class Orders(Input, frozen=True):
-    """What a broker said at once of what has become of orders, in the order it happened.
+    """What a broker reported at once about orders, in the order it happened.
 
     Attributes:
-        heard: number of the last event of the gateway among them, or before; 0 without a gateway.
+        heard: number of the gateway's last event among these, or before them; 0 without a gateway.
         foreign: fills of orders that are not ours.
-        ended: orders that had ended before, and are told of all the same.
+        ended: orders that had ended before and are reported on nevertheless.
     """
 
     events: tuple[AnyOrderEvent, ...]
@@ -168,29 +168,29 @@ class Orders(Input, frozen=True):
 
 
 class Gateway(Input, frozen=True):
-    """How the order gateway stands: `word` is answers, silent or other; `said` is a sentence."""
+    """The state of the order gateway: `word` is answers, silent or other; `said` is a sentence."""
 
     word: str
     said: str = ""
 
 
 class Account(Input, frozen=True):
-    """What the exchange lists of the account, to be compared with the ledger."""
+    """What the exchange lists of the account, for comparison with the ledger."""
 
     listed: AccountAnswer
 
 
 class Command(Input, frozen=True):
-    """pause, resume or kill, by a person. `reason` is theirs; of resume the word that was typed, if any."""
+    """pause, resume or kill, by a person. `reason` is theirs; for resume, the word that was typed, if any."""
 
     op: str
     reason: str
 
 
 class ByHand(Input, frozen=True):
-    """A person asks for something, and the events that it concerns, as they are at (epoch, seq).
+    """A person asks for something, with the events concerned as they are at (epoch, seq).
 
-    `epoch`, `seq`, `complete_ms` and `views` are those of `Data`; epoch 0: there is no data yet.
+    `epoch`, `seq`, `complete_ms` and `views` are as in `Data`; epoch 0: there is no data yet.
     """
 
     epoch: int
@@ -201,7 +201,7 @@ class ByHand(Input, frozen=True):
 
 
 class StrategyFault(Input, frozen=True):
-    """A strategy raised an error where no input was decided: when it was asked which events it wants."""
+    """A strategy raised an error outside a decision: when it was asked which events it wants."""
 
     strategy: str
     call: str
@@ -226,14 +226,14 @@ AnyInput = _Plain | Data | ByHand
 
 
 class _EndedRow(Input, frozen=True, tag="Ended"):
-    """What journals have from before orders could be filled in parts: an order, its fills and its end."""
+    """What journals contain from before orders could fill in parts: an order, its fills and its end."""
 
     number: int
     fills: tuple[Fill, ...]
     reason: str
 
     def orders(self) -> Orders:
-        """Return the input that says the same now."""
+        """Return the input that says the same today."""
         fills = (Filled(self.number, fill) for fill in self.fills)
         return Orders(self.now_ms, self.steady_ms, (*fills, Ended(self.number, self.reason)))
 
@@ -281,10 +281,10 @@ _STATIC: Final[dict[str, type[Record]]] = {"market": Market, "event": Event, "se
 
 
 class Encoder:
-    """Writes inputs down.
+    """Encodes inputs.
 
     Args:
-        save: stores (kind, bytes) of a record that was not met before and returns its number.
+        save: stores (kind, bytes) of a new record and returns its number.
     """
 
     def __init__(self, save: Callable[[str, bytes], int]) -> None:
@@ -292,7 +292,7 @@ class Encoder:
         self._known: dict[tuple[str, str], tuple[Record, int]] = {}
 
     def encode(self, taken: AnyInput) -> bytes:
-        """Return an input as bytes."""
+        """Return an input as bytes; records that it refers to are saved first."""
         if isinstance(taken, Data):
             views = tuple(map(self._event, taken.views))
             row = _DataRow(taken.now_ms, taken.steady_ms, taken.epoch, taken.seq, taken.complete_ms, views)
@@ -340,10 +340,10 @@ class Encoder:
 
 
 class Decoder:
-    """Reads inputs back.
+    """Decodes inputs.
 
     Args:
-        statics: number -> (kind, bytes) as `Encoder.save` got them.
+        statics: number -> (kind, bytes), as they were given to `Encoder`'s `save`.
     """
 
     def __init__(self, statics: Mapping[int, tuple[str, bytes]]) -> None:
@@ -351,10 +351,10 @@ class Decoder:
         self._read: dict[int, Any] = {}
 
     def decode(self, body: bytes) -> AnyInput:
-        """Return the input that these bytes say.
+        """Return the input that these bytes encode.
 
         Raises:
-            DecodeError: they say none.
+            DecodeError: they are not an input.
         """
         try:
             row: _Plain | _DataRow | _ByHandRow | _EndedRow = _decoder.decode(body)

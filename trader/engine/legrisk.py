@@ -1,19 +1,19 @@
-"""The chance that a leg of a basket is gone when its order arrives, and what that costs, as was found. Pure.
+"""Learns the chance that a leg of a basket is gone when its order arrives, and what that costs. Pure.
 
-Every basket that is offered is a trial. One that is bought tells by its own orders whether a leg was missed,
-and by what it has come to once it is even (rebalance.py) what that cost. One that is not is watched for as
-long as own orders take to arrive: had it been bought, would all legs have been there? If not, it is watched
-on: would what was missing have come at the price that would have been bid for it, and if not, what would
-evening out have cost when it was waited for long enough? So what is known grows with what is seen, not with
-what is lost; and baskets that nobody should buy are found out without buying them.
+Every basket that is offered is a trial. If it is bought, its own orders show whether a leg was missed, and
+its result once it is even (rebalance.py) shows what that cost. If it is not bought, it is watched for as long
+as our orders take to arrive: had it been bought, would all legs have been there? If not, it is watched
+further: would the missing leg have come at the price we would have bid, and if not, what would evening out
+have cost after the longest wait? So knowledge grows with what is seen, not with what is lost, and bad baskets
+are recognised without buying them.
 
-A basket is like others by its state, its age, its number of legs and what a set earns. The state is what
-can be seen of others: whether one quote made it, or several at once (somebody has repriced the event, and
-others look at it, too); and whether it earns less by now than at first (somebody has been there). Each
-estimate is drawn towards that for the wider group, the widest towards a prior: what has stood for long stands
-for long. What is long ago counts less. Between what was found and what is true lies luck: where it is decided
-whether to buy, the chance is taken to be a standard deviation worse, since it is the baskets that look better
-than they are that would be bought.
+Baskets are grouped by state, age, number of legs, and what a set earns. The state is what the activity of
+others shows: whether one quote made the basket or several at once (then somebody has repriced the event, and
+others are looking at it too), and whether it already earns less than at first (then somebody has been there).
+Each estimate is drawn towards that of the wider group, and the widest towards a prior: what has stood for
+long will stand for long. Old trials count less. Estimates are subject to luck, and the baskets that look
+better than they are would be the ones bought; so when deciding whether to buy, the chance of a miss is taken
+one standard deviation worse.
 """
 
 from bisect import bisect_right
@@ -31,52 +31,52 @@ from .edge import Edge, evened_e6, had, offered_e6
 MILLION: Final = 1_000_000
 
 LATENCY_MS: Final = 500
-"""So long an order is thought to take, before own orders have told."""
+"""How long an order is assumed to take until our own orders have shown it."""
 
 LATENCY_FROM_MS: Final = 20
 LATENCY_TO_MS: Final = 5_000
 
 AGES_MS: Final = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
-"""Bounds between baskets as old as one another."""
+"""Bounds between groups of age."""
 
 TYPICAL_MS: Final = (250, 750, 1_500, 3_000, 6_000, 12_000, 30_000)
-"""An age of each of these groups."""
+"""A typical age of each of these groups."""
 
 SIZES_E4: Final = (50, 150, 400)
-"""Bounds, in $0.0001 a set, between baskets that earn as much as one another."""
+"""Bounds between groups of earnings, in $0.0001 per set."""
 
 LEGS_MOST: Final = 6
-"""Baskets of so many legs or more are alike."""
+"""Baskets with this many legs or more form one group."""
 
 MOVED_MS: Final = 750
-"""Quotes that changed no longer ago than this when a basket was first seen have made it."""
+"""Quotes that changed within this time before a basket was first seen made it."""
 
 SHRINKS_E4: Final = 20
-"""Of a basket that earns so much less a set than at first somebody has taken a leg."""
+"""If a basket earns this much less per set than at first, somebody has taken a leg."""
 
 ONE, SEVERAL, TOUCHED = "one", "several", "touched"
-"""States of a basket: one quote made it, several did, or several did and somebody has been there."""
+"""States of a basket: one quote made it; several did; several did, and somebody has been there."""
 
 GROWS_E4: Final = 50
-"""A basket that earns so much more a set than before is a new one: somebody has moved a price."""
+"""A basket that earns this much more per set than before is a new one: somebody has moved a price."""
 
 WEIGHT: Final = 5.0
-"""As much as so many trials counts what the wider group says."""
+"""The wider group's estimate counts as this many trials."""
 
 KEEPS: Final = 0.995
-"""So much of what was known is kept with each further trial: the last two hundred or so count."""
+"""The share of earlier trials kept at each further one, so that about the last two hundred count."""
 
 SPARE_MS: Final = 500
-"""So that of what has just appeared two in five are thought to miss a leg within `LATENCY_MS`."""
+"""Chosen so that two in five baskets that have just appeared are assumed to miss a leg in `LATENCY_MS`."""
 
 PRIOR_COST: Final = 0.5
-"""What a missed leg is thought to cost, of what all legs together earn before fees: half of it."""
+"""The assumed cost of a missed leg, as a share of what all legs together earn before fees."""
 
 COST_LEAST: Final = -1.0
 COST_MOST: Final = 5.0
 
 GAP_MS: Final = 15_000
-"""An event that offered nothing for so long offers something new when it does."""
+"""After offering nothing for this long, whatever an event offers is new."""
 
 SEEN_MAX: Final = 5_000
 WATCHED_MAX: Final = 500
@@ -85,11 +85,11 @@ GROUPS_MAX: Final = 1_000
 LATENCY: Final = "latency"
 
 Learnt = tuple[str, float, float]
-"""(group, sum of what was found, trials that it counts as)."""
+"""(group, sum of results, number of trials that it counts as)."""
 
 
 class Like(NamedTuple):
-    """What is known of a basket when it is decided on."""
+    """What is known of a basket at the decision."""
 
     state: str
     age: int
@@ -99,18 +99,18 @@ class Like(NamedTuple):
 
     @property
     def of_misses(self) -> tuple[str, ...]:
-        """The groups by which the chance of a miss is told, the widest first."""
+        """The groups that estimate the chance of a miss, the widest first."""
         state, age, legs, size, _ = self
         return state, f"{state}/{age}", f"{state}/{age}/{size}", f"{state}/{age}/{size}/{legs}"
 
     @property
     def of_costs(self) -> tuple[str, ...]:
-        """The groups by which the cost of a miss is told, the widest first."""
+        """The groups that estimate the cost of a miss, the widest first."""
         return "cost", f"cost/{self.legs}", f"cost:{self.series_ticker}"
 
 
 class _Seen(msgspec.Struct):
-    """Since when an event offers what it does, when it last did, and what a set earned at both times."""
+    """When an event's present offer was first and last seen, and what a set earned at both times."""
 
     first_ms: int
     first_e4: int
@@ -123,7 +123,7 @@ class _Watch(msgspec.Struct):
     """A basket that was not bought, and what it would have been.
 
     Attributes:
-        begun_ms, due_ms: when its orders would be sent and arrive. due_ms is None between two trials.
+        begun_ms, due_ms: when its orders would be sent and would arrive. due_ms is None between trials.
         next_ms: when the next trial begins.
     """
 
@@ -136,10 +136,10 @@ class _Watch(msgspec.Struct):
 
 
 class _Missing(msgspec.Struct):
-    """A basket that was not bought and would have missed the legs at `gone`; waited for as if it had been.
+    """A basket that was not bought and would have missed the legs at `gone`; watched as if it had been.
 
     Attributes:
-        since_ms, until_ms: it is waited for from when to when, by the steady clock.
+        since_ms, until_ms: when waiting for them began and will end, by the steady clock.
     """
 
     legs: Sequence[Wanted]
@@ -151,7 +151,7 @@ class _Missing(msgspec.Struct):
 
 
 class _Own(msgspec.Struct):
-    """A basket that was bought. `came_e6` is what sales have brought, less all that was paid."""
+    """A basket that was bought. `came_e6` is the proceeds of sales less everything paid."""
 
     like: Like
     edge: Edge
@@ -162,13 +162,13 @@ class _Own(msgspec.Struct):
 
 
 class LegRisk:
-    """What became of baskets, by what was known of each when it was bought or could have been.
+    """What became of baskets, by what was known of each when it was, or could have been, bought.
 
     Args:
-        past: what `learnt` said.
+        past: what `learnt` returned.
 
     Attributes:
-        latency_ms: from a decision to what came of it, as own orders have found it.
+        latency_ms: the time from a decision to its result, as our own orders have shown it.
     """
 
     def __init__(self, past: Iterable[Learnt] = ()) -> None:
@@ -186,7 +186,7 @@ class LegRisk:
 
     @property
     def learnt(self) -> tuple[Learnt, ...]:
-        """What was found so far, as the constructor takes it."""
+        """What has been learnt, in the constructor's form."""
         return (
             (LATENCY, float(self.latency_ms), 1.0),
             *((group, total, trials) for group, (total, trials) in self._found.items()),
@@ -194,24 +194,25 @@ class LegRisk:
 
     @property
     def watched(self) -> Collection[str]:
-        """The events of which every change is to be heard."""
+        """The events whose every change must be seen."""
         return self._watches.keys() | self._missing.keys()
 
     def minds(self, event_ticker: str) -> bool:
-        """Whether a basket of an event is watched or waited for: of others `look` sees nothing."""
+        """Whether a basket of an event is watched or waited for; `look` ignores all other events."""
         return event_ticker in self._watches or event_ticker in self._missing
 
     @property
     def uneven(self) -> list[int]:
-        """The trades of which a leg was missed, and that have not come to anything yet."""
+        """The trades that missed a leg and have no result yet."""
         return [trade for trade, own in self._own.items() if own.over]
 
     def see(
         self, event_ticker: str, edge_e4: int, quoted_ms: Iterable[int], now_ms: int, steady_ms: int
     ) -> None:
-        """Note that an event offers something now, of which a set earns so much.
+        """Note that an event offers a basket now.
 
         Args:
+            edge_e4: what a set of it earns.
             quoted_ms: when the quote of each leg last changed.
         """
         seen = self._seen.pop(event_ticker, None)
@@ -225,7 +226,7 @@ class LegRisk:
             del self._seen[next(iter(self._seen))]
 
     def like(self, event_ticker: str, series_ticker: str, legs: int, edge_e4: int, steady_ms: int) -> Like:
-        """Return what is known of a basket that is decided on now; of one never seen the worst."""
+        """Return what is known of a basket to be decided on now; the worst state if it was never seen."""
         seen, state = self._seen.get(event_ticker), SEVERAL
         if seen is not None and not seen.several:
             state = ONE
@@ -235,7 +236,7 @@ class LegRisk:
         return Like(state, age, min(legs, LEGS_MOST), bisect_right(SIZES_E4, edge_e4), series_ticker)
 
     def miss_ppm(self, like: Like, *, cautious: bool = False) -> int:
-        """Return the chance in a million that a basket like this misses a leg; cautious: if luck was good."""
+        """Return the chance in a million that such a basket misses a leg; cautious: had luck been good."""
         prior = self.latency_ms / (self.latency_ms + TYPICAL_MS[like.age] + SPARE_MS)
         groups = like.of_misses
         mean, (_, trials) = self._mean(groups, prior), self._found.get(groups[-1], (0.0, 0.0))
@@ -243,38 +244,38 @@ class LegRisk:
         return round(min(1.0, mean + luck) * MILLION)
 
     def cost_ppm(self, like: Like) -> int:
-        """Return what a miss costs, in millionths of what all legs together earn before fees."""
+        """Return the cost of a miss, in millionths of what all legs together earn before fees."""
         return round(self._mean(like.of_costs, PRIOR_COST) * MILLION)
 
     def expected_e6(self, like: Like, edge: Edge, *, cautious: bool = False) -> int:
-        """Return what is expected of a basket that earns so much if no leg is missed."""
+        """Return the expected profit of a basket; `edge` is its profit if no leg is missed."""
         missed_e6 = edge.gross_e6 * self.cost_ppm(like) // MILLION
         return edge.whole_e6 - missed_e6 * self.miss_ppm(like, cautious=cautious) // MILLION
 
     def bears(self, like: Like, edge: Edge) -> bool:
-        """Whether such a basket would earn something even if misses cost twice as much as was found.
+        """Whether such a basket would make a profit even if misses cost twice as much as estimated.
 
-        Where there is little to gain and much to lose the smallest error of the estimate decides: who bought
-        all that seems to earn something would buy what is overrated. So the chance of a miss is taken to be a
-        standard deviation worse than was found, too.
+        With little to gain and much to lose, the smallest error of the estimate decides, and buying
+        everything that seems to make a profit would buy what is overrated. So the chance of a miss is also
+        taken one standard deviation worse than estimated.
         """
         return 2 * self.expected_e6(like, edge, cautious=True) >= edge.whole_e6
 
     # -- what is bought
 
     def sent(self, trade: int, event_ticker: str, like: Like, edge: Edge, steady_ms: int) -> None:
-        """Note that a basket is sent: its own orders tell, and change what is seen of the event."""
+        """Note that a basket is sent: from here its own orders tell, and they change what the event shows."""
         self._own[trade] = _Own(like, edge, steady_ms)
         self._watches.pop(event_ticker, None)
 
     def paid(self, trade: int, came_e6: int) -> None:
-        """Note what a fill brought (a sale), or cost (a purchase: negative), fees included."""
+        """Note what a fill brought (a sale), or cost (a purchase: negative), including fees."""
         own = self._own.get(trade)
         if own is not None:
             own.came_e6 += came_e6
 
     def ended(self, trade: int, steady_ms: int, *, missed: bool, over: bool) -> None:
-        """Note that an order of a basket has ended: whether it missed something, and was the last."""
+        """Note that an order of a basket has ended, whether it missed something, and was the last."""
         own = self._own.get(trade)
         if own is None or own.over:
             return
@@ -289,32 +290,32 @@ class LegRisk:
             del self._own[trade]
 
     def came_to(self, trade: int, least_e6: int) -> None:
-        """Note that a basket that missed a leg is even: what is left of it pays so much at least."""
+        """Note that a basket that missed a leg is even; `least_e6` is the least that its rest pays."""
         own = self._own.pop(trade, None)
         if own is not None:
             self._count_cost(own.like, own.edge, own.came_e6 + least_e6)
 
     def drop(self, trade: int) -> None:
-        """Forget a basket of which a leg is settled before it was even: what that says is luck."""
+        """Forget a basket whose leg settled before it was even: that result is luck."""
         self._own.pop(trade, None)
 
     # -- what is only watched
 
     def wants(self, event_ticker: str) -> bool:
-        """Whether a basket of this event is to be watched from now on."""
+        """Whether to watch a basket of this event from now on."""
         return event_ticker not in self._watches and len(self._watches) < WATCHED_MAX
 
     def watch(
         self, event_ticker: str, legs: Sequence[Wanted], edge: Edge, like: Like, steady_ms: int
     ) -> None:
-        """See what becomes of a basket that is offered now."""
+        """Watch what becomes of a basket that is offered now."""
         self._watches[event_ticker] = _Watch(legs, edge, like, steady_ms, steady_ms + self.latency_ms)
 
     def look(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int, patience_ms: int) -> None:
-        """Look at an event that has changed: whether a leg is gone of what is watched there, or is back.
+        """Look at an event that has changed: is a leg gone of the basket watched there, or back?
 
         Args:
-            patience_ms: so long a basket of it that misses a leg now is waited for.
+            patience_ms: how long to wait for the legs of a basket that misses some now.
         """
         event_ticker = view.event.event_ticker
         self._wait_for(view, scan, now_ms, steady_ms)
@@ -327,7 +328,7 @@ class LegRisk:
             return
         del self._watches[event_ticker]
         if watch.due_ms is None or steady_ms <= watch.begun_ms:
-            return  # nobody would have bought it: it was gone before
+            return  # it could not have been bought: it was gone before
         self._count(watch.like.of_misses, 1.0)
         if event_ticker not in self._missing:
             until_ms = steady_ms + patience_ms
@@ -336,7 +337,7 @@ class LegRisk:
             )
 
     def pass_time(self, steady_ms: int) -> None:
-        """Take what has not changed by now for what stands, and look at it again when it is twice as old."""
+        """Count watched baskets that have not changed as hits, and try them again at twice their age."""
         for event_ticker, watch in self._watches.items():
             self._stood(event_ticker, watch, steady_ms)
             if watch.due_ms is None and steady_ms >= watch.next_ms:
@@ -344,12 +345,12 @@ class LegRisk:
                 watch.begun_ms, watch.due_ms = steady_ms, steady_ms + self.latency_ms
 
     def forget(self) -> None:
-        """Watch nothing any more: what is not heard of may have changed."""
+        """Stop watching everything: what is not heard of may have changed."""
         self._watches.clear()
         self._missing.clear()
 
     def _wait_for(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int) -> None:
-        """See whether what a basket would miss can be had at what would be bid for it."""
+        """Check whether the missing legs can be bought at the price that would be bid for them."""
         event_ticker = view.event.event_ticker
         missing = self._missing.get(event_ticker)
         if missing is None:

@@ -1,13 +1,13 @@
-"""Locks: what of a trade pays the same whatever happens. Pure.
+"""Locks: the part of a trade that pays the same whatever happens. Pure.
 
-The legs of a trade are looked at in layers of equal count, the lowest of which all legs have. What the
-legs of a layer pay together at least a kind of opportunity knows (`Kind.least_payout_e6`). A layer whose
-least payout is what it cost or more is *locked*: it is worth that floor, whatever anybody bids. Legs of other
-layers are free: each stands for itself.
+The legs of a trade are seen as layers of equal count; the lowest layer has all legs. A kind of opportunity
+knows the least that the legs of a layer pay together (`Kind.least_payout_e6`). A layer whose least payout is
+at least its cost is *locked*: it is worth that floor, whatever anybody bids. The legs of other layers are
+free: each stands for itself.
 
-Legs that are paid, or whose result is known, count as what they pay. What is left of a floor the others must
-pay: of three NO of which two certainly pay, the two that are left do so once the third has paid nothing. That
-is true unless a leg has come to a value between 0 and 1: nothing is promised of a void, its layer is free.
+Legs that are paid, or whose result is known, count as what they pay, and the others must pay the rest of the
+floor. If two of three NO certainly pay and one has paid nothing, the other two must pay. This does not hold
+if a leg has settled between 0 and 1: nothing is promised about a void, so its layer is free.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ Legs = Sequence[tuple[str, str, int]]
 """(ticker, side, count_e2) of each."""
 
 Promise = Callable[[Legs], int | None]
-"""Returns what legs pay together at least, None where nobody promises anything."""
+"""Returns the least that legs pay together, None if nobody promises anything."""
 
 
 class Leg(msgspec.Struct, frozen=True):
-    """What a trade has of a market, or had and was paid for. `value_e4` is what its side pays, if known."""
+    """A trade's holding in a market, present or already paid. `value_e4` is what its side pays, if known."""
 
     ticker: str
     side: str
@@ -35,7 +35,7 @@ class Leg(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Contracts of a leg: locked ones with their share of the floor by cost, free ones with no value."""
+    """Contracts of a leg: locked ones have a share of the floor, by cost; free ones have no value here."""
 
     ticker: str
     side: str
@@ -45,19 +45,19 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Split(msgspec.Struct, frozen=True):
-    """A trade's lots, parted into what is locked and what is free."""
+    """A trade's lots, divided into locked and free ones."""
 
     locked: tuple[Part, ...]
     free: tuple[Part, ...]
 
     @property
     def floor_e6(self) -> int:
-        """What the locked lots pay at least."""
+        """The least that the locked lots pay."""
         return sum(part.value_e6 for part in self.locked)
 
 
 class _Layer(msgspec.Struct, frozen=True):
-    """Legs of which each has `thick_e2` contracts above the first `below_e2`, and what they pay at least."""
+    """Legs that each have `thick_e2` contracts above the first `below_e2`, and the least that they pay."""
 
     legs: Sequence[Leg]
     below_e2: int
@@ -65,7 +65,7 @@ class _Layer(msgspec.Struct, frozen=True):
     total_e6: int
 
     def cost_e6(self, leg: Leg) -> int:
-        """Return what this layer of a leg cost; all layers together cost what the leg did."""
+        """Return the cost of this layer of a leg; the costs of all layers add up to the leg's."""
         top_e2 = self.below_e2 + self.thick_e2
         return leg.cost_e6 * top_e2 // leg.count_e2 - leg.cost_e6 * self.below_e2 // leg.count_e2
 
@@ -75,14 +75,14 @@ class _Layer(msgspec.Struct, frozen=True):
 
 
 def split(legs: Sequence[Leg], promise: Promise) -> Split:
-    """Return which contracts of these legs are locked, and at what."""
+    """Return which contracts of these legs are locked, and at what value."""
     layers: list[_Layer] = []
     below_e2 = 0
     for level_e2 in sorted({leg.count_e2 for leg in legs if leg.count_e2 > 0}):
         within, thick_e2 = [leg for leg in legs if leg.count_e2 >= level_e2], level_e2 - below_e2
         layers.append(_Layer(within, below_e2, thick_e2, _total_e6(within, thick_e2, promise)))
         below_e2 = level_e2
-    # The price of a leg is an average over its layers: what earns as a whole is locked as a whole.
+    # A leg's price is an average over its layers: if they make a profit together, they are locked together.
     earns = sum(layer.total_e6 for layer in layers) >= sum(leg.cost_e6 for leg in legs)
     locked: list[Part] = []
     free: list[Part] = []
@@ -95,14 +95,14 @@ def split(legs: Sequence[Leg], promise: Promise) -> Split:
 
 
 def _total_e6(legs: Sequence[Leg], count_e2: int, promise: Promise) -> int:
-    """Return what so many contracts of each leg pay at least, paid ones included; 0: nobody knows."""
+    """Return the least that this many contracts of each leg pay, including paid ones; 0: nobody knows."""
     if len(legs) < 2 or any(leg.value_e4 not in (None, 0, PRICE_ONE_E4) for leg in legs):
         return 0
     return max(0, promise([(leg.ticker, leg.side, count_e2) for leg in legs]) or 0)
 
 
 def _locked(layer: _Layer, promise: Promise) -> list[Part]:
-    """Return the parts of a layer that are held, each with its share of the floor."""
+    """Return the parts of a layer that are still held, each with its share of the floor."""
     known = [(leg, leg.value_e4 * layer.thick_e2) for leg in layer.legs if leg.value_e4 is not None]
     unknown = [leg for leg in layer.legs if leg.value_e4 is None]
     parts = [layer.part(leg, value_e6) for leg, value_e6 in known if not leg.paid]

@@ -1,8 +1,9 @@
-"""Marks: what each side of a market that is held was last bid, and since when nobody bids. Pure.
+"""Marks: the last bid for each side of a held market, and since when nobody bids. Pure.
 
-An empty book is no price. While nobody bids, or nobody can sell since the market does not trade, the last
-good bid stands, and is said to be old, but not above what others ask: who bids 95 cents for YES sells NO at
-5, and nobody will pay more for it. Only the result ends that: it counts as soon as it is determined.
+An empty book is not a price. While nobody bids, or nobody can sell because the market does not trade, the
+last good bid stands and is marked as old. It counts no more than others ask: whoever bids 95 cents for YES
+offers NO at 5, so nobody will pay more for NO. Only the result ends this; it counts as soon as it is
+determined.
 """
 
 from collections.abc import Collection, Iterable
@@ -18,7 +19,7 @@ from markets.units import PRICE_ONE_E4, opposite
 
 HALF_AFTER_MS: Final = 120_000
 NOTHING_AFTER_MS: Final = 600_000
-"""For the daily loss, a mark counts half after so long without a bid, and nothing after so much longer."""
+"""For the daily loss, a mark without a bid counts half after the first time, and nothing after the second."""
 
 
 _DECIDED_E4: Final = {"yes": PRICE_ONE_E4, "no": 0}
@@ -28,10 +29,10 @@ class Mark(msgspec.Struct):
     """One side of a market.
 
     Attributes:
-        price_e4: the last good bid, or what was asked since then if that is less; None before there was one.
-        seen_ms: when that was seen, as the data means it.
-        bid_e4: the best bid now, in doubt or not; None while nobody bids or the market does not trade.
-        gone_ms: since when there is no bid, by the steady clock; None while there is one.
+        price_e4: the last good bid, or what was asked since if that is less; None before there was one.
+        seen_ms: when that was seen, in the data's time.
+        bid_e4: the best bid now, whether in doubt or not; None while nobody bids or the market is not active.
+        gone_ms: since when there has been no bid, by the steady clock; None while there is one.
     """
 
     price_e4: int | None
@@ -41,7 +42,7 @@ class Mark(msgspec.Struct):
 
 
 class KeptMark(msgspec.Struct, frozen=True, array_like=True):
-    """A mark as it outlives its process: `gone_ms` is by the wall clock, `result_e4` is that of YES."""
+    """A mark in the form that outlives its process: `gone_ms` by the wall clock, `result_e4` that of YES."""
 
     ticker: str
     side: str
@@ -52,10 +53,10 @@ class KeptMark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Marks:
-    """The marks of markets. A market that was never seen has had no bid since it was first asked for.
+    """The marks of markets. A market never seen counts as without a bid since it was first asked about.
 
     Attributes:
-        changes: how often a bid came or went, or a result.
+        changes: how often a bid or a result came or went.
     """
 
     def __init__(self) -> None:
@@ -64,7 +65,7 @@ class Marks:
         self._results: dict[str, int] = {}
 
     def kept(self, tickers: Collection[str], now_ms: int, paced_ms: int) -> tuple[KeptMark, ...]:
-        """Return the marks of markets, to be written down.
+        """Return the marks of markets, for storing.
 
         Args:
             now_ms, paced_ms: the present by the wall clock, and by the steady one.
@@ -83,7 +84,7 @@ class Marks:
         )
 
     def restore(self, kept: Iterable[KeptMark], now_ms: int, paced_ms: int) -> None:
-        """Take up what was written down. Nobody is known to bid: who had no bid then has had none since."""
+        """Restore what was stored. No bid is known yet, and a side without one then has had none since."""
         for one in kept:
             gone_ms = paced_ms if one.gone_ms is None else paced_ms - max(0, now_ms - one.gone_ms)
             self._marks[one.ticker, one.side] = Mark(one.price_e4, one.seen_ms, None, gone_ms)
@@ -91,7 +92,7 @@ class Marks:
                 self._results[one.ticker] = one.result_e4
 
     def look(self, seen: MarketView, paced_ms: int) -> None:
-        """Take the bids and the result of a market."""
+        """Note the bids and the result of a market."""
         ticker = seen.market.ticker
         result_e4 = settlement_e4(seen.market)
         self.changes += result_e4 != self._results.get(ticker)
@@ -131,12 +132,12 @@ class Marks:
         return mark
 
     def result_e4(self, ticker: str, side: str) -> int | None:
-        """Return what a side of a determined market pays, None while that is not known."""
+        """Return what a side of a determined market pays, None while that is unknown."""
         value_e4 = self._results.get(ticker)
         return value_e4 if value_e4 is None or side == YES else opposite(value_e4)
 
     def price_e4(self, ticker: str, side: str) -> int | None:
-        """Return a side's result, else its last good bid, None before there was one."""
+        """Return a side's result, else its last good bid; None before there was one."""
         value_e4 = self.result_e4(ticker, side)
         if value_e4 is not None:
             return value_e4
@@ -144,17 +145,18 @@ class Marks:
         return None if mark is None else mark.price_e4
 
     def age_ms(self, ticker: str, side: str, paced_ms: int) -> int | None:
-        """Return for how long there has been no bid, None while there is one or the result is known."""
+        """Return how long there has been no bid; None while there is one, or once the result is known."""
         mark = self._marks.get((ticker, side))
         if mark is None or mark.gone_ms is None or ticker in self._results:
             return None
         return max(0, paced_ms - mark.gone_ms)
 
     def least_e6(self, ticker: str, side: str, count_e2: int, cost_e6: int, paced_ms: int) -> int:
-        """Return what contracts count for the daily loss.
+        """Return how much contracts are worth for the daily loss.
 
-        Their result, else the last good bid or the bid of now, whichever is less; without a bid half of it
-        after HALF_AFTER_MS, nothing after NOTHING_AFTER_MS. Before a bid was seen, their cost stands for it.
+        That is their result, or else the last good bid or the current bid, whichever is lower. Without a bid
+        it is half of that after HALF_AFTER_MS, nothing after NOTHING_AFTER_MS. Before any bid was seen, their
+        cost stands in for it.
         """
         value_e4 = self.result_e4(ticker, side)
         if value_e4 is not None:
@@ -169,7 +171,7 @@ class Marks:
         return value_e6 // 2 if gone_ms >= HALF_AFTER_MS else value_e6
 
     def next_ms(self, ticker: str, side: str, paced_ms: int) -> int | None:
-        """Return when `least_e6` changes next by time alone, None for never."""
+        """Return when `least_e6` next changes through time alone; None: never."""
         mark = self.of(ticker, side, paced_ms)
         if mark.gone_ms is None or ticker in self._results:
             return None
@@ -177,7 +179,10 @@ class Marks:
         return next((at_ms for at_ms in due_ms if at_ms > paced_ms), None)
 
     def middle_e6(self, ticker: str) -> tuple[int, bool] | None:
-        """Return the middle of the last good bid and ask, in micro-dollars of YES, and whether both stand."""
+        """Return the middle of the last good bid and ask, in micro-dollars of YES, and whether both stand.
+
+        None before both were seen.
+        """
         marks = [self._marks.get((ticker, side)) for side in (YES, NO)]
         yes, no = (None if mark is None else mark.price_e4 for mark in marks)
         if yes is None or no is None:
@@ -198,7 +203,7 @@ def _drop(marks: dict[str, int], tickers: Iterable[str]) -> None:
 
 
 def settlement_e4(market: Market) -> int | None:
-    """Return what YES of a determined market pays, None while that is not known."""
+    """Return what YES of a determined market pays, None while that is unknown."""
     if market.settlement_value_e4 is not None:
         return market.settlement_value_e4 if market.result else None
     return _DECIDED_E4.get(market.result)

@@ -1,11 +1,11 @@
-"""Who sends orders, and what each is called. Pure."""
+"""Numbers and ids of orders and trades. Pure."""
 
 import hashlib
 import uuid
 
 
 class Numbering:
-    """Numbers orders and trades of a journal, from its start on.
+    """Numbers the orders and trades of a journal.
 
     Attributes:
         trader, account: who trades, and on which account.
@@ -36,14 +36,14 @@ class Numbering:
         return self._next_order - 1
 
     def order(self) -> tuple[int, str]:
-        """Return number and client order id of a new order: the same order has the same id for ever."""
+        """Return number and client order id of a new order: the same number always gives the same id."""
         number = self._next_order
         self._next_order += 1
         return number, _uuid5(self._namespace, str(number))
 
 
 def _uuid5(namespace: bytes, name: str) -> str:
-    """Return what `str(uuid.uuid5(...))` gives (RFC 9562), in a quarter of the time: each order waits."""
+    """Return `str(uuid.uuid5(...))` (RFC 9562) in a quarter of its time: every order waits for it."""
     digest = bytearray(hashlib.sha1(namespace + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80

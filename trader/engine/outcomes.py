@@ -1,4 +1,4 @@
-"""What legs of an event can pay together, by what is known of its outcomes. Pure."""
+"""How much the legs of an event can pay together, given what is known of its outcomes. Pure."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ Legs = Sequence[tuple[str, str, int]]
 
 
 def outcomes_e6(view: EventView | None, legs: Legs) -> tuple[int, int]:
-    """Return what legs of one event pay together at least and at most, by what is known of its outcomes.
+    """Return the least and the most that legs of one event pay together, given what is known of its outcomes.
 
-    What one leg pays, its opposite does not: so at most is all of it less the least of the opposites.
+    What a leg pays, its opposite does not: so the most is everything less the least of the opposites.
     """
     known_e6, open_legs = 0, []
     results: dict[str, int] = {}

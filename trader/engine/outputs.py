@@ -1,4 +1,4 @@
-"""What the engine decides, in order. The journal writes each down; then the worker carries it out."""
+"""What the engine decides, in order. The journal stores each decision; then the worker carries it out."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,16 @@ class Place(Output, frozen=True):
 
 
 class Cancel(Output, frozen=True):
-    """Ask for the end of an order that rests. What comes of it is an input of its own."""
+    """Ask for the end of a resting order. What comes of it arrives as an input."""
 
     number: int
     reason: str
 
 
 class Amend(Output, frozen=True):
-    """Ask for another price or count of an order that rests; what either may cost is held until then.
+    """Ask for another price or count of a resting order; until the answer, the costlier of both is reserved.
 
-    `count_e2` is what it has got and what shall rest, `reserve_e6` the most that it can cost so.
+    `count_e2` is what it has filled plus what is to rest, `reserve_e6` the most that it can then cost.
     """
 
     number: int
@@ -40,7 +40,7 @@ class Amend(Output, frozen=True):
 
 
 class Amended(Output, frozen=True, tag="AmendBooked"):
-    """An order rests like this now: as was asked, or, `refused`, as before."""
+    """How an order rests now: as was asked, or, if `refused`, as before."""
 
     number: int
     price_e4: int
@@ -50,7 +50,7 @@ class Amended(Output, frozen=True, tag="AmendBooked"):
 
 
 class Foreign(Output, frozen=True):
-    """A fill that is not ours is in the ledger. `closed`: trades and what of their lots it has ended."""
+    """A fill that is not ours is booked. `closed`: trades, and how much of their lots it closed."""
 
     fill: ForeignFill
     closed: tuple[tuple[int, int], ...]
@@ -58,14 +58,14 @@ class Foreign(Output, frozen=True):
 
 
 class Rehomed(Output, frozen=True):
-    """What is held of a market, and was not bought by us, is of this event and not of the one guessed."""
+    """A holding that we did not buy belongs to this event, not to the one that was guessed."""
 
     ticker: str
     event_ticker: str
 
 
 class External(Output, frozen=True):
-    """Cash came or went by other ways than ours, and is in the ledger. `id` is the exchange's name for it."""
+    """Cash came or went other than by our trading, and is booked. `id` is the exchange's name for it."""
 
     id: str
     kind: str
@@ -75,16 +75,16 @@ class External(Output, frozen=True):
 
 
 class Alarm(Output, frozen=True):
-    """Something happened that must not: nothing is traded until a person has looked at it (resume)."""
+    """Something happened that must not happen: nothing is traded until a person has looked at it (resume)."""
 
     line: str
 
 
 class Booked(Output, frozen=True):
-    """What happened to an order in one input: its new fills are in the ledger.
+    """What happened to an order in one input; its new fills are booked.
 
-    `status` is what it is after that: open; or, ended, filled, partial, cancelled or rejected. `reason` says
-    why it ended, of an open one why nobody can say what became of it; empty if somebody can. `late`: it had
+    `status` is its state afterwards: open; or, if ended, filled, partial, cancelled or rejected. `reason`
+    says why it ended, or, for an open one, why its fate is unknown; else it is empty. `late`: the order had
     ended before.
     """
 
@@ -103,14 +103,14 @@ class Settled(Output, frozen=True):
 
 
 class Corrected(Output, frozen=True):
-    """A settlement was booked anew: `before` it was said otherwise."""
+    """A settlement was corrected; `before` is how it was booked before."""
 
     settlement: Settlement
     before: Settlement
 
 
 class Refused(Output, frozen=True):
-    """A strategy wanted a trade and risk said no."""
+    """A strategy wanted a trade, and risk refused it."""
 
     strategy: str
     event_ticker: str
@@ -118,7 +118,7 @@ class Refused(Output, frozen=True):
 
 
 class Dropped(Output, frozen=True):
-    """A strategy is not called any more in this session: this call of it raised that type of error."""
+    """A strategy is no longer called in this session: this call raised that type of error."""
 
     strategy: str
     call: str
@@ -150,29 +150,29 @@ class FlattenPrepared(Output, frozen=True):
 
 
 class Confirmed(Output, frozen=True):
-    """A ticket has become this order, or the end of it; said again each time that it is confirmed."""
+    """A confirmed ticket placed or cancelled this order; repeated whenever it is confirmed again."""
 
     ticket: int
     order: int
 
 
 class FlattenConfirmed(Output, frozen=True):
-    """A person wants all of it flattened: rounds of `asks.Flatten` follow. `again`: it was said before."""
+    """A person wants everything flattened: rounds of `asks.Flatten` follow. `again`: confirmed again."""
 
     ticket: int
     again: bool = False
 
 
 class Adopted(Output, frozen=True):
-    """A person has accepted these lines of drift: the ledger has what the exchange lists."""
+    """A person has accepted these lines of drift: the ledger now has what the exchange lists."""
 
     lines: tuple[str, ...]
 
 
 class Undone(Output, frozen=True):
-    """What a person asked for, or a part of it, was not done.
+    """What a person asked for, or part of it, was not done.
 
-    `subject` is the ticket, order or market; `count_e2` what stays of a position that was to be closed.
+    `subject` is the ticket, order or market; `count_e2` is what is left of a position that was to be closed.
     """
 
     op: str
@@ -189,7 +189,7 @@ class Day(Output, frozen=True):
 
 
 class DailyLoss(Output, frozen=True):
-    """The loss of a day has reached its limit (`latched`), or somebody has said to trade all the same.
+    """The daily loss has reached its limit (`latched`), or somebody has decided to go on trading.
 
     `base_e6` is the profit from which the loss is counted.
     """
@@ -200,14 +200,14 @@ class DailyLoss(Output, frozen=True):
 
 
 class Switch(Output, frozen=True):
-    """Trading was stopped or allowed by a person: `killed` and `paused` hold the reason, None if not."""
+    """A person stopped or allowed trading: `killed` and `paused` hold the reason, None if it is neither."""
 
     killed: str | None
     paused: str | None
 
 
 class Equity(Output, frozen=True):
-    """A point of the equity curve: positions at bid and at settlement, None while that is unknown."""
+    """A point of the equity curve: positions at bid and at settlement, None while unknown."""
 
     time_ms: int
     cash_e6: int
@@ -250,7 +250,7 @@ _decoder = msgspec.msgpack.Decoder(tuple[AnyOutput, ...])
 
 
 def encode_outputs(outputs: Sequence[AnyOutput]) -> bytes:
-    """Return one step's outputs as bytes; the same decisions are the same bytes."""
+    """Return one step's outputs as bytes; the same decisions give the same bytes."""
     return _encode(outputs) if outputs else b""
 
 
@@ -260,22 +260,22 @@ def decode_outputs(body: bytes) -> tuple[AnyOutput, ...]:
 
 
 def agree(outputs: list[AnyOutput], written: bytes) -> bool:
-    """Return whether one step's outputs are those that were written, by this version or an earlier one.
+    """Return whether one step's outputs equal those that were stored by this version or an earlier one.
 
-    An earlier version wrote fewer members: those added since, always at the end and with a default, are not
-    compared. Everything that was written is.
+    An earlier version stored fewer members. Those added since, always at the end and with a default, are not
+    compared; everything that was stored is.
     """
     if encode_outputs(outputs) == written:
         return True
     try:
-        decode_outputs(written)  # whatever has no default was written
+        decode_outputs(written)  # proves that every member without a default was stored
         return _agrees(outputs, msgspec.msgpack.decode(written) if written else [])
     except msgspec.MsgspecError:
         return False
 
 
 def _agrees(now: object, then: object) -> bool:
-    """Whether what was written, of which only msgpack is known, says the same as far as it goes."""
+    """Whether stored values, decoded as plain msgpack, say the same as far as they go."""
     if isinstance(now, msgspec.Struct):
         tag = now.__struct_config__.tag
         members = (*(() if tag is None else (tag,)), *msgspec.structs.astuple(now))

@@ -1,4 +1,4 @@
-"""What is paid out for what is held: each market once, and anew where that is corrected. Pure."""
+"""Books what is paid out for positions: each market once, and again if the exchange corrects it. Pure."""
 
 from collections.abc import Iterator
 from typing import Final, Protocol
@@ -16,7 +16,7 @@ from .reconciliation import Reconciliation, settled_e4
 from .worth import Worth
 
 VOID_MS: Final = 600_000
-"""So long a market that is paid out without a value is waited for: lists are cached, results corrected."""
+"""How long to wait for the value of a market paid out without one: lists are cached, results corrected."""
 
 
 class Books(Protocol):
@@ -37,7 +37,7 @@ class Payouts:
     """Books what was paid out.
 
     Attributes:
-        voids: markets held that are paid out without a value -> since when, by `paced_ms`.
+        voids: held markets that were paid out without a value -> since when, by `paced_ms`.
     """
 
     def __init__(self, engine: Books) -> None:
@@ -45,14 +45,14 @@ class Payouts:
         self._engine = engine
 
     def settle(self, view: EventView) -> Iterator[Settled]:
-        """Book what was paid out for what is held, of each market once, when no order there can be filled."""
+        """Book what was paid out for positions, each market once, when no order there can fill any more."""
         engine, ledger = self._engine, self._engine.ledger
         for seen in view.markets:
             ticker = seen.market.ticker
             if ticker not in ledger.lots or not _paid(seen) or ticker in ledger.settled:
-                continue  # what is heard of after it was paid is for the comparison with the account
+                continue  # what arrives after the payment is left to the comparison with the account
             if engine.gateway and ticker in ledger.positions:
-                continue  # the exchange lists what it pays, and when; nothing where lots cancel out
+                continue  # the exchange lists what it pays, and when; it lists nothing if lots cancel out
             value_e4 = settlement_e4(seen.market)
             result = "void" if value_e4 is None else _result(seen.market, value_e4)
             if value_e4 is None:
@@ -60,7 +60,7 @@ class Payouts:
             if value_e4 is None:
                 continue
             if any(intent.ticker == ticker for intent in ledger.open.values()):
-                continue  # what it got may yet be heard: its end settles the market
+                continue  # its fills may still arrive: its end settles the market
             for trade in ledger.lots[ticker]:
                 self._engine.leg_risk.drop(trade)
             settlement = ledger.settle(
@@ -72,13 +72,13 @@ class Payouts:
                 yield Settled(settlement)
 
     def settle_listed(self, listed: ListedSettlement) -> Iterator[Settled]:
-        """Book what the exchange has paid out for a market, once, when no order there can be filled."""
+        """Book what the exchange lists as paid for a market, once, when no order there can fill any more."""
         ticker, ledger = listed.ticker, self._engine.ledger
         if ticker not in ledger.lots or ticker in ledger.settled:
             return
         if any(intent.ticker == ticker for intent in ledger.open.values()):
             return
-        # Not the event that is listed: where the list has none, that is a guess.
+        # Not the listed event: if the list has none, that one is a guess.
         view = self._engine.views.get(next(iter(ledger.lots[ticker].values())).event_ticker)
         markets = {} if view is None else {seen.market.ticker: seen.market for seen in view.markets}
         seen_e4 = settlement_e4(markets[ticker]) if ticker in markets else None
@@ -92,9 +92,9 @@ class Payouts:
             yield Settled(settlement)
 
     def correct(self, view: EventView) -> Iterator[Corrected]:
-        """Book anew what was paid out otherwise than the exchange says by now.
+        """Correct payouts that the exchange's data now contradicts.
 
-        Where orders go to an exchange its list says so (`settle_listed`).
+        If orders go to an exchange, its list decides instead (`correct_listed`).
         """
         recent = self._engine.ledger.recent
         if self._engine.gateway or not recent or self._engine.rules < 2:
@@ -114,7 +114,7 @@ class Payouts:
             yield Corrected(corrected[1], corrected[0])
 
     def correct_listed(self, listed: ListedSettlement) -> Iterator[Corrected]:
-        """Book anew what the exchange lists otherwise than it did: the last of a market counts."""
+        """Correct a payout that the exchange now lists differently: a market's last listing counts."""
         paid = self._engine.ledger.recent[listed.ticker]
         before = paid.settlement
         result, value_e4 = settled_e4(listed, paid.position, None)
@@ -131,7 +131,7 @@ class Payouts:
         yield Corrected(now, before)
 
     def settle_voids(self) -> Iterator[Settled]:
-        """Book what has waited for its value long enough: of such a market nothing more may be heard."""
+        """Book markets that have waited long enough for their value: it may never be told."""
         due = [
             ticker for ticker, since_ms in self.voids.items() if self._engine.paced_ms - since_ms >= VOID_MS
         ]
@@ -145,10 +145,10 @@ class Payouts:
                 yield from self.settle(view)
 
     def _void_e4(self, seen: MarketView) -> int | None:
-        """Return what YES of a market that is paid out is taken to be worth where nobody says it; None: wait.
+        """Return the assumed value of YES of a market paid out without a known value; None: wait.
 
-        The exchange settles what cannot be decided at a fair price of its own. That may yet be told; after
-        VOID_MS it is taken to be the last price at which it was traded.
+        The exchange settles undecidable markets at a fair price of its own choice. That may still arrive;
+        after VOID_MS the last traded price is assumed.
         """
         if not self._engine.rules:
             return None
@@ -164,7 +164,7 @@ class Payouts:
 
 
 def _paid(seen: MarketView) -> bool:
-    # A determined market may still be disputed and amended; money moves when it is finalized.
+    # A determined market may still be disputed and amended: money moves when it is finalized.
     return seen.quote.status is Status.FINALIZED
 
 

@@ -332,7 +332,7 @@ class People:
         return Confirmed(number, placed.number)
 
     def _moved(self, ticket: Ticket, market: MarketView, reason: str | None) -> str | None:
-        """Return why a ticket is refused, in the most telling word: no depth may mean that the price moved."""
+        """Return why a ticket is refused, in the most telling word: no depth may mean a moved price."""
         if reason != reasons.NO_DEPTH:
             return reason
         levels = ladder(market, ticket.side, self._trading.scan).levels

@@ -1,8 +1,8 @@
-"""What a quote is worth: an order of a strategy that rests and takes nothing. Pure.
+"""What a quote is worth: a strategy's order that only rests. Pure.
 
-It is worth the middle of what others bid and ask, or the published fair value of a source that has stood its
-trial, less its price and the maker's fee. At an exchange own orders are in the book: a level that shows no
-more than what is bid for there by own orders counts as theirs, so that nobody quotes around himself.
+It earns the difference between its price and the middle of others' bid and ask, or the published fair value
+of a source that has passed its trial, less the maker fee. At an exchange our own orders are in the book: a
+level that shows no more than they bid there counts as ours, so that we do not quote around ourselves.
 """
 
 from collections import Counter
@@ -20,11 +20,11 @@ from markets.units import COUNT_ONE_E2, PRICE_ONE_E4, opposite
 MILLION: Final = 1_000_000
 
 OwnBids = Mapping[tuple[str, int], int]
-"""(side, price_e4) -> what own orders bid for there."""
+"""(side, price_e4) -> how much our own orders bid for there."""
 
 
 def own_bids(orders: Iterable[Intent], filled: Mapping[int, int], ticker: str) -> OwnBids:
-    """Return what own orders bid for in a market. Of one that is to be changed both places may count."""
+    """Return what our own orders bid for in a market. An order being amended may count at both prices."""
     own: Counter[tuple[str, int]] = Counter()
     for intent in orders:
         if intent.ticker == ticker and intent.time_in_force == "gtc":
@@ -49,7 +49,7 @@ def others(seen: MarketView, own: OwnBids) -> Top:
 
 
 def middle_e6(seen: MarketView, own: OwnBids) -> int | None:
-    """Return the middle of what others bid and ask for YES, in micro-dollars; None where a side is empty."""
+    """Return the middle of others' bid and ask for YES, in micro-dollars; None if a side is empty."""
     best = others(seen, own)
     if best.yes_bid is None or best.yes_ask is None or best.crossed or seen.suspect:
         return None
@@ -66,7 +66,7 @@ def fair_e6(
     """Return what YES is worth, in micro-dollars: the value of an accepted source, else the middle.
 
     Args:
-        oldest_ms: a value of before is none.
+        oldest_ms: a value from before this is ignored.
     """
     if value is not None and value.source in accepted and value.as_of_ms >= oldest_ms:
         return round(value.probability * MILLION)
@@ -74,7 +74,7 @@ def fair_e6(
 
 
 def quote_edge_e6(wanted: Wanted, fair: int | None, fees: FeeSchedule, now_ms: int) -> int | str:
-    """Return what a quote earns if it is filled, or why nothing says so."""
+    """Return what a quote earns if it is filled, or why that is unknown."""
     if fair is None:
         return reasons.NO_MIDDLE
     own_e6 = fair if wanted.side == YES else MILLION - fair
