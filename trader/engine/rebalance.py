@@ -1,20 +1,21 @@
 """Uneven baskets: what to do when a leg got less than the others. Pure.
 
-What legs pay whatever happens the kinds of opportunity know (`Kind.least_payout_e6`); mostly that counts only
-for what all of them have. So either the short legs are completed, or what the others have too much is sold,
-which is buying the other outcome: a pair of YES and NO pays a dollar. Legs of which no kind promises anything
-are left alone.
+The kinds of opportunity know what legs pay whatever happens (`Kind.least_payout_e6`); mostly that holds only
+for the contracts that all legs have. So either the short legs are completed, or the excess of the others is
+sold, by buying the other outcome: a pair of YES and NO pays a dollar. Legs about which no kind promises
+anything are left alone.
 
-Whoever does either at once pays the spread, and fees twice, where nothing presses: what is held was bought
-for less than it is worth. So for a while (`Terms`) that is done only if the basket still earns what it was to
-earn, in the first half of that time, or loses nothing, in the second; else what is missing is bid for at such
-a price, by orders that only rest and mostly pay no fee. After that, and in any case before a match starts,
-whichever of the two leaves the better worst case at the asks and bids of now is done, and nothing if neither
-beats leaving it as it is. A level that shows more than it gives must not keep a basket open for ever: after
-two orders that were to take something, two sell if that can be done, or while it is waited for none takes.
+Doing either at once pays the spread, and fees twice, although nothing presses: what is held was bought for
+less than it is worth. So for a while (`Terms`) it is done only if the basket still earns what was expected
+(in the first half of that time) or loses nothing (in the second). Otherwise the missing contracts are bid for
+at such a price, with orders that only rest and mostly pay no fee. After that, and in any case before a match
+starts, whichever of the two leaves the better worst case at the current asks and bids is done, or nothing if
+neither improves on leaving the basket as it is. A level that shows more than it gives must not keep a basket
+open for ever: after two orders that were to take something, the next two sell if possible, or, while waiting,
+none takes anything.
 
-When that is looked at says `Pace`: time, not what happens to change. It is never given up; what is uneven is
-said to be (`status`, member `uneven`). Sessions of rules before 2 waited for nothing and tried four times,
+`Pace` decides when to look: by time, not by what happens to change. A basket is never given up, and the
+status lists uneven ones (member `uneven`). Sessions with rules before 2 never waited, and tried four times,
 whenever the event changed.
 """
 
@@ -33,33 +34,33 @@ from trader.ledger.ledger import CLOSED_BY_HAND, Basket
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3
-"""Of `TRIES` those from this one on only sell."""
+"""From this one of `TRIES` on, tries only sell."""
 
 PACE_MS: Final = (1_000, 5_000, 30_000, 60_000)
-"""So long after each try the next one may come; after the last of these always so long."""
+"""How long after each try the next one may come; the last value is for all later tries."""
 
 LOOK_AGAIN_MS: Final = 5_000
-"""So long after a look that ordered nothing, because nothing would help or risk refused, comes the next."""
+"""How long after a look that ordered nothing, because nothing would help or risk refused, the next comes."""
 
 
 PATIENT_MS: Final = 20 * MINUTE_MS
-"""So long a basket that lacks a leg is waited for, at most."""
+"""How long to wait, at most, for a basket that lacks a leg."""
 
 BEFORE_END_MS: Final = 90_000
-"""No longer than until so long before its match starts, or the first of its markets closes."""
+"""Waiting ends this long before its match starts, or before the first of its markets closes."""
 
 AFTER_REST_MS: Final = 1_000
-"""So long after an order that rests was placed comes the next look, if it has ended by then."""
+"""How long after placing an order that rests the next look comes, if the order has ended by then."""
 
 
 class Terms(NamedTuple):
-    """On what terms a basket is evened out while it is waited for.
+    """On what terms a basket is evened out while waiting.
 
     Attributes:
-        spent_e6: what is held of it has cost, fees included.
-        earns_e6: what it is to earn once it is whole.
-        until_ms: until when these hold, by the wall clock.
-        shies: two orders in a row were to take something, and left it uneven.
+        spent_e6: the cost of what it holds, including fees.
+        earns_e6: what it must earn once it is whole.
+        until_ms: until when these terms hold, by the wall clock.
+        shies: two orders in a row were to take something and left it uneven.
     """
 
     spent_e6: int
@@ -69,7 +70,7 @@ class Terms(NamedTuple):
 
 
 class _Uneven(msgspec.Struct):
-    """Since when a basket is uneven, when it is looked at next, how often an order was to take something."""
+    """Since when a basket is uneven, when to look next, and how many orders were to take something."""
 
     since_ms: int
     due_ms: int
@@ -77,9 +78,9 @@ class _Uneven(msgspec.Struct):
 
 
 class Pace:
-    """When each uneven basket is looked at again and for how long it is waited for, by the steady clock.
+    """When to look at each uneven basket again and how long to wait for it, by the steady clock.
 
-    What is not known is due.
+    An unknown basket is due.
     """
 
     def __init__(self) -> None:
@@ -88,18 +89,18 @@ class Pace:
         self._judged: dict[int, tuple[Basket, bool]] = {}
 
     def uneven(self, trade: int, basket: Basket) -> bool:
-        """Return what `uneven` says of a trade's basket: worked out once of each that it has been."""
+        """Return `uneven` of a trade's basket, computed once for each version of the basket."""
         judged = self._judged.get(trade)
         if judged is None or judged[0] is not basket:
             judged = self._judged[trade] = basket, uneven(basket)
         return judged[1]
 
     def planned(self, trade: int, earns_e6: int) -> None:
-        """Note what a basket earns if no leg of it is missed."""
+        """Note what a basket earns if no leg is missed."""
         self._earns_e6[trade] = earns_e6
 
     def due(self, trade: int, steady_ms: int) -> bool:
-        """Whether it is time for a basket."""
+        """Whether it is time to look at a basket."""
         known = self._uneven.get(trade)
         return known is None or known.due_ms <= steady_ms
 
@@ -110,7 +111,7 @@ class Pace:
     def terms(
         self, trade: int, basket: Basket, view: EventView, spent_e6: int, now_ms: int, steady_ms: int
     ) -> Terms:
-        """Return the terms of now; they are over where it was waited for long enough."""
+        """Return the present terms; they have ended already if the wait has been long enough."""
         known = self._uneven.setdefault(trade, _Uneven(steady_ms, steady_ms))
         waited_ms = steady_ms - known.since_ms
         left_ms = patience_ms(view, now_ms, waited_ms)
@@ -123,21 +124,21 @@ class Pace:
         return Terms(spent_e6, max(0, earns_e6), now_ms + first_ms, shies)
 
     def tried(self, trade: int, steady_ms: int, tries: int, *, ordered: bool, rests: bool = False) -> None:
-        """Note that a basket was looked at, after so many tries, and whether something was ordered."""
+        """Note that a basket was looked at, after how many tries, and whether something was ordered."""
         wait_ms = PACE_MS[min(max(tries, 1), len(PACE_MS)) - 1] if ordered else LOOK_AGAIN_MS
         known = self._uneven.setdefault(trade, _Uneven(steady_ms, steady_ms))
         known.due_ms = steady_ms + (AFTER_REST_MS if rests else wait_ms)
         known.takes += ordered and not rests
 
     def keep(self, trades: Mapping[int, Basket]) -> None:
-        """Forget baskets that are none of these."""
+        """Forget all baskets but these."""
         for known in (self._uneven, self._earns_e6, self._judged):
             for trade in known.keys() - trades.keys():
                 del known[trade]
 
 
 def patience_ms(view: EventView, now_ms: int, waited_ms: int = 0) -> int:
-    """Return how much longer a basket of an event is waited for that was for so long."""
+    """Return how much longer to wait for a basket of an event, after waiting `waited_ms`."""
     ends_ms = [seen.market.close_ms for seen in view.markets if seen.market.close_ms is not None]
     if view.timing.start_ms is not None:
         ends_ms.append(view.timing.start_ms)
@@ -146,13 +147,13 @@ def patience_ms(view: EventView, now_ms: int, waited_ms: int = 0) -> int:
 
 
 def missing_e2(basket: Basket) -> list[int]:
-    """Return for each leg how many whole contracts it has less than the fullest ones, as planned."""
+    """Return for each leg how many whole contracts it lacks to the fullest ones, within its plan."""
     level_e2 = max(one.got_e2 for one in basket.legs)
     return [_whole(min(one.planned_e2, level_e2) - one.got_e2) for one in basket.legs]
 
 
 def excess_e2(basket: Basket) -> list[int]:
-    """Return for each leg how many whole contracts it has more than the emptiest of the short ones."""
+    """Return for each leg how many whole contracts it has beyond the emptiest of the short ones."""
     level_e2 = min((one.got_e2 for one in basket.legs if one.got_e2 < one.planned_e2), default=None)
     if level_e2 is None:
         return [0] * len(basket.legs)
@@ -173,11 +174,11 @@ def follow_ups(
     failures: list[Failure],
     terms: Terms | None,
 ) -> list[Proposal]:
-    """Return what would even a basket out, the better worst case first; empty if nothing would help now.
+    """Return proposals that would even a basket out, the better worst case first; none if nothing helps now.
 
     Args:
-        failures: takes those of kinds that raise when they are asked what the legs pay.
-        terms: None in sessions of rules before 2.
+        failures: collects the errors of kinds that raise when asked what the legs pay.
+        terms: None in sessions with rules before 2.
     """
     fees = fee_schedule(view.event, view.series)
     markets = {seen.market.ticker: seen for seen in view.markets}
@@ -250,9 +251,9 @@ def _bids(
     now_ms: int,
     scan: ScanLimits,
 ) -> tuple[Wanted, ...]:
-    """Return bids for what is missing that take nothing and cost no more than `budget_e6` with their fees.
+    """Return bids for the missing contracts that take nothing and cost at most `budget_e6` with their fees.
 
-    Of several legs each is bid for as much below what is asked for it as the others.
+    With several legs, all bids are equally far below their asks.
     """
     asked: list[tuple[Wanted, MarketView]] = []
     for leg, view, count_e2 in zip(basket.legs, seen, missing, strict=True):
@@ -280,13 +281,13 @@ def _bids(
 
 
 Purchase = tuple[Wanted, tuple[tuple[int, int], ...]]
-"""An order and the levels that it would take."""
+"""An order, and the levels that it would take."""
 
 
 def _legs(
     sides: Sequence[str], seen: Sequence[MarketView], counts_e2: Sequence[int], scan: ScanLimits
 ) -> list[Purchase] | None:
-    """Return the orders for these counts, None if a ladder is too short for one."""
+    """Return the orders for these counts; None if a ladder is too short for one of them."""
     found = []
     for side, view, count_e2 in zip(sides, seen, counts_e2, strict=True):
         if not count_e2:

@@ -1,8 +1,8 @@
-"""The exchange's account against the ledger: what is the same, what is late, what nobody can explain. Pure.
+"""The exchange's account against the ledger: what agrees, what is late, what nobody can explain. Pure.
 
-Of each look at the account settlements and movements of cash are booked first. What is different then, at a
-moment when nothing is on its way, is read again: lists lag, and are not all of one moment. Only what stays is
-drift.
+From each look at the account, settlements and cash movements are booked first. What then differs, at a moment
+when nothing is on its way, is looked at again, because lists lag and are not all of one moment. Only what
+persists is drift.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -19,10 +19,10 @@ from .standing import Standing
 
 LOOKS: Final = 3
 LAG_MS: Final = 5_000
-"""What still differs in so many quiet looks, the first and the last so far apart, is no lag."""
+"""A difference in this many quiet looks, with this time from the first to the last, is more than lag."""
 
 ASKED_LONG_AGO_MS: Final = 60_000
-"""After so long a request is over, whatever the clock of the exchange says."""
+"""After this long a request is over, whatever the exchange's clock says."""
 
 _ON_ITS_WAY: Final = (OrderState.INTENDED, OrderState.SENT, OrderState.UNKNOWN)
 
@@ -36,15 +36,15 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
     unit: Literal["money", "contracts"]
 
     def __str__(self) -> str:
-        """Return the line as people read it."""
+        """Return the line as text for people; journals contain it."""
         shown = format_money if self.unit == "money" else format_count
         return f"{self.what}: the journal has {shown(self.ours)}, the exchange {shown(self.theirs)}"
 
 
 def returned_e6(ledger: Ledger, exclusive: Container[str]) -> int:
-    """Return what collateral return gives back of what is held, where the account has it.
+    """Return how much collateral return gives back for what is held, if the account has it.
 
-    At most one market of an exclusive event resolves YES, so all NO counts but the largest are sure to pay.
+    At most one market of an exclusive event resolves YES, so all NO counts except the largest surely pay.
     """
     counts: dict[str, list[int]] = {}
     for position in ledger.positions.values():
@@ -54,10 +54,10 @@ def returned_e6(ledger: Ledger, exclusive: Container[str]) -> int:
 
 
 def cash_line(listed: AccountAnswer, ledger: Ledger, exclusive: Container[str]) -> Difference:
-    """Return the cash of both.
+    """Return both sides' cash.
 
-    A balance may be listed with what resting orders hold taken off, as nothing says whether it is. With
-    collateral return it has in it what is given back.
+    Nothing says whether a listed balance already excludes what resting orders hold, so either is accepted.
+    With collateral return the balance includes what was given back.
     """
     theirs_e6 = sum(shard.cash_e6 for shard in listed.shards)
     ours_e6 = ledger.cash_e6 + (returned_e6(ledger, exclusive) if listed.netting else 0)
@@ -90,12 +90,12 @@ def differences(
 
 
 def settled_e4(listed: ListedSettlement, position: Position | None, seen_e4: int | None) -> tuple[str, int]:
-    """Return result and value of YES of a market that was paid out: the first that fits what was paid.
+    """Return result and value of YES of a market that was paid out: the first value that fits the payment.
 
-    The list has the value in whole cents; the market itself may say it exactly.
+    The list has the value in whole cents; the market itself may have it exactly.
 
     Args:
-        position: what is held. seen_e4: the value that the market says, None if it says none.
+        position: what is held. seen_e4: the market's own value, None if it has none.
     """
     if listed.result in ("yes", "no"):
         return listed.result, PRICE_ONE_E4 if listed.result == "yes" else 0
@@ -110,7 +110,7 @@ def settled_e4(listed: ListedSettlement, position: Position | None, seen_e4: int
 
 
 def odd_orders(listed: AccountAnswer, ledger: Ledger, standing: Standing) -> Iterator[str]:
-    """Yield each order of ours that rests and should not, or should and does not."""
+    """Yield a line for each order of ours that rests and should not, or should and does not."""
     if "orders" in listed.missing:
         return
     rest = {order.number for order in listed.orders if order.number is not None}
@@ -126,15 +126,15 @@ class Reconciliation:
     """What the looks at an account have shown.
 
     Attributes:
-        reconciled: whether ledger and exchange were the same once since the start.
+        reconciled: whether ledger and exchange have agreed since the start.
         differing: the lines on which they differed at the last quiet look.
-        drift: those that stayed, while they do: nothing is traded.
-        odd_orders: see `odd_orders`, of the last two quiet looks.
-        matched_ms: when both were the same last, None before.
-        as_of_ms: by the exchange's word, how new the last look was.
+        drift: those that persisted, as long as they do: nothing is traded.
+        odd_orders: see `odd_orders`; those found at both of the last two quiet looks.
+        matched_ms: when both last agreed, None before.
+        as_of_ms: how new the last look was, by the exchange's word.
         netting: see AccountAnswer.
-        cash_e6: what lies on each shard.
-        rounded_e6: what payouts in whole cents have left of settlements booked since both were the same.
+        cash_e6: the cash on each shard.
+        rounded_e6: what payouts in whole cents withheld from settlements booked since both last agreed.
     """
 
     def __init__(self) -> None:
@@ -155,13 +155,13 @@ class Reconciliation:
         self._others_e6: dict[int, int] = {}
 
     def request(self, now_ms: int, steady_ms: int) -> None:
-        """Note that something is asked of the exchange now."""
+        """Note that a request goes to the exchange now."""
         self._requested = now_ms, steady_ms
 
     def quiet(
         self, listed: AccountAnswer, ledger: Ledger, standing: Standing, heard: int, steady_ms: int
     ) -> bool:
-        """Whether nothing was on its way when the account was listed, and all that was told is booked."""
+        """Whether nothing was on its way when the account was listed, and everything reported is booked."""
         if listed.in_flight or listed.missing or listed.last_event != heard:
             return False
         if self._requested is not None:
@@ -180,7 +180,7 @@ class Reconciliation:
         steady_ms: int,
         exclusive: Container[str] = frozenset(),
     ) -> None:
-        """Take what was listed at a quiet moment, settlements and movements booked."""
+        """Compare what was listed at a quiet moment, after settlements and movements were booked."""
         self.as_of_ms, self.netting = listed.as_of_ms, listed.netting
         self._looked = listed, exclusive
         odd = frozenset(odd_orders(listed, ledger, standing))
@@ -199,17 +199,17 @@ class Reconciliation:
     # -- drift that a person accepts
 
     def still_drifts(self, ledger: Ledger) -> bool:
-        """Whether the ledger is as it was when the drift was found."""
+        """Whether the ledger still differs as it did when the drift was found."""
         return (
             self._looked is not None
             and tuple(map(str, differences(self._looked[0], ledger, self._looked[1]))) == self.drift
         )
 
     def unexplained(self, ledger: Ledger, now_ms: int) -> Iterator[ForeignFill]:
-        """Yield what makes the positions of a ledger those of the last look.
+        """Yield the fills that turn the ledger's positions into those of the last look.
 
-        What closes ours is taken at what it had cost, what is new at the exchange's average: whatever it was
-        really bought or sold at shows in the account's cash.
+        Contracts that close ours are booked at their cost, new ones at the exchange's average; the prices
+        really paid show in the account's cash.
         """
         assert self._looked is not None
         listed = self._looked[0]
@@ -232,7 +232,9 @@ class Reconciliation:
             yield ForeignFill(name, ticker, event_ticker, shard, "yes" if more_e2 > 0 else "no", fill)
 
     def unexplained_cash(self, ledger: Ledger) -> tuple[str, str, int, int] | None:
-        """Return id, kind, shard and amount of what makes its cash that of the last look; None: it is."""
+        """Return id, kind, shard and amount of the movement that brings the ledger's cash to that of the last
+        look; None if they agree.
+        """
         assert self._looked is not None
         listed, exclusive = self._looked
         cash = cash_line(listed, ledger, exclusive)
@@ -248,7 +250,7 @@ class Reconciliation:
     # -- cash by shard
 
     def list_cash(self, listed: AccountAnswer) -> None:
-        """Take what lies on which shard, and what orders that are not ours hold of it."""
+        """Take the cash on each shard, and how much of it orders that are not ours need."""
         self.cash_e6 = {shard.exchange_index: shard.cash_e6 for shard in listed.shards}
         self._others_e6 = {}
         for order in listed.orders:
@@ -257,13 +259,13 @@ class Reconciliation:
                 self._others_e6[order.exchange_index] = held_e6 + order.price_e4 * order.left_e2
 
     def move_cash(self, exchange_index: int | None, amount_e6: int) -> None:
-        """Note that cash has come to a shard, or gone."""
+        """Note that cash came to a shard, or left it."""
         shard = exchange_index or 0
         if shard in self.cash_e6:
             self.cash_e6[shard] += amount_e6
 
     def free_e6(self, ledger: Ledger) -> Mapping[int, int]:
-        """Return what of each shard's cash neither our orders hold nor those of others."""
+        """Return each shard's cash that no order needs, neither ours nor anybody else's."""
         free = {shard: cash - self._others_e6.get(shard, 0) for shard, cash in self.cash_e6.items()}
         for number, intent in ledger.open.items():
             shard = intent.exchange_index or 0
@@ -273,9 +275,9 @@ class Reconciliation:
 
 
 def new_movements(listed: AccountAnswer, adopted: Container[str]) -> Iterator[tuple[str, str, int, int]]:
-    """Yield id, kind, shard and amount of cash that came or went and is not booked.
+    """Yield id, kind, shard and amount of cash that came or went and is not booked yet.
 
-    What moves from shard to shard moves no cash of the account.
+    A transfer between shards does not change the account's cash.
     """
     for movement in listed.movements:
         if movement.kind != "transfer" and movement.id not in adopted:

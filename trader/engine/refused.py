@@ -1,4 +1,4 @@
-"""What risk refused: how often, and what stands refused now. Pure."""
+"""What risk refused: how often, and what is refused now. Pure."""
 
 from collections import Counter
 from collections.abc import Container, Sequence
@@ -19,13 +19,13 @@ class StandingRefusal(msgspec.Struct, frozen=True):
 
 
 class Refusals:
-    """Refusals by reason, by trade that a strategy wants, and by basket that is not even.
+    """Refusals by reason, by wanted trade, and by uneven basket.
 
     Attributes:
         counts: how often risk gave each reason.
-        told: (strategy, event ticker) -> reason that was last told of there, until something passes.
-        stand: event ticker -> what was refused when it was last looked at; the latest event last. None of
-            events that were not looked at from one commit to the next: there is nothing tradable any more.
+        told: (strategy, event ticker) -> the reason last reported there, until something passes.
+        stand: event ticker -> what was refused when it was last looked at; the latest event last. Events that
+            were not looked at between two commits are dropped: nothing there is tradable any more.
         not_evened: trade of an uneven basket -> why its follow-ups were refused when last tried.
     """
 
@@ -37,17 +37,17 @@ class Refusals:
         self._noted: set[str] = set()
 
     def commit(self) -> None:
-        """Note that another sweep was committed: what is tradable is looked at after each."""
+        """Note that another sweep was committed: whatever is tradable is looked at after each."""
         if len(self._noted) < len(self.stand):
             self.stand = {event: stand for event, stand in self.stand.items() if event in self._noted}
         self._noted.clear()
 
     def look_at(self, event_ticker: str) -> None:
-        """Forget what was refused in an event: it is looked at again."""
+        """Forget what was refused in an event, because it is being looked at again."""
         self.stand.pop(event_ticker, None)
 
     def note(self, proposal: Proposal, reason: str | None) -> bool:
-        """Note why a strategy's trade was refused, None if it passed; return whether that is news to tell."""
+        """Note why a strategy's trade was refused, None if it passed; return whether that is news."""
         key = (proposal.strategy, proposal.event_ticker)
         if reason is None:
             self.told.pop(key, None)
@@ -59,7 +59,7 @@ class Refusals:
         return self._is_news(key, reason)
 
     def note_of_order(self, strategy: str, event_ticker: str, reason: str) -> bool:
-        """Note why a strategy's order is not changed or taken back; return whether that is news to tell."""
+        """Note why a strategy's order was not amended or cancelled; return whether that is news."""
         self.counts[reason] += 1
         return self._is_news((strategy, event_ticker), reason)
 
@@ -72,7 +72,7 @@ class Refusals:
         return True
 
     def note_follow_ups(self, trade: int, reasons: Sequence[str]) -> bool:
-        """Note why all follow-ups of a basket were refused, none if one passed; return whether it is news."""
+        """Note why all follow-ups of a basket were refused (empty if one passed); return whether it is news."""
         if not reasons:
             self.not_evened.pop(trade, None)
             return False
@@ -82,6 +82,6 @@ class Refusals:
         return True
 
     def keep_follow_ups(self, trades: Container[int]) -> None:
-        """Forget baskets that are none of these."""
+        """Forget all baskets but these."""
         if self.not_evened:
             self.not_evened = {trade: why for trade, why in self.not_evened.items() if trade in trades}

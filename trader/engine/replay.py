@@ -1,4 +1,4 @@
-"""Replay: the inputs of a journal through a new engine. The same log must give the same decisions."""
+"""Replay: feeds the inputs of a journal to a new engine. The same log must give the same decisions."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ from .outputs import Booked, Corrected, Place, Settled, agree
 from .roster import BuiltIn
 
 ROW_MEMBERS: Final = 7
-"""So many members of a fill have columns in a journal's rows."""
+"""How many members of a fill have columns in a journal's rows."""
 
 BookedRow = tuple[int, int, tuple[object, ...]]
-"""Number of a step, and what it booked: number of an order and a fill of it, or 0 and a settlement."""
+"""The number of a step and what it booked: an order's number and a fill of it, or 0 and a settlement."""
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What came of a replay: how many steps, and the number of the first that was decided otherwise.
+    """The result of a replay: how many steps, and the number of the first that was decided differently.
 
-    `booked` has all that was booked up to there.
+    `booked` contains everything booked up to there.
     """
 
     steps: int
@@ -37,10 +37,10 @@ def replay(steps: Iterable[tuple[int, AnyInput, bytes]], load: LoadStrategy = Bu
     """Decide every input of a session again and compare, stopping at the first difference.
 
     Args:
-        load: finds the strategies of its start; without it those of the project itself.
+        load: finds the session's strategies; by default only the built-in ones.
 
     Raises:
-        StartupError: one of them is not there any more.
+        StartupError: one of them does not exist any more.
     """
     engine = Engine(load)
     count = orders = 0
