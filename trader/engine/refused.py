@@ -72,7 +72,7 @@ class Refusals:
         return True
 
     def note_follow_ups(self, trade: int, reasons: Sequence[str]) -> bool:
-        """Note why all follow-ups of a basket were refused (empty if one passed); return whether it is news."""
+        """Note why a basket's follow-ups were all refused, empty if one passed; return whether it is news."""
         if not reasons:
             self.not_evened.pop(trade, None)
             return False

@@ -1,7 +1,7 @@
 """The one choke point: every order passes `check`, one trade at a time. Pure.
 
-What is not known to be fine is refused. The scanner looks for edges; risk trusts neither it nor the
-strategies: it looks at ages, doubts and prices itself.
+Anything not known to be fine is refused. Risk trusts neither the scanner nor the strategies: it checks ages,
+doubts and prices itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,18 +28,18 @@ from .throttle import MINUTE_MS
 MILLION: Final = 1_000_000
 
 LARGEST: Final = 2**53
-"""No money, price, count or time is larger: every JSON reader holds integers up to here."""
+"""The largest amount, price, count or time: every JSON reader can represent integers up to here."""
 
 FUTURE_MS: Final = 5_000
-"""How far ahead of our clock a price may claim to be: more means that a clock is wrong."""
+"""How far ahead of our clock a price's time may be: further ahead, one of the clocks is wrong."""
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
-    """Bounds on what may be at stake (ledger.py): by lots, and all that open orders can cost, fees included.
+    """Bounds on what may be at stake (ledger.py): in lots, and all that open orders can cost, including fees.
 
-    `payout_ms` is how far off the expected payout may lie: capital that is locked up earns nothing else.
-    `daily_return_ppm` is the least profit a day, in millionths of what is tied up.
-    `valid_ms` is the life of an order, `retry_after_ms` the rest of an event after an order that got nothing.
+    `payout_ms` is how far off the expected payout may be: capital tied up until then earns nothing else.
+    `daily_return_ppm` is the least profit per day, in millionths of what is tied up.
+    `valid_ms` is the life of an order; `retry_after_ms` is an event's pause after an order that got nothing.
     """
 
     order_e6: int
@@ -66,24 +66,24 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def caps(self) -> CapLimits:
-        """Those beyond one event."""
+        """The limits that span events."""
         return CapLimits(self.match_e6, self.series_e6, self.day_e6, self.shard_e6, self.strategy_e6)
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """All that risk looks at, besides the proposal.
+    """Everything that risk looks at, besides the proposal.
 
     Attributes:
         halts: why nothing may be traded at all, worst first; empty if trading is allowed.
         floor_ms: data seen before this is not acted on.
-        paced_ms: the same moment by the clock that tells rates; `sent_ms` and `retry_at_ms` are of it.
+        paced_ms: the same moment as `now_ms`, by the clock for rates, as `sent_ms` and `retry_at_ms` are.
         sent_ms: when each order of the last minute was sent.
-        lost_today_e6: loss since the day's beginning; negative is a profit.
+        lost_today_e6: loss since the day began; negative for a profit.
         idle_shards: shards of the exchange that do not trade. degraded: series in doubt.
-        free_e6: cash on each shard that no order holds; None where all cash is in one place.
-        caps: bounds beyond the event, for the strategy that wants to trade.
-        netting: whether the exchange gives back what is sure to be paid, so that it is not tied up.
-        rules: by which the session is decided (inputs.py).
+        free_e6: each shard's cash that no order needs; None if all cash is in one place.
+        caps: limits that span events, for the strategy that wants to trade.
+        netting: whether the exchange gives back what it will surely pay, so that it is not tied up.
+        rules: those by which the session is decided (inputs.py).
     """
 
     now_ms: int
@@ -103,10 +103,10 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def eases(proposal: Proposal, facts: Facts) -> bool:
-    """Whether it takes risk off, as what evens out a basket does, and what only sells what is held.
+    """Whether it reduces risk, like orders that even out a basket or only sell what is held.
 
-    No pause, loss or limit of new trades speaks against it: nothing of it buys more than its trade lacks, or
-    gives up more than that has (`evens_nothing`).
+    No pause, loss or limit on new trades stands in its way: it never buys more than its trade lacks, nor
+    sells more than its trade has (`evens_nothing`).
     """
     return proposal.evens is not None and facts.rules >= 2
 
@@ -120,9 +120,9 @@ def fit(
     free_e6: Mapping[int, int] | None = None,
     caps: Sequence[Cap] = (),
 ) -> tuple[Wanted, ...]:
-    """Return the legs, cut to the same largest count that the money limits leave room for; empty if none.
+    """Return the legs, all cut to the largest count for which the money limits leave room; empty if none.
 
-    Counts are whole contracts. Cutting all legs of a basket to one count keeps what it guarantees.
+    Counts are whole contracts. Cutting all legs of a basket to the same count preserves its guarantee.
     """
     fees = fee_schedule(view.event, view.series)
     if fees is None:
@@ -157,7 +157,7 @@ def fit(
 
     low, high = 0, max((leg.count_e2 for leg in proposal.legs), default=0) // COUNT_ONE_E2
     for leg, leg_room_e6 in zip(proposal.legs, rooms_e6, strict=True):
-        # Not even without fees would more fit: the search starts lower.
+        # More would not fit even without fees, so the search starts lower.
         most = max(0, leg_room_e6) // max(1, leg.price_e4 * COUNT_ONE_E2)
         if leg.count_e2 > most * COUNT_ONE_E2:
             high = min(high, most)
@@ -171,9 +171,9 @@ def fit(
 
 
 def early(proposal: Proposal, view: EventView, facts: Facts, limits: Limits, scan: ScanLimits) -> str | None:
-    """Return why nothing may be traded in this event now, at no price; `check` asks the same first.
+    """Return why nothing may be traded in this event now at any price; `check` begins with the same tests.
 
-    Nearly every refusal is one of these, and none of them asks for sizes, edges or `facts.caps`.
+    They cover nearly all refusals, and none of them needs sizes, edges or `facts.caps`.
     """
     return next(_early(proposal, view, facts, limits, scan), None)
 
@@ -186,7 +186,7 @@ def check(
     limits: Limits,
     scan: ScanLimits,
 ) -> str | None:
-    """Return why this trade must not be placed, or None. `legs` are those of the proposal, cut to size."""
+    """Return why this trade must not be placed, or None. `legs` are the proposal's, cut to size."""
     return next(_reasons(legs, proposal, view, facts, limits, scan), None)
 
 
@@ -239,7 +239,7 @@ def _starts_soon(timing: MatchTiming, facts: Facts, scan: ScanLimits) -> bool:
 
 
 def pays_too_late(view: EventView, now_ms: int, limits: Limits) -> bool:
-    """Whether an event pays out later than anything that is bought should, or nobody knows when."""
+    """Whether an event pays out later than the limit on new trades, or nobody knows when."""
     payout_ms = expected_payout_ms(view, now_ms)
     return payout_ms is None or payout_ms - now_ms > limits.payout_ms
 
@@ -253,7 +253,7 @@ def amend(
     limits: Limits,
     scan: ScanLimits,
 ) -> str | None:
-    """Return why a resting order must not be changed to this; `got_e2` is what it has got already."""
+    """Return why a resting order must not be amended like this; `got_e2` is what it has filled already."""
     return next(_amend_reasons(intent, got_e2, wanted, view, facts, limits, scan), None)
 
 
@@ -291,7 +291,7 @@ def _amend_reasons(
 
 
 def _amend_money(intent: Intent, most_e6: int, more_e6: int, facts: Facts, limits: Limits) -> str | None:
-    """Return why a resting order must not come to cost `most_e6` at most, `more_e6` more than it could."""
+    """Return why a resting order must not be allowed to cost `most_e6`, `more_e6` more than before."""
     ledger, event_ticker, shard = facts.ledger, intent.event_ticker, intent.exchange_index or 0
     if most_e6 > limits.order_e6:
         return reasons.ORDER_LIMIT
@@ -316,7 +316,7 @@ def _returns_too_little(
     facts: Facts,
     limits: Limits,
 ) -> bool:
-    """Whether a trade earns less a day than asked for on what it ties up until it is expected to pay out."""
+    """Whether a trade earns too little per day on what it ties up until its expected payout."""
     if not limits.daily_return_ppm:
         return False
     payout_ms = expected_payout_ms(view, facts.now_ms)
@@ -339,7 +339,7 @@ def _shard_reasons(
     facts: Facts,
     free_e6: Mapping[int, int],
 ) -> Iterator[str]:
-    """Whether each shard has the cash that its legs may cost."""
+    """Yield a reason if a shard lacks the cash that its legs may cost."""
     needs_e6 = _needs_e6(legs, proposal, view, fees, facts)
     if any(need_e6 > free_e6.get(shard, 0) for shard, need_e6 in needs_e6.items()):
         yield reasons.CASH_ON_SHARD
@@ -348,7 +348,7 @@ def _shard_reasons(
 def _needs_e6(
     legs: Sequence[Wanted], proposal: Proposal, view: EventView, fees: FeeSchedule, facts: Facts
 ) -> dict[int, int]:
-    """Return what the legs on each shard may cost; what only gives up a lot is paid by that."""
+    """Return what the legs on each shard may cost; a leg that only sells a lot is paid for by that lot."""
     shards, needs_e6 = _shards(view), dict[int, int]()
     for leg in legs:
         if proposal.evens is not None and _closes(leg, proposal.evens, facts.ledger):
@@ -360,7 +360,7 @@ def _needs_e6(
 
 
 def what_to_move(proposal: Proposal, view: EventView, facts: Facts) -> str:
-    """Return what its shards lack for a trade that was refused for that, in words."""
+    """Return in words what the shards lack for a trade that was refused for that; journals contain it."""
     fees, free = fee_schedule(view.event, view.series), facts.free_e6
     if fees is None or free is None:
         return ""
@@ -382,33 +382,33 @@ def what_to_move(proposal: Proposal, view: EventView, facts: Facts) -> str:
 
 
 def _ordered(proposal: Proposal, trade: int, ledger: Ledger, *, sells: bool) -> bool:
-    """Whether orders of a trade may yet change what it holds; of a sale those in its market count."""
+    """Whether open orders of a trade may still change its holdings; for a sale, only those in its market."""
     if not sells or not ledger.ordered(trade):
         return ledger.ordered(trade)
     legs, tickers = {(leg.ticker, leg.side) for leg in proposal.legs}, {leg.ticker for leg in proposal.legs}
     return any(
         intent.trade == trade
         and intent.ticker in tickers
-        # One that rests and buys more of what is held takes nothing of it away.
+        # A resting order that buys more of what is held takes none of it away.
         and (intent.time_in_force != "gtc" or (intent.ticker, intent.side) in legs)
         for intent in ledger.open.values()
     )
 
 
 def _sells(proposal: Proposal) -> bool:
-    """Whether somebody wants to sell what is held: that takes risk off."""
+    """Whether somebody wants to sell what is held: that reduces risk."""
     return (proposal.by_hand or proposal.exits) and proposal.evens is not None
 
 
 def _owns(leg: Wanted, proposal: Proposal, ledger: Ledger) -> bool:
-    """Whether a leg gives up no more than a trade of this strategy holds."""
+    """Whether a leg sells no more than a trade of this strategy holds."""
     trade = proposal.evens
     lot = None if trade is None else ledger.lots.get(leg.ticker, {}).get(trade)
     return lot is not None and lot.strategy == proposal.strategy and _closes(leg, lot.trade, ledger)
 
 
 def _belongs(proposal: Proposal, trade: int, ledger: Ledger) -> bool:
-    """Whether a trade is open in the event, and of the strategy that wants to add to it."""
+    """Whether a trade is open in the event and belongs to the strategy that wants to add to it."""
     event_ticker, strategy = proposal.event_ticker, proposal.strategy
     return any(
         lot.trade == trade and lot.strategy == strategy for lot in ledger.lots_in(event_ticker)
@@ -428,18 +428,18 @@ def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
 
 
 def _closes(leg: Wanted, trade: int, ledger: Ledger) -> bool:
-    """Whether buying this only gives up what this trade holds of the other outcome.
+    """Whether buying this only sells what this trade holds of the other outcome.
 
-    Nothing more is at stake then, unless another trade stands against the lot that is sold.
+    Then nothing more is at stake, unless another trade's holding offsets the lot that is sold.
     """
     return ledger.held_e2(trade, leg.ticker, NO if leg.side == YES else YES) >= leg.count_e2
 
 
 def _unreal(proposal: Proposal) -> bool:
-    """Whether a number is larger than a journal and every JSON reader can hold; one odd quote makes such."""
+    """Whether a number is too large for a journal or a JSON reader; a single odd quote can cause that."""
     if abs(proposal.edge_e6) > LARGEST or abs(proposal.expires_ms or 0) > LARGEST:
         return True
-    # Of a count also what it may cost must fit.
+    # The possible cost of a count must fit too.
     return any(
         abs(leg.price_e4) > LARGEST or abs(leg.count_e2) * PRICE_ONE_E4 > LARGEST for leg in proposal.legs
     )
@@ -540,7 +540,7 @@ def _money_reasons(
     legs: Sequence[Wanted], proposal: Proposal, fees: FeeSchedule, facts: Facts, limits: Limits
 ) -> Iterator[str]:
     ledger, event_ticker, bounded = facts.ledger, proposal.event_ticker, not eases(proposal, facts)
-    total_e6 = paid_e6 = 0  # what may be at stake besides, and what is paid
+    total_e6 = paid_e6 = 0  # what is additionally at stake, and what is paid
     for leg in legs:
         cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
         if bounded and cost_e6 > limits.order_e6:
@@ -549,7 +549,7 @@ def _money_reasons(
         if proposal.evens is not None and _closes(leg, proposal.evens, ledger):
             stake_e6 = max(0, ledger.rise_by_sale_e6(proposal.evens, leg.ticker, leg.count_e2))
             if _sells(proposal):
-                cost_e6 = stake_e6  # what it costs the pairs pay back at once
+                cost_e6 = stake_e6  # the pairs pay its cost back at once
         total_e6 += stake_e6
         paid_e6 += cost_e6
         if stake_e6 and ledger.at_stake_e6(event_ticker, ticker=leg.ticker) + stake_e6 > limits.market_e6:

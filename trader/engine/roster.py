@@ -1,7 +1,7 @@
-"""The strategies of a session: calls them, and drops by name what raises an error or returns nonsense. Pure.
+"""The strategies of a session: calls them, and drops those that raise an error or return nonsense. Pure.
 
-What is dropped is not called again in this session; whatever it held is settled and evened out as before, and
-everybody else trades on. That it was dropped is an output of the engine, so that a log decides it again.
+A dropped strategy is not called again in this session. Whatever it held is still settled and evened out, and
+all others trade on. Dropping is an output of the engine, so that a replay of the log repeats it.
 """
 
 import traceback
@@ -20,25 +20,25 @@ from .outputs import Dropped
 MAX_PROPOSALS: Final = 1_000
 MAX_KIND: Final = 100
 MAX_NUMBER: Final = 10**30
-"""Beyond this a number is a strategy's mistake; what is merely unreal, as of an odd quote, risk refuses."""
+"""Beyond this, a number is a strategy's mistake; risk refuses merely unreal ones, as from an odd quote."""
 
 T = TypeVar("T")
 
 
 class Calls(Protocol):
-    """Who hears of every call of a strategy: a shell, which has a clock."""
+    """Is told of every call of a strategy; implemented by a shell, which has a clock."""
 
     def begins(self, strategy: str, call: str) -> None:
         """Note that a call begins."""
         ...
 
     def ends(self) -> None:
-        """Note that it has ended."""
+        """Note that the call has ended."""
         ...
 
 
 class Unheard:
-    """Nobody hears of the calls."""
+    """Ignores the calls."""
 
     def begins(self, strategy: str, call: str) -> None:
         pass
@@ -48,11 +48,11 @@ class Unheard:
 
 
 class Nonsense(ValueError):
-    """What a strategy returned is none of what it may return."""
+    """A strategy returned something that it may not return."""
 
 
 class DroppedStrategy(msgspec.Struct, frozen=True):
-    """A strategy that is not called any more: which call of it failed, the error in a line, its traceback."""
+    """A strategy that is no longer called: the call that failed, the error in one line, its traceback."""
 
     strategy: str
     call: str
@@ -61,7 +61,7 @@ class DroppedStrategy(msgspec.Struct, frozen=True):
 
 
 class BuiltIn(msgspec.Struct, frozen=True):
-    """Makes a strategy of the project's own, without parameters."""
+    """Makes a built-in strategy without parameters."""
 
     name: str
 
@@ -74,7 +74,7 @@ class Roster:
 
     Attributes:
         active: those that are called, by name.
-        dropped: those that are not any more, by name.
+        dropped: those that are no longer called, by name.
     """
 
     def __init__(self, load: LoadStrategy = BuiltIn, calls: Calls | None = None) -> None:
@@ -91,7 +91,7 @@ class Roster:
         """Make all strategies and start them.
 
         Raises:
-            StartupError: there is none that a text names.
+            StartupError: a text names no strategy.
         """
         for text in texts:
             self._start(self._load(text), now_ms)
@@ -109,22 +109,22 @@ class Roster:
     def update(
         self, update: Update, own: Callable[[str, Update], Update] = lambda _name, update: update
     ) -> Iterator[AnyWanted]:
-        """Tell all that an event has changed; yield what each wants before the next is told.
+        """Tell each in turn that an event has changed, and yield what it wants before telling the next.
 
         Args:
-            own: adds what a strategy has there itself.
+            own: adds what a strategy itself has there.
         """
         for name, strategy in tuple(self.active.items()):
             told = partial(_asked, name, strategy, own(name, update))
             yield from self._called(name, "on_update", told) or ()
 
     def fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
-        """Tell whoever placed an order how it stands."""
+        """Tell the strategy that placed an order about its fills or its end."""
         if (strategy := self.active.get(intent.strategy)) is not None:
             self._called(intent.strategy, "on_fill", partial(strategy.on_fill, intent, fills, now_ms))
 
     def timer(self, now_ms: int) -> Sequence[AnyWanted]:
-        """Tell all that time passes; return what they want."""
+        """Tell all that time has passed; return what they want."""
         wanted: list[AnyWanted] = []
         for name, strategy in tuple(self.active.items()):
             wanted += self._called(name, "on_timer", partial(_timed, name, strategy, now_ms)) or ()
@@ -132,13 +132,13 @@ class Roster:
 
     @property
     def wanting(self) -> bool:
-        """Whether any of them asks for events."""
+        """Whether any of them chooses its events."""
         return bool(self._wanting)
 
     def wants(self, event: Event) -> bool:
         """Return whether any of them asks for this event.
 
-        This is asked outside of the log: who fails is not asked again, and dropped by an input of its own.
+        This happens outside the log: a strategy that fails is not asked again, and is dropped by an input.
         """
         wanted = False
         for name, wants in tuple(self._wanting.items()):
@@ -156,27 +156,27 @@ class Roster:
         return wanted
 
     def take_faults(self) -> list[DroppedStrategy]:
-        """Return who has failed outside of the log since the last call: an input is due for each."""
+        """Return the strategies that failed outside the log since the last call: each needs an input."""
         faults, self._faults = self._faults, []
         return faults
 
     def drop(self, dropped: DroppedStrategy) -> None:
-        """Call a strategy no more."""
+        """Stop calling a strategy."""
         self.active.pop(dropped.strategy, None)
         self._wanting.pop(dropped.strategy, None)
         if dropped.strategy not in self.dropped:
             self.dropped[dropped.strategy] = msgspec.structs.replace(dropped, trace="")
-            if dropped.trace:  # else it was news when it failed
+            if dropped.trace:  # otherwise it was news when it failed
                 self._news.append(dropped)
             self._out.append(Dropped(dropped.strategy, dropped.call, dropped.error.partition(":")[0]))
 
     def take_outputs(self) -> list[Dropped]:
-        """Return who was dropped since the last call, with nothing that another time might differ."""
+        """Return the strategies dropped since the last call, without anything that may differ in a replay."""
         out, self._out = self._out, []
         return out
 
     def take_news(self) -> list[DroppedStrategy]:
-        """Return who was dropped since the last call, for a log."""
+        """Return the strategies dropped since the last call, for the log."""
         news, self._news = self._news, []
         return news
 
@@ -184,7 +184,7 @@ class Roster:
         self._calls.begins(name, call)
         try:
             return do()
-        except BaseException as error:  # noqa: BLE001, it is noted: sys.exit() too is a strategy's mistake
+        except BaseException as error:  # noqa: BLE001, it is noted: sys.exit() is a strategy's mistake, too
             _pass_on(error)
             self.drop(_dropped(name, call, error))
             return None
@@ -207,12 +207,12 @@ def _timed(name: str, strategy: Strategy, now_ms: int) -> Sequence[AnyWanted]:
 
 
 def check_proposals(proposals: object, strategy: str, event_ticker: str | None) -> None:
-    """Check what a strategy returned: what is well-formed but unwise, risk refuses.
+    """Check that what a strategy returned is well-formed; risk refuses what is unwise.
 
-    Types are exact: what is like an int, or like text, may not be written down as one.
+    Types must match exactly: subclasses of int or str might not be encoded like them.
 
     Raises:
-        Nonsense: it is none of what it may return.
+        Nonsense: it is not what a strategy may return.
     """
     if type(proposals) not in (list, tuple):
         raise Nonsense(f"got {type(proposals).__name__}, expected a list of proposals")
@@ -226,7 +226,7 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
         told_of = proposal.event_ticker == event_ticker
         if event_ticker is None:
             told_of = type(proposal.event_ticker) is str
-        _expect("event_ticker", told_of, "the event that was told of")
+        _expect("event_ticker", told_of, "the event that the update is about")
         if type(proposal) is not Proposal:
             for member in proposal.__struct_fields__[2:]:
                 _expect(member, _is_number(getattr(proposal, member)), "an int")
@@ -244,15 +244,15 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
         _expect("probability", likely, "0 to 1 or None")
         _expect("exits", type(proposal.exits) is bool, "True or False")
         sells = proposal.exits and proposal.evens is not None and _is_number(proposal.evens)
-        _expect("evens", sells or proposal.evens is None, "None, or with exits a trade")
-        _expect("exits", sells or not proposal.exits, "False where evens names no trade")
+        _expect("evens", sells or proposal.evens is None, "None, or a trade if exits is True")
+        _expect("exits", sells or not proposal.exits, "False if evens names no trade")
         joins = proposal.joins
         _expect("joins", joins is None or (_is_number(joins) and not sells), "a trade or None, without evens")
-        _expect("by_hand", proposal.by_hand is False, "False: it is no person's")
+        _expect("by_hand", proposal.by_hand is False, "False: it is not a person's")
         _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
         rests_only = type(proposal.post_only) is bool
         alone = proposal.time_in_force == "gtc" or not proposal.post_only
-        _expect("post_only", rests_only and alone, "True or False, and True with gtc alone")
+        _expect("post_only", rests_only and alone, "True or False, and True only with gtc")
         expires_ms = proposal.expires_ms
         _expect("expires_ms", expires_ms is None or _is_number(expires_ms), "an int or None")
         _expect("kind", type(proposal.kind) is str and len(proposal.kind) <= MAX_KIND, "a short text")

@@ -1,7 +1,7 @@
-"""Selling what is held: the orders that do it, what they bring, and what can come of the rest. Pure.
+"""Selling positions: the orders that do it, what they bring, and what can come of the rest. Pure.
 
-Selling is buying the other outcome: each trade's own lot is sold by an order of that trade. Prices here are
-of the side that is held, unless they are those of an order.
+Selling means buying the other outcome; each trade's lot is sold by an order of that trade. Prices here are
+those of the side held, except the prices of orders.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from .worth import LotWorth, Worth
 
 
 class Selling(Protocol):
-    """What this needs of the engine."""
+    """The part of the engine that this needs."""
 
     ledger: Ledger
     limits: Limits
@@ -50,8 +50,8 @@ def sales(
 ) -> list[Proposal]:
     """Return the orders that sell the net position in a market, lot by lot, the oldest first.
 
-    No more than is bid for within the price collar, in whole contracts, nothing below `least_e4`, and no more
-    than `most_e2`.
+    They sell whole contracts, at most as many as are bid for within the price collar, nothing below
+    `least_e4`, and at most `most_e2` in total.
     """
     ticker = market.market.ticker
     position = ledger.positions[ticker]
@@ -89,7 +89,7 @@ def bid_for(market: MarketView, side: str, scan: ScanLimits) -> bool:
 def _within(
     market: MarketView, side: str, least_e4: int | None, limits: Limits, scan: ScanLimits
 ) -> list[Level]:
-    """Return what is offered of `side`, within the collar and for no more than what leaves `least_e4`."""
+    """Return the asks of `side` within the price collar, and at prices that leave at least `least_e4`."""
     levels = ladder(market, side, scan).levels
     most_e4 = levels[0][0] + limits.price_collar_e4 if levels else 0
     if least_e4 is not None:
@@ -107,7 +107,7 @@ def sale(
     """Return what selling a position would do now, and by which orders.
 
     Args:
-        count_e2: how much of it, None: all. least_e4: the least price, None: whatever is bid in the collar.
+        count_e2: how much of it; None: all. least_e4: the least price; None: any bid within the price collar.
     """
     ledger, ticker = engine.ledger, position.ticker
     found = seen.get(ticker)
@@ -137,7 +137,7 @@ def sale(
     prices = [one.legs[0].price_e4 for one in proposals]
     lowest_e4 = opposite(max(prices)) if prices else None
     if lowest_e4 is not None and least_e4 is not None:
-        lowest_e4 = least_e4  # a person has said for how little
+        lowest_e4 = least_e4  # a person named the least price
     told = Sale(
         ticker=ticker,
         event_ticker=position.event_ticker,
@@ -158,7 +158,7 @@ def sale(
 
 
 def _missing(best_e4: int | None, least_e4: int | None) -> str:
-    """Return why less is sold than was wanted: nobody bids so much, or not so high."""
+    """Return why less is sold than was wanted: nobody bids for as much, or nobody bids as high."""
     high = best_e4 is not None and least_e4 is not None and best_e4 < least_e4
     return reasons.PRICE_MOVED if high else reasons.NO_DEPTH
 
@@ -166,7 +166,7 @@ def _missing(best_e4: int | None, least_e4: int | None) -> str:
 def _brings(
     levels: Sequence[Level], proposals: Sequence[Proposal], fees: FeeSchedule, now_ms: int
 ) -> tuple[int, int]:
-    """Return what orders bring that are filled one after the other, and their fees: each has its own."""
+    """Return what orders bring when filled one after the other, and their fees, one per order."""
     brings_e6 = fees_e6 = before_e2 = 0
     for proposal in proposals:
         count_e2 = proposal.legs[0].count_e2
@@ -182,7 +182,7 @@ def _brings(
 def _given_up(
     ledger: Ledger, ticker: str, proposals: Sequence[Proposal], worths: Mapping[int, LotWorth]
 ) -> tuple[int, int | None, tuple[str, ...]]:
-    """Return what the lots that are sold had cost, what they are expected to pay, and who says so."""
+    """Return what the lots to be sold had cost, their expected payout, and who says so."""
     cost_e6 = settlement_e6 = 0
     known, sources = True, dict[str, None]()
     for proposal in proposals:
@@ -201,7 +201,7 @@ def _given_up(
 def worst_e6(
     engine: Selling, event_ticker: str, view: EventView | None, sold: Sequence[Sold]
 ) -> tuple[int, int]:
-    """Return the profit in the worst outcome of all that is held in an event: now, and once this is sold."""
+    """Return the profit in the worst outcome of everything held in an event: now, and after these sales."""
     lots = engine.ledger.lots_in(event_ticker)
     worths = engine.worth.lots(event_ticker, engine.now_ms)
     cost_e6 = sum(lot.cost_e6 + lot.fees_e6 for lot in lots)
@@ -210,7 +210,7 @@ def worst_e6(
     gone = {(told.ticker, one.evens): one.legs[0].count_e2 for told, proposals in sold for one in proposals}
     stay = [(lot.ticker, lot.side, lot.count_e2 - gone.get((lot.ticker, lot.trade), 0)) for lot in lots]
     least_e6, _ = outcomes_e6(view, [leg for leg in stay if leg[2]])
-    # What other trades have locked holds whatever is sold.
+    # What other trades have locked remains, whatever is sold.
     touched = {trade for _, trade in gone}
     floor_e6 = sum(one.floor_e6 for one in worths if one.lot.trade not in touched)
     got_e6 = sum(told.brings_e6 - told.fees_e6 for told, _ in sold)

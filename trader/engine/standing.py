@@ -1,4 +1,4 @@
-"""What is known of the orders that have not ended, beyond what the ledger holds of them. Pure."""
+"""What is known of orders that have not ended, beyond what the ledger has of them. Pure."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -7,15 +7,15 @@ from bus.trading import reasons
 from markets.orders import Intent, OrderState
 
 _TAKING_OFF: Final = (reasons.PAUSED, reasons.DAILY_LOSS)
-"""While these hold what only gives up a lot goes on resting."""
+"""During these, orders that only sell a lot go on resting."""
 
 
 class Standing:
-    """Orders that were sent: which rest, which an exchange has accepted, of which nobody knows.
+    """Orders that were sent: which rest, which an exchange has accepted, whose fate is unknown.
 
     Attributes:
-        unknown: order -> why nobody can say what became of it.
-        until_ms: such an order -> when it counts as not placed if nothing is found, where that is known.
+        unknown: order -> why its fate is unknown.
+        until_ms: unknown order -> when it counts as not placed unless it is found, if that is known.
     """
 
     def __init__(self) -> None:
@@ -27,16 +27,16 @@ class Standing:
         self._cancelled: set[int] = set()
 
     def add(self, intent: Intent) -> None:
-        """Take an order that is sent, or that was when the process began."""
+        """Take an order that is being sent, or had been when the process began."""
         if intent.time_in_force == "gtc":
             self._resting[intent.number] = intent
 
     def send(self, number: int) -> None:
-        """Note that whoever carries it out has it."""
+        """Note that whoever carries the order out has it."""
         self._sent.add(number)
 
     def state(self, number: int, got_e2: int) -> OrderState:
-        """Return what an order is that has not ended and has got so much."""
+        """Return the state of an order that has not ended and has filled `got_e2`."""
         if number in self.unknown:
             return OrderState.UNKNOWN
         if got_e2:
@@ -46,19 +46,19 @@ class Standing:
         return OrderState.SENT if number in self._sent or number in self._accepted else OrderState.INTENDED
 
     def accept(self, number: int) -> None:
-        """Note that an exchange has it, or had it."""
+        """Note that an exchange has, or had, the order."""
         self._accepted.add(number)
         self.unknown.pop(number, None)
         self.until_ms.pop(number, None)
 
     def lose(self, number: int, reason: str, until_ms: int | None = None) -> None:
-        """Note that nobody can say what became of it; if nothing is found by `until_ms`, nothing did."""
+        """Note that an order's fate is unknown; if it is not found by `until_ms`, it was not placed."""
         self.unknown[number] = reason
         if until_ms is not None:
             self.until_ms[number] = until_ms
 
     def end(self, number: int) -> bool:
-        """Forget an order that has ended; return whether it was accepted before."""
+        """Forget an order that has ended; return whether it had been accepted."""
         accepted = number in self._accepted
         self.unknown.pop(number, None)
         self.until_ms.pop(number, None)
@@ -69,18 +69,18 @@ class Standing:
         return accepted
 
     def withdraw(self, number: int) -> bool:
-        """Note that the end of an order is asked for; return whether it was not before."""
+        """Note that an order's cancellation is requested; return whether this is the first time."""
         if number in self._cancelled:
             return False
         self._cancelled.add(number)
         return True
 
     def withdrawn(self, number: int) -> bool:
-        """Whether the end of an order was asked for."""
+        """Whether an order's cancellation was requested."""
         return number in self._cancelled
 
     def ask_again(self) -> None:
-        """Let `to_cancel` name again what it has named before."""
+        """Let `to_cancel` yield again what it has yielded before."""
         self._cancelled.clear()
 
     def to_cancel(
@@ -92,12 +92,13 @@ class Standing:
         halts: Sequence[str] = (),
         closes: Callable[[Intent], bool] = lambda _intent: False,
     ) -> Iterator[tuple[int, str]]:
-        """Yield each order that must rest no longer, and why: once, until `ask_again`.
+        """Yield each order that must not rest any longer, and why: once, until `ask_again`.
 
         Args:
-            killed: none may. lost: the loss of the day has reached its limit, and none may but what `closes`.
-            halts: why nothing is traded, worst first: no quote may then (what is to rest only); in a pause
-                what `closes` may.
+            killed: no order may rest. lost: the daily loss has reached its limit; only what `closes` may.
+            halts: why nothing is traded, worst first; no quote (`post_only`) may rest then, except, in a
+                pause or at the daily loss, one that `closes`.
+            closes: whether an order only sells a lot.
         """
         for number, intent in self._resting.items():
             if number in self._cancelled:

@@ -1,12 +1,12 @@
-"""What own orders took of the levels that are shown, and what those on their way may take. Pure.
+"""What our own orders took of the levels shown, and what those on their way may take. Pure.
 
-Nobody else sees what a paper order took, so its levels go on being shown: what was taken is remembered until
-its level shrinks or goes. At an exchange a level shrinks by itself, and only orders on their way are counted.
-Either way the same depth must not be bought twice: scanner, risk and evening out look at what is left.
+Nobody else sees what a paper order took, so its levels go on being shown; what was taken is remembered until
+its level shrinks or disappears. At an exchange a level shrinks by itself, and only orders on their way are
+counted. Either way the same depth must not be bought twice: scanner, risk and evening out see what is left.
 
-What own orders bid for while they rest is shown by an exchange, too. It is no offer to oneself, and no price
-at which anything could be sold: it is taken off as well. To one that only plays it is not shown, and who
-offers at its price or below goes on being shown, though it is what the resting order gets: that is taken off.
+An exchange also shows what our resting orders bid. That is neither an offer to us nor a price at which we
+could sell, so it is deducted too. A paper order that rests is not shown; offers at its price or below go on
+being shown although they would fill it, so those are deducted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,20 +22,20 @@ from markets.records import Book, Level, Quote
 from markets.units import opposite
 
 MARKETS_MAX: Final = 5_000
-"""So many markets are remembered: of those that nobody tells of any more the oldest are forgotten."""
+"""How many markets are remembered; beyond that the oldest are forgotten, of which nothing more is heard."""
 
 TakenLevel = tuple[str, str, int, int]
 """(ticker, side, price_e4, count_e2) of what was taken of a level of asks."""
 
 
 class Taken:
-    """Contracts taken of each level of asks, those that orders on their way may take included.
+    """Contracts taken of each level of asks, including those that orders on their way may take.
 
     Args:
-        stays: whether a level goes on showing what an order took of it, as it does to one that only plays.
-        resting: returns what own orders bid for in a market, where that is shown: (side, price_e4) of the
-            asks that it makes -> contracts.
-        bids: returns what own orders bid for in a market: (side, price_e4) -> contracts.
+        stays: whether a level goes on showing what an order took of it, as it does on paper.
+        resting: returns what our own orders bid for in a market, if that is shown: (side, price_e4) of the
+            asks that those bids make -> contracts.
+        bids: returns what our own orders bid for in a market: (side, price_e4) -> contracts.
 
     Attributes:
         levels: ticker -> (side, price_e4) -> contracts.
@@ -61,19 +61,19 @@ class Taken:
             self._add(ticker, side, price_e4, count_e2)
 
     def plan(self, intent: Intent, levels: Sequence[Level]) -> None:
-        """Count what an order that is sent may take of these asks."""
+        """Count what an order being sent may take of these asks."""
         self._last = None
         if intent.time_in_force == "gtc":
             if self._stays:
                 self._rests.setdefault(intent.ticker, set()).add(intent.number)
-            return  # it takes what comes to it
+            return  # it waits for what comes to it
         within = [level for level in levels if level[0] <= intent.price_e4]
         self._plans[intent.number] = plan = dict(fills(within, intent.count_e2))
         for price_e4, count_e2 in plan.items():
             self._add(intent.ticker, intent.side, price_e4, count_e2)
 
     def fill(self, intent: Intent, fill: Fill) -> None:
-        """Count what an order took: of what it was to take, as far as that goes."""
+        """Count what an order took, first against what it was planned to take."""
         if not self._stays:
             return
         self._last = None
@@ -89,7 +89,7 @@ class Taken:
         self._add(intent.ticker, intent.side, fill.price_e4, fill.count_e2 - planned_e2)
 
     def end(self, intent: Intent) -> None:
-        """Count no more what an order was to take and did not."""
+        """Stop counting what an order was planned to take and did not."""
         self._last = None
         rests = self._rests.get(intent.ticker)
         if rests is not None:
@@ -108,7 +108,7 @@ class Taken:
             self.levels.pop(intent.ticker, None)
 
     def observe(self, view: EventView, scan: ScanLimits) -> None:
-        """Look at an event as it now is: forget what was taken of levels that are gone or shrank."""
+        """Look at an event as it is now: forget what was taken of levels that have gone or shrunk."""
         self._last = None
         if not (self.levels or self._met):
             return
@@ -122,7 +122,7 @@ class Taken:
                 del self.levels[seen.market.ticker]
 
     def _see_met(self, seen: MarketView) -> None:
-        """Count no more of what met orders that rested than is still offered at their prices."""
+        """Count what met resting orders only as far as it is still offered at their prices."""
         met = self._met.pop(seen.market.ticker, None)
         if met is None:
             return
@@ -135,7 +135,7 @@ class Taken:
             self._met[seen.market.ticker] = left
 
     def minds(self, view: EventView) -> bool:
-        """Whether anything of an event's levels was taken, or an order rests in it."""
+        """Whether anything was taken of an event's levels, or an order rests in it."""
         levels, rests, met = self.levels, self._rests, self._met
         if not (levels or rests or met):
             return False
@@ -143,9 +143,9 @@ class Taken:
         return any(ticker in levels or ticker in rests or ticker in met for ticker in tickers)
 
     def left(self, view: EventView) -> EventView:
-        """Return the event with what is left of its levels; itself where nothing of them was taken.
+        """Return the event with what is left of its levels; the same object if nothing was taken.
 
-        It is asked several times of each event that is looked at: the last answer is kept while it holds.
+        Every look at an event calls this several times, so the last answer is kept while it is valid.
         """
         view = self.of_others(view)
         levels, rests, met = self.levels, self._rests, self._met
@@ -164,12 +164,12 @@ class Taken:
                     markets = list(view.markets) if markets is None else markets
                     markets[at] = now
         left = view if markets is None else msgspec.structs.replace(view, markets=tuple(markets))
-        if not rested:  # what rests is changed without a word to this
+        if not rested:  # resting orders change without this being told
             self._last = view, left
         return left
 
     def _gone(self, seen: MarketView) -> Mapping[tuple[str, int], int]:
-        """Return what is not to be had any more of the asks that a market shows."""
+        """Return how much of the asks that a market shows cannot be had any more."""
         ticker = seen.market.ticker
         levels, met = self.levels.get(ticker, {}), self._met.get(ticker, {})
         bids = self._bids(ticker) if ticker in self._rests else {}
@@ -188,7 +188,7 @@ class Taken:
         return gone
 
     def of_others(self, view: EventView) -> EventView:
-        """Return the event without what own orders bid for there."""
+        """Return the event without what our own orders bid for there."""
         return view if self._resting is None else _less(view, self._resting)
 
     def _add(self, ticker: str, side: str, price_e4: int, count_e2: int) -> None:
@@ -210,7 +210,7 @@ def _shown(seen: MarketView, side: str) -> dict[int, int]:
 
 
 def _less(view: EventView, of_market: Callable[[str], Mapping[tuple[str, int], int]]) -> EventView:
-    """Return an event with so much less of its asks; itself where that is nothing."""
+    """Return an event with its asks reduced; the same object if nothing is."""
     markets = tuple([_market_less(seen, of_market(seen.market.ticker)) for seen in view.markets])
     if all(now is before for now, before in zip(markets, view.markets, strict=True)):
         return view
@@ -231,7 +231,7 @@ def _market_less(seen: MarketView, less: Mapping[tuple[str, int], int]) -> Marke
 
 
 def observe(levels: dict[tuple[str, int], int], seen: MarketView, scan: ScanLimits) -> None:
-    """Look at a market as it now is: of what was taken of its levels no more counts than they show."""
+    """Look at a market as it is now: what was taken of a level counts only as far as the level shows it."""
     for (side, price_e4), taken_e2 in list(levels.items()):
         now = ladder(seen, side, scan)
         shown = dict(now.levels)
@@ -242,7 +242,7 @@ def observe(levels: dict[tuple[str, int], int], seen: MarketView, scan: ScanLimi
 
 
 def _shows(seen: MarketView, side: str, now: Ladder, price_e4: int) -> bool:
-    """Whether such a level would be seen: in a book always, in a quote only if it were the best."""
+    """Whether such a level would be seen: always in a book, in a quote only if it were the best."""
     if seen.book is not None and now.levels == asks(seen.book, side):
         return True
     return not now.levels or price_e4 < now.levels[0][0]
@@ -265,7 +265,7 @@ def _book_left(book: Book, side: str, taken: dict[int, int]) -> Book:
 def _quote_left(
     quote: Quote, side: str, taken: dict[int, int], whole: Book | None, left: Book | None
 ) -> Quote:
-    """Return a quote whose best ask is what is left of it, or the next of a book that had the same best."""
+    """Return a quote whose best ask is what is left of it, or the next in a book that had the same best."""
     best = top_of_quote(quote).ask(side)
     if best is None or not taken.get(best[0]):
         return quote

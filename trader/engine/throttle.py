@@ -1,6 +1,6 @@
 """How often orders are sent, and which events are left alone for a while. Pure.
 
-Times are those of the steady clock: a wall clock that is set neither forgets orders nor lets an event rest.
+Times are by the steady clock: setting the wall clock neither forgets orders nor makes an event wait.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ class Throttle:
     """Remembers the orders of the last minute, and events where one got nothing.
 
     Attributes:
-        sent_ms: when each order was sent, oldest first; older ones than a minute may be among them.
+        sent_ms: when each order was sent, oldest first; some may be more than a minute old.
         retry_at_ms: event -> when it may be traded again.
     """
 
@@ -22,7 +22,7 @@ class Throttle:
         self.retry_at_ms: dict[str, int] = {}
 
     def sent(self, orders: int, steady_ms: int) -> None:
-        """Note that so many orders are sent now."""
+        """Note that this many orders are sent now."""
         self.sent_ms.extend([steady_ms] * orders)
         while self.sent_ms and self.sent_ms[0] <= steady_ms - MINUTE_MS:
             self.sent_ms.popleft()

@@ -1,7 +1,7 @@
-"""How far a trade that rests on somebody's belief is believed. Pure.
+"""At what size a trade that relies on a fair value is made. Pure.
 
-A source of fair values is traded on at full size once its trial has accepted it (fair_values/trial.py),
-until then at the smallest size that is worth an order: that goes on testing it, and costs little.
+A source of fair values is traded on at full size once its trial has accepted it (fair_values/trial.py), and
+until then at the smallest size that is worth an order: that keeps testing the source and costs little.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,9 +18,9 @@ from .risk import Limits
 def believed(
     proposal: Proposal, values: Mapping[str, FairValue], accepted: Collection[str], limits: Limits
 ) -> Proposal:
-    """Return a proposal, cut to the smallest size where it rests on a source that is not accepted.
+    """Return a proposal, cut to the smallest size if it relies on a source that is not accepted.
 
-    A trade rests on a belief if it states a probability, and the belief is that of its first leg's market.
+    A trade relies on a fair value if it states a probability; the value is that of its first leg's market.
     """
     if proposal.probability is None or proposal.evens is not None or not proposal.legs:
         return proposal
@@ -31,7 +31,7 @@ def believed(
 
 
 def smallest(proposal: Proposal, limits: Limits) -> Proposal:
-    """Return a proposal of the fewest whole contracts that still earn what a trade must earn."""
+    """Return a proposal with the fewest whole contracts that still earn what a trade must earn."""
     wanted_e2 = max(leg.count_e2 for leg in proposal.legs)
     if proposal.edge_e6 <= 0 or wanted_e2 <= COUNT_ONE_E2:
         return proposal

@@ -1,14 +1,14 @@
-"""What is held is worth: at bid, at settlement and for the daily loss; the days and the equity curve. Pure.
+"""What positions are worth at bid, at settlement and for the daily loss; days and the equity curve. Pure.
 
-Three figures, each exact, of the same lots:
+There are three figures for the same lots, each exact:
 
 * *at bid*: the net positions at the best bid, which is what selling them now would bring. While nobody bids
   the last good bid stands (marks.py).
-* *at settlement*: locked lots at their floor (locks.py), the others at what they are expected to pay.
-* *for the daily loss*: locked lots at their floor, the others at the last good bid or that of now, whichever
-  is less, and less still the longer nobody bids. Pairs of lots that nothing locks are worth their dollar.
+* *at settlement*: locked lots at their floor (locks.py), the others at their expected payout.
+* *for the daily loss*: locked lots at their floor, the others at the last good bid or the current one,
+  whichever is lower, and lower still the longer nobody bids. Unlocked pairs of lots are worth their dollar.
 
-Sessions by rules before 2 know but the first, in which an empty book is a bid of 0.
+Sessions with rules before 2 know only the first, and take an empty book for a bid of 0.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,11 +38,11 @@ MIDDLE: Final = "mid"
 LAST_MIDDLE: Final = "last_mid"
 LAST_BID: Final = "last_bid"
 COST: Final = "cost"
-"""Where an expected value is from, if not from a fair value, whose source has a name of its own."""
+"""Where an expected value comes from, unless it is a fair value, whose source has its own name."""
 
 
 class Expected(NamedTuple):
-    """What a contract is expected to pay, in micro-dollars, and who says so."""
+    """The expected payout of a contract, in micro-dollars, and who says so."""
 
     each_e6: int
     source: str
@@ -52,11 +52,11 @@ class LotWorth(msgspec.Struct, frozen=True):
     """What a trade's contracts of one market are worth.
 
     Attributes:
-        bid_e6: at bid, None while a bid is unknown: of a market of which trades hold both sides, those of the
-            larger at its bid and those of the other at what they make of a dollar beside it, so that all lots
-            bring together what the net position and the pairs do. settlement_e6: at settlement.
+        bid_e6: at bid, None while a bid is unknown. If trades hold both sides of a market, the larger side
+            counts at its bid and the other at the rest of a dollar, so that all lots together are worth what
+            the net position and the pairs are. settlement_e6: at settlement.
         locked_e2, floor_e6: how many of them are locked, and their share of the floor.
-        sources: where `settlement_e6` is from.
+        sources: where `settlement_e6` comes from.
     """
 
     lot: Lot
@@ -71,11 +71,11 @@ class _Held(msgspec.Struct):
     """The lots of an event as they were last valued.
 
     Attributes:
-        splits: trade -> its lots, parted. key: what that follows from.
+        splits: trade -> its lots, divided. key: what that follows from.
         free: what is neither locked nor paired.
-        pairs_e6: the dollars of pairs that nothing locks. floor_e6: what is locked pays at least.
-        failures: kinds that raised over it.
-        least_e6: what all of it counts for the daily loss. next_ms: when that changes by time alone.
+        pairs_e6: the dollars of unlocked pairs. floor_e6: the least that locked lots pay.
+        failures: kinds that raised an error over it.
+        least_e6: what everything is worth for the daily loss. next_ms: when time alone changes that.
     """
 
     key: tuple[tuple[Lot, ...], tuple[PaidLeg, ...], Event | None, tuple[Market, ...]]
@@ -91,23 +91,23 @@ class _Held(msgspec.Struct):
 class Worth:
     """Values a ledger by what was last seen of its markets.
 
-    The day is told by the steady clock from where the wall clock stood as the session began: neither does a
-    clock that is set begin a day, and with it room for another day's loss, nor does it hold one up for years.
+    Days follow the steady clock, from the wall clock's time when the session began: so setting the wall clock
+    neither begins a day, with room for another day's loss, nor delays one for years.
 
     Args:
         day: days since 1970 of the last `Day`.
-        offset_ms: of the wall clock to the steady one, as the session began; None in a session of old, whose
-            days are those of the wall clock.
+        offset_ms: from the steady clock to the wall clock when the session began; None in an old session,
+            whose days follow the wall clock.
         rules: see inputs.RULES.
-        fair_values: what is published, kept by whoever hands it in; older ones than `scan` allows count not.
-        base_e6: the profit from which the daily loss is counted, where that is not the day's beginning.
-        latched: whether the loss of the day has reached its limit.
-        marks: what earlier sessions saw of what is held.
+        fair_values: the published ones, kept current by the caller; older ones than `scan` allows are ignored.
+        base_e6: the profit from which the daily loss is counted, if not the one with which the day began.
+        latched: whether the daily loss has reached its limit.
+        marks: what earlier sessions saw of the markets held.
         now_ms, paced_ms: the present.
 
     Attributes:
         day_start_e6: the profit with which that day began.
-        latched: see above; from then on until the next day, or until somebody says to resume.
+        latched: see above; it holds until the next day, or until somebody says to resume.
     """
 
     def __init__(
@@ -156,10 +156,10 @@ class Worth:
     # -- what is seen
 
     def mark(self, view: EventView, paced_ms: int = 0, failures: list[Failure] | None = None) -> None:
-        """Take the bids and results of what is held in an event.
+        """Take the bids and results of the markets held in an event.
 
         Args:
-            failures: takes those of kinds that raise when they are asked what the legs of a trade pay.
+            failures: collects the errors of kinds that raise when asked what the legs of a trade pay.
         """
         if self._by_bid:
             self._mark_by_bid(view)
@@ -199,15 +199,15 @@ class Worth:
 
     @property
     def mark_changes(self) -> int:
-        """How often a bid for something, or a result, came or went."""
+        """How often a bid or a result came or went."""
         return self._marks.changes
 
     def kept_marks(self, now_ms: int, paced_ms: int) -> tuple[KeptMark, ...]:
-        """Return the marks of what is held, for the next session."""
+        """Return the marks of the markets held, for the next session."""
         return self._marks.kept(self._ledger.lots, now_ms, paced_ms)
 
     def forget(self, ticker: str) -> None:
-        """Forget the bid of what has been paid out."""
+        """Forget the bid of a market that has been paid out."""
         self._bids.pop(ticker, None)
 
     def _pass(self, paced_ms: int) -> None:
@@ -216,22 +216,22 @@ class Worth:
     # -- at bid
 
     def bid_e4(self, position: Position) -> int | None:
-        """Return what is held is worth at bid, a contract; None while that is not known."""
+        """Return what a contract of a position is worth at bid; None while unknown."""
         if not self._by_bid:
             return self._marks.price_e4(position.ticker, position.side)
         side, bid_e4 = self._bids.get(position.ticker, ("", 0))
-        return bid_e4 if side == position.side else None  # of the other side nothing follows from it
+        return bid_e4 if side == position.side else None  # it says nothing about the other side
 
     def age_ms(self, position: Position) -> int | None:
-        """Return for how long nobody has bid for what is held, None while somebody does."""
+        """Return how long nobody has bid for a position, None while somebody does."""
         return self._marks.age_ms(position.ticker, position.side, self._paced_ms)
 
     def determined(self, position: Position) -> bool:
-        """Whether the result is known: then that is the mark."""
+        """Whether the result is known, which then is the mark."""
         return self._marks.result_e4(position.ticker, position.side) is not None
 
     def value_e6(self) -> int | None:
-        """Return what all positions are worth at bid, None while one is not known."""
+        """Return what all positions are worth at bid, None while one of them is unknown."""
         total_e6 = 0
         for position in self._ledger.positions.values():
             bid_e4 = self.bid_e4(position)
@@ -243,7 +243,7 @@ class Worth:
     def profit_e6(self) -> int:
         """Return realised and unrealised profit after fees, at bid.
 
-        A market whose position has no bid known counts at what is bound in it; pairs are worth their dollar.
+        A position without a known bid counts at its cost basis; pairs are worth their dollar.
         """
         ledger = self._ledger
         value_e6 = 0
@@ -255,7 +255,7 @@ class Worth:
     # -- at settlement
 
     def settlement_e6(self, now_ms: int) -> int:
-        """Return what all positions are worth at settlement; what pairs were paid is cash already."""
+        """Return what all positions are worth at settlement; the payment for pairs is cash already."""
         self._refresh()
         worth_e6 = 0
         for event_ticker, held in self._held.items():
@@ -270,7 +270,7 @@ class Worth:
         expected = [self._expected(event_ticker, part, now_ms) for part in free]
         worth_e6 = [each.each_e6 * part.count_e2 // 100 for each, part in zip(expected, free, strict=True)]
         sources = [each.source for each in expected]
-        # Not locked is not without a floor: three NO that cost too much pay two dollars all the same.
+        # Unlocked parts have a floor too: three NO that cost too much still pay two dollars.
         least_e6 = self._promised_e6(event_ticker, free)
         if least_e6 > sum(worth_e6):
             worth_e6 = _shared(least_e6, [part.cost_e6 for part in free])
@@ -308,7 +308,7 @@ class Worth:
         return found
 
     def locked(self, event_ticker: str) -> bool:
-        """Whether something is held in an event, and all of it pays what it pays whatever anybody bids."""
+        """Whether something is held in an event and all of it is locked, whatever anybody bids."""
         held = self._held.get(event_ticker)
         changed = event_ticker in self._ledger.stakes.touched
         return held is not None and not changed and not any(held.free.values()) and not held.pairs_e6
@@ -319,7 +319,7 @@ class Worth:
         return sorted(self._held)
 
     def _offset(self, event_ticker: str) -> dict[tuple[str, str], str]:
-        """Return the sides of which less is held than of the other: nobody sells them, they are in pairs."""
+        """Return, of markets held on both sides, the smaller side: it is not sold, being all in pairs."""
         counts: dict[str, dict[str, int]] = {}
         for lot in self._ledger.lots_in(event_ticker):
             sides = counts.setdefault(lot.ticker, {YES: 0, NO: 0})
@@ -335,7 +335,7 @@ class Worth:
         return [lot for lot in self._ledger.lots_in(event_ticker) if lot.trade == trade]
 
     def _expected(self, event_ticker: str, part: Part, now_ms: int) -> Expected:
-        """Return what a free contract is expected to pay, by the best that is known of its market."""
+        """Return the expected payout of a free contract, by the best information about its market."""
         ticker, side = part.ticker, part.side
         result_e4 = self._marks.result_e4(ticker, side)
         if result_e4 is not None:
@@ -364,13 +364,13 @@ class Worth:
             values: Mapping[str, FairValue] = {}
             try:
                 values = event_values(view)
-            except Exception:  # noqa: BLE001, the scan of the same event says so
+            except Exception:  # noqa: BLE001, the scan of the same event reports it
                 values = {}
             known = self._consensus[event_ticker] = view, values
         return known[1]
 
     def _promised_e6(self, event_ticker: str, parts: Iterable[Part]) -> int:
-        """Return what free contracts of a trade pay together at least."""
+        """Return the least that a trade's free contracts pay together."""
         count_of: dict[tuple[str, str], int] = {}
         for part in parts:
             known = self._marks.result_e4(part.ticker, part.side) is not None
@@ -385,7 +385,7 @@ class Worth:
     # -- for the daily loss
 
     def least_profit_e6(self) -> int:
-        """Return realised and unrealised profit after fees, as it counts for the daily loss."""
+        """Return realised and unrealised profit after fees, as it counts towards the daily loss."""
         if self._by_bid:
             return self.profit_e6()
         self._refresh()
@@ -393,32 +393,32 @@ class Worth:
         return ledger.realised_e6 + self._least_e6 - ledger.lots_cost_e6 - ledger.fees_e6
 
     def today_e6(self) -> int:
-        """Return the profit since the day's beginning, as it counts for the daily loss."""
+        """Return the profit since the day began, as it counts towards the daily loss."""
         return self.least_profit_e6() - self.day_start_e6
 
     def lost_today_e6(self) -> int:
-        """Return the loss that counts against the limit; negative is a profit."""
+        """Return the loss that counts against the limit; negative for a profit."""
         base_e6 = self.day_start_e6 if self._base_e6 is None else self._base_e6
         return base_e6 - self.least_profit_e6()
 
     def whole(self) -> bool:
-        """Whether all that is held has been seen since the session began, or long enough waited for."""
+        """Whether everything held has been seen since the session began, or waited for long enough."""
         return not self._unseen or self._paced_ms - self._began_ms >= NOTHING_AFTER_MS
 
     @property
     def resumed(self) -> bool:
-        """Whether the loss is not counted from the day's beginning, since somebody has said to resume."""
+        """Whether the loss is counted from later than the day's beginning, since somebody said to resume."""
         return self._base_e6 is not None
 
     def latch(self, limit_e6: int) -> list[DailyLoss]:
-        """Return that the loss of the day has reached its limit, if it has just done so."""
+        """Return the output that the daily loss has reached its limit, if it has just done so."""
         if self._by_bid or self.latched or not self.whole() or self.lost_today_e6() < limit_e6:
             return []
         self.latched = True
         return [self._daily_loss()]
 
     def release(self) -> list[DailyLoss]:
-        """Count the loss anew from here, if it had reached its limit."""
+        """Start counting the loss from here, if it had reached its limit."""
         if not self.latched:
             return []
         self.latched, self._base_e6 = False, self.least_profit_e6()
@@ -429,7 +429,7 @@ class Worth:
         return DailyLoss(self._day, base_e6, self.latched)
 
     def _refresh(self) -> None:
-        """Value anew what has changed: lots by what was booked, marks by time."""
+        """Revalue what has changed: lots through bookings, marks through time."""
         touched = self._ledger.stakes.touched
         if touched:
             for event_ticker in sorted(touched):
@@ -474,7 +474,7 @@ class Worth:
             self._next_ms = held.next_ms
 
     def _parted(self, event_ticker: str, lots: list[Lot], before: _Held | None) -> _Held:
-        """Return an event's lots, parted: as before where nothing has changed that this follows from."""
+        """Return an event's lots, divided; the earlier result if nothing that it depends on has changed."""
         view, ledger = self._views.get(event_ticker), self._ledger
         trades = sorted({lot.trade for lot in lots})
         paid = tuple(leg for trade in trades for leg in ledger.paid.get(trade, ()))
@@ -512,8 +512,8 @@ class Worth:
     def points(self, now_ms: int, paced_ms: int, *, money_moved: bool) -> list[Day | DailyLoss | Equity]:
         """Return the day that begins now, if one does, and a point of the equity curve, if one is due.
 
-        A day before the last one is of a clock that was ahead: it goes on with the loss there is. A day
-        begins once all that is held has been seen: what it begins with is known then.
+        A day earlier than the last one means that the clock was ahead: it continues with the loss so far. A
+        day begins once everything held has been seen, since only then its starting profit is known.
         """
         points: list[Day | DailyLoss | Equity] = []
         self._pass(paced_ms)
@@ -528,7 +528,7 @@ class Worth:
             if self.latched or self._base_e6 is not None:
                 points.append(self._daily_loss())
         due = self._equity_ms is None or not 0 <= now_ms - self._equity_ms < EQUITY_EVERY_MS
-        # After a restart no bid is known at first: the curve goes on as soon as all are.
+        # After a restart no bid is known at first: the curve continues as soon as all are.
         if money_moved or due or (not self._equity_known and self.value_e6() is not None):
             ledger, value_e6 = self._ledger, self.value_e6()
             self._equity_ms, self._equity_known = now_ms, value_e6 is not None
@@ -540,7 +540,7 @@ class Worth:
 
 
 def unpaired(free: Mapping[int, Iterable[Part]]) -> tuple[dict[int, list[Part]], int]:
-    """Return free contracts by trade without pairs of YES and NO, and the dollars of these pairs."""
+    """Return each trade's free contracts without pairs of YES and NO, and the dollars of those pairs."""
     counts: dict[str, dict[str, int]] = {}
     for parts in free.values():
         for part in parts:
@@ -562,7 +562,7 @@ def unpaired(free: Mapping[int, Iterable[Part]]) -> tuple[dict[int, list[Part]],
 
 
 def _shared(total_e6: int, weights: list[int]) -> list[int]:
-    """Return a total in shares by weight; the last takes what rounding leaves."""
+    """Divide a total by weight; the last share takes what rounding leaves."""
     whole = max(1, sum(weights))
     shares = [total_e6 * weight // whole for weight in weights[:-1]]
     return [*shares, total_e6 - sum(shares)]
