@@ -1,25 +1,25 @@
 """The ledger: cash, lots, the net position, open orders; exact to the micro-dollar. Pure.
 
-Its lots are those of `lots.py`: what each trade holds of each market. Beside them stands the net position,
-which is what the exchange shows: the signed sum of a market's lots, and what it cost on average. A YES lot of
-one trade and a NO lot of another make pairs: the exchange has paid their dollar, which is in cash, and the
-clearing account holds it against the two lots until one is sold or the market is settled. What is sold or
-settled out of such a pair is paid from there; only the rest comes from the exchange. So the profit of each
-trade is that of its own purchases, whatever the others did and in whatever order.
+Its lots are those of `lots.py`: what each trade holds of each market. Beside them it keeps the net position
+that the exchange shows: the signed sum of a market's lots, and its average cost. A YES lot of one trade and a
+NO lot of another make pairs: the exchange has paid their dollar, which is in cash, and the clearing account
+holds it against the two lots until one is sold or the market settles. What is sold or settled out of such a
+pair is paid from there; only the rest comes from the exchange. So each trade's profit is that of its own
+purchases, whatever the others did, and in whatever order.
 
-Every micro-dollar has one way in and one way out, so at any time::
+Every micro-dollar comes in once and goes out once, so at any time::
 
     cash                       = start + external - spent - fees + payouts + netted
     cash + lots - clearing     = start + external + realised - fees   (lots at cost)
     lots of YES - lots of NO   = the net position                 (each market, in contracts)
     pairs x $1                 = clearing                         (each market)
 
-`check` holds all four after each step, of the markets that have changed; `check_whole` of all, now and then;
-`python -m trader reconcile` against the journal's rows.
+`check` verifies all four after each step, for the markets that have changed; `check_whole` for all markets,
+now and then; `python -m trader reconcile` against the journal's rows.
 
-At stake is what can be lost: in a market the cost of its lots less what is in clearing for them, which is
-exactly what is gone if the net position comes to nothing. It is never below 0: a gain that pairs have locked
-in one market leaves no more room in another. Of an open order all that it can still cost is at stake,
+At stake is what can be lost: in a market, the cost of its lots less what clearing holds for them, which is
+exactly what is gone if the net position becomes worthless. It is never negative: a gain that pairs have
+locked in one market does not make room in another. Everything that an open order can still cost is at stake,
 even if it would sell something.
 """
 
@@ -49,11 +49,11 @@ from .lots import (
 
 
 class LedgerError(KalshiBusError):
-    """The ledger does not add up, or a fill contradicts its order: stop trading and look at the journal."""
+    """The ledger does not add up, or a fill contradicts its order: stop trading, look at the journal."""
 
 
 class BasketLeg(msgspec.Struct, frozen=True, array_like=True):
-    """One leg of a trade: what was ordered at first and what its own lot has now."""
+    """One leg of a trade: what was first ordered, and what its own lot has now."""
 
     ticker: str
     side: str
@@ -62,16 +62,16 @@ class BasketLeg(msgspec.Struct, frozen=True, array_like=True):
 
 
 CLOSED_BY_HAND: Final = 100
-"""The attempt of an order by which a person sells of a trade. Whose basket was tried so often is left alone:
-it is as uneven as somebody wanted it to be."""
+"""`attempt` of an order with which a person sells part of a trade. A basket with that many tries is left
+alone: it is as uneven as somebody wanted it to be."""
 
 
 JOINED: Final = CLOSED_BY_HAND + 1
-"""`attempt` of an order that joins a trade of its strategy: what a trade quotes is no set of legs."""
+"""`attempt` of an order that joins a trade of its strategy: the orders that it quotes are not a basket."""
 
 
 class Basket(msgspec.Struct, frozen=True, array_like=True):
-    """The legs of one trade, and how often it was tried to even them out."""
+    """The legs of one trade, and how many attempts were made to even them out."""
 
     strategy: str
     event_ticker: str
@@ -80,7 +80,7 @@ class Basket(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PaidLeg(msgspec.Struct, frozen=True, array_like=True):
-    """A lot that was paid out at `value_e4` of its own side, of a trade that holds others."""
+    """A lot that was paid out at `value_e4` of its own side, while its trade holds others."""
 
     ticker: str
     side: str
@@ -90,11 +90,11 @@ class PaidLeg(msgspec.Struct, frozen=True, array_like=True):
 
 
 CORRECTABLE_MS: Final = 7 * DAY_MS
-"""So long after it was booked a settlement may be corrected by what the exchange says anew."""
+"""How long after a settlement was booked the exchange may still correct it."""
 
 
 class PaidOut(msgspec.Struct, frozen=True, array_like=True):
-    """How a market was settled, as last said; its net position then, and the lots that it was paid for."""
+    """A market's settlement as last reported, its net position then, and the lots that were paid."""
 
     settlement: Settlement
     position: Position | None
@@ -102,7 +102,7 @@ class PaidOut(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
-    """What an open order has got so far: contracts, and what they cost with fees."""
+    """What an open order has filled so far: contracts, and their cost with fees."""
 
     count_e2: int = 0
     paid_e6: int = 0
@@ -112,7 +112,7 @@ NO_PROGRESS: Final = Progress()
 
 
 class Stake(NamedTuple):
-    """What the lots of a market or an open order put at stake, and whose they are."""
+    """What the lots of a market, or an open order, put at stake, and whose they are."""
 
     ticker: str
     stake_e6: int
@@ -120,14 +120,14 @@ class Stake(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of a market: the cost of its lots, and the dollars that pairs of them have been paid."""
+    """The cost of a market's lots, and the dollars paid for pairs of them."""
 
     cost_e6: int
     clearing_e6: int
 
     @property
     def basis_e6(self) -> int:
-        """What is still bound in the market; below 0 where pairs have paid more than all lots cost."""
+        """The money still bound in the market; negative if pairs have paid more than all lots cost."""
         return self.cost_e6 - self.clearing_e6
 
 
@@ -140,13 +140,13 @@ def sums_of(lots: Collection[Lot]) -> Sums:
 
 
 class Stakes:
-    """Sums over lots and open orders, kept as these change: no decision adds up the whole account.
+    """Sums over lots and open orders, updated as these change, so that no decision adds up the whole account.
 
     Attributes:
-        at_stake_e6: of the lots of all markets.
+        at_stake_e6: for the lots of all markets.
         markets: the sums of each market with lots.
         in_event: event -> ticker of a market or number of an order -> its stake.
-        changed: markets whose lots have changed since they were last held against the sums.
+        changed: markets whose lots have changed since they were last checked against the sums.
         touched: events whose lots have changed since they were last valued.
     """
 
@@ -159,7 +159,7 @@ class Stakes:
         self.touched: set[str] = set()
 
     def put_lots(self, event_ticker: str, ticker: str, lots: Iterable[Lot]) -> None:
-        """Count a market's lots, instead of those it had."""
+        """Count a market's lots, in place of those it had."""
         self.changed.add(ticker)
         self.touched.add(event_ticker)
         lots = tuple(lots)
@@ -183,7 +183,7 @@ class Stakes:
         self._put(intent.event_ticker, intent.number, Stake(intent.ticker, left_e6, (intent.trade,)))
 
     def drop_order(self, intent: Intent) -> None:
-        """Count an order no more, if it was."""
+        """Stop counting an order, if it was counted."""
         stake = self._take(intent.event_ticker, intent.number)
         if stake is None:
             return
@@ -204,27 +204,27 @@ class Stakes:
 
 
 class Ledger(msgspec.Struct, array_like=True, dict=True):
-    """All that counts, as it travels in a start input.
+    """The whole state of the account, as it travels in a start input.
 
     Attributes:
         start_e6: cash at the journal's beginning.
         spent_e6: cost of all fills, without fees.
-        fees_e6: of fills, and what settlements kept for whole cents.
-        payouts_e6: what settled markets were worth, what was kept of it included.
-        netted_e6: what it paid for pairs of YES and NO.
+        fees_e6: of fills, plus what settlements withheld to pay whole cents.
+        payouts_e6: what settled markets were worth, including what was withheld.
+        netted_e6: what was paid for pairs of YES and NO.
         realised_e6: profit of all lots that were sold or settled, before fees.
-        positions: the net position by ticker; none where the lots cancel out. Its cost is the exchange's: the
+        positions: the net position by ticker; none if the lots cancel out. Its cost is the exchange's: the
             average of what was bought on that side since it was last 0, without fees; a purchase of the other
-            side takes its share away. It is for show: profit and stakes are the lots'.
+            side removes its share. It is for display: profit and stakes follow from the lots.
         open: orders that have not ended, by number.
-        settled: when each market that was held was settled.
-        baskets: by trade, from its orders until one of its markets is settled or nothing of it is held.
-        progress: of open orders that were filled in part, by number.
+        settled: when each market that was held settled.
+        baskets: by trade, from its orders until one of its markets settles or it holds nothing any more.
+        progress: of open orders that are partly filled, by number.
         lots: ticker -> trade -> what it holds; trade FOREIGN has what is not ours.
-        external_e6: cash that came, less what went, without a fill or a settlement.
-        amending: orders that are to have another price or count -> what they were.
+        external_e6: cash that came in, less what went out, without a fill or a settlement.
+        amending: orders with a pending change of price or count -> as they were.
         paid: trade -> its lots that were paid out, as long as it holds others.
-        recent: markets whose settlement may yet be corrected.
+        recent: markets whose settlement may still be corrected.
     """
 
     start_e6: int
@@ -246,7 +246,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     recent: dict[str, PaidOut] = {}
 
     def __post_init__(self) -> None:
-        """Bring a ledger up to date that was written down before there were lots: nothing else has none."""
+        """Convert a ledger stored before lots existed; no other has positions without lots."""
         if not self.lots and (
             self.positions or any(leg.got_e2 for basket in self.baskets.values() for leg in basket.legs)
         ):
@@ -258,7 +258,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return cls(start_e6=start_e6, cash_e6=start_e6)
 
     def copy(self) -> "Ledger":
-        """Return a ledger that changes on its own."""
+        """Return a copy that changes independently."""
         return msgspec.structs.replace(
             self,
             positions=dict(self.positions),
@@ -274,7 +274,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     @cached_property
     def stakes(self) -> Stakes:
-        """Sums over lots and open orders. Whatever changes these changes the sums, too."""
+        """Sums over lots and open orders. Whatever changes those must change these too."""
         stakes = Stakes()
         for ticker, lots in self.lots.items():
             stakes.put_lots(_event(lots), ticker, lots.values())
@@ -291,20 +291,20 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     @property
     def clearing_e6(self) -> int:
-        """Dollars in cash that pairs of open lots were paid."""
+        """Dollars in cash that were paid for pairs of open lots."""
         return self.stakes.clearing_e6
 
     @property
     def basis_e6(self) -> int:
-        """What is bound in all markets: the cost of the lots less what is in clearing for them."""
+        """The money bound in all markets: the cost of the lots less what clearing holds for them."""
         return self.stakes.cost_e6 - self.stakes.clearing_e6
 
     def basis_of_e6(self, ticker: str) -> int:
-        """Return what is bound in a market."""
+        """Return the money bound in a market."""
         return self.stakes.markets.get(ticker, NOTHING).basis_e6
 
     def held_e2(self, trade: int, ticker: str, side: str) -> int:
-        """Return how many contracts of a side a trade holds itself."""
+        """Return how many contracts of a side a trade itself holds."""
         lot = self.lots.get(ticker, {}).get(trade)
         return lot.count_e2 if lot is not None and lot.side == side else 0
 
@@ -315,23 +315,24 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     @property
     def free_e6(self) -> int:
-        """Cash that no open order holds."""
+        """Cash that no open order reserves."""
         return self.cash_e6 - self.reserved_e6
 
     def at_stake_e6(self, event_ticker: str | None = None, *, ticker: str | None = None) -> int:
-        """Return what can be lost by lots and orders: of all, of an event, or of a market in it."""
+        """Return what lots and orders can lose: in total, in an event, or in a market of it."""
         if event_ticker is None:
             assert ticker is None, "a market is looked up in its event"
             return self.stakes.at_stake_e6 + self.stakes.reserved_e6
         stakes = self.stakes.in_event.get(event_ticker)
-        if stakes is None:  # of most events that anything is wanted of
+        if stakes is None:  # the usual case
             return 0
         return sum([stake.stake_e6 for stake in stakes.values() if ticker is None or stake.ticker == ticker])
 
     def rise_by_sale_e6(self, trade: int, ticker: str, count_e2: int) -> int:
-        """Return by how much more is at stake in a market once a trade has sold so much of its own lot there.
+        """Return how the stake in a market rises if a trade sells `count_e2` of its own lot there.
 
-        Below 0 where less is. Above 0 only where another trade stands against that lot: a pair becomes open.
+        Usually it falls, and this is negative. It rises only if another trade's lot offsets the one sold,
+        because a pair is then broken up.
         """
         lots = dict(self.lots[ticker])
         lot = lots.pop(trade)
@@ -346,7 +347,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return [lot for key in stakes if isinstance(key, str) for lot in self.lots[key].values()]
 
     def trades_in(self, event_ticker: str) -> set[int]:
-        """Return the trades that are open in an event: held, or ordered and not ended."""
+        """Return the trades that are open in an event: those with a lot or an open order."""
         trades: set[int] = set()
         for stake in self.stakes.in_event.get(event_ticker, {}).values():
             trades.update(stake.trades)
@@ -358,7 +359,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     @cached_property
     def recent_events(self) -> frozenset[str]:
-        """The events of markets whose settlement may yet be corrected."""
+        """The events of markets whose settlement may still be corrected."""
         return frozenset(paid.settlement.event_ticker for paid in self.recent.values())
 
     def ordered(self, trade: int) -> bool:
@@ -366,7 +367,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return trade in self.stakes.orders_of
 
     def filled(self, number: int) -> Progress:
-        """Return what an open order has got so far."""
+        """Return what an open order has filled so far."""
         return self.progress.get(number, NO_PROGRESS)
 
     def left_e6(self, intent: Intent) -> int:
@@ -376,13 +377,13 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     # -- changing
 
     def place(self, intent: Intent) -> None:
-        """Hold an order's reserve."""
+        """Reserve what an order may cost."""
         self.open[intent.number] = intent
         self.stakes.put_order(intent, intent.reserve_e6)
         basket = self.baskets.get(intent.trade)
         if basket is None:
             if intent.attempt >= CLOSED_BY_HAND:
-                return  # one of its markets is settled: what is sold here is in no basket any more
+                return  # one of its markets has settled: what is sold here is not in a basket any more
             basket = Basket(intent.strategy, intent.event_ticker)
         if intent.attempt:
             basket = msgspec.structs.replace(basket, tries=max(basket.tries, intent.attempt))
@@ -392,7 +393,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         self.baskets[intent.trade] = basket
 
     def beyond(self, number: int, fill: Fill) -> str | None:
-        """Return what of a fill an open order does not allow, None if it allows it."""
+        """Return why an open order does not allow a fill, None if it does."""
         intent, before = self.open[number], self.filled(number)
         count_e2 = before.count_e2 + fill.count_e2
         paid_e6 = before.paid_e6 + fill.cost_e6 + fill.fee_e6
@@ -403,9 +404,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return None
 
     def fill(self, number: int, fill: Fill) -> Intent | None:
-        """Book a part of an order, at any time before it ends; None if it has ended: nothing is booked.
+        """Book a fill of an order that has not ended; None, and nothing is booked, if it has.
 
-        What has the exchange's own id has happened, whatever the order allows: it is booked.
+        A fill with the exchange's own id has happened, whatever the order allows: it is booked.
 
         Raises:
             LedgerError: the fill is not what the order allows.
@@ -424,14 +425,14 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return intent
 
     def fill_late(self, intent: Intent, fill: Fill) -> None:
-        """Book a fill of an order that has ended: money has moved, whatever was said before."""
+        """Book a fill of an order that has ended: the money has moved, whatever was reported before."""
         self._buy(intent, bought(intent, fill))
         self._count(intent)
 
     def fill_foreign(self, foreign: ForeignFill) -> tuple[tuple[int, int], ...]:
-        """Book a fill of an order that is not ours; return each trade of which it closed so many contracts.
+        """Book a fill of an order that is not ours; return how many contracts of which trades it closed.
 
-        The lots of those trades are over as far as that goes, and nobody opens them again.
+        That part of those trades' lots is closed, and nobody opens it again.
         """
         closed = []
         for part in split_foreign(self.lots.get(foreign.ticker, {}).values(), foreign_bought(foreign)):
@@ -442,12 +443,12 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return tuple(closed)
 
     def adopt(self, amount_e6: int) -> None:
-        """Book cash that came, or with less than 0 went, by other ways than ours."""
+        """Book cash that came in, or if negative went out, other than by our trading."""
         self.external_e6 += amount_e6
         self.cash_e6 += amount_e6
 
     def ask_amend(self, number: int, price_e4: int, count_e2: int, reserve_e6: int) -> bool:
-        """Hold what an open order may cost both as it is and as it is to be; whether it is open."""
+        """Reserve what an open order may cost, before or after a change; return whether it is open."""
         intent = self.open.get(number)
         if intent is None:
             return False
@@ -461,7 +462,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return True
 
     def end_amend(self, number: int, price_e4: int, count_e2: int, reserve_e6: int) -> bool:
-        """Hold what an open order may cost as it now is; whether it is open."""
+        """Reserve what an open order may cost as it is now; return whether it is open."""
         intent = self.open.get(number)
         if intent is None:
             return False
@@ -475,7 +476,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         self.stakes.put_order(intent, self.left_e6(intent))
 
     def end(self, number: int) -> Intent | None:
-        """Free what an order still reserves; None if it has ended before."""
+        """Free what an order still reserves; return the order, None if it had ended before."""
         intent = self.open.pop(number, None)
         if intent is None:
             return None
@@ -492,25 +493,25 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return intent
 
     def _count(self, intent: Intent) -> None:
-        """Write down in the trade's basket what it has of this market now."""
+        """Note in the trade's basket what it now has of this market."""
         basket = self.baskets.get(intent.trade)
         if basket is None:
-            return  # one of its markets is settled: nothing is evened out any more
+            return  # one of its markets has settled: nothing is evened out any more
         legs = tuple(
             self._with_lot(leg, intent.trade) if leg.ticker == intent.ticker else leg for leg in basket.legs
         )
         self.baskets[intent.trade] = msgspec.structs.replace(basket, legs=legs)
 
     def _with_lot(self, leg: BasketLeg, trade: int) -> BasketLeg:
-        """Return a leg with what the trade's own lot has, negative if that is of the other side."""
+        """Return a leg with what the trade's own lot has, negative if that is on the other side."""
         lot = self.lots.get(leg.ticker, {}).get(trade)
         got_e2 = 0 if lot is None else lot.count_e2 if lot.side == leg.side else -lot.count_e2
         return leg if got_e2 == leg.got_e2 else msgspec.structs.replace(leg, got_e2=got_e2)
 
     def rehome(self, ticker: str, event_ticker: str) -> bool:
-        """Let the lots of a market be of this event; whether they were of another.
+        """Assign the lots of a market to this event; return whether they belonged to another.
 
-        Whoever tells a fill that is not ours knows the market's event by a guess at its ticker.
+        For a fill that is not ours, the market's event was only guessed from its ticker.
         """
         lots = self.lots.get(ticker)
         if lots is None or (before := _event(lots)) == event_ticker:
@@ -550,7 +551,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return any(lot.trade == trade for lot in self.lots_in(event_ticker))
 
     def _net(self, order: Intent | ForeignFill, made: Bought) -> None:
-        """Keep the net position as the exchange does: it pays a dollar for each pair at once."""
+        """Keep the net position as the exchange does, which pays a dollar for each pair at once."""
         held = self.positions.pop(made.ticker, None)
         count_e2 = made.count_e2
         if held is not None and held.side != made.side:
@@ -599,16 +600,16 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         whole_cents: bool = True,
         paid_e6: int | None = None,
     ) -> Settlement | None:
-        """Pay all lots of a market out at `value_e4` of YES; None if there are none: nothing is paid twice.
+        """Pay out all lots of a market at `value_e4` of YES; None without any, so nothing is paid twice.
 
-        The exchange pays the net position, which may be 0; what is in clearing for the market pays the rest.
+        The exchange pays for the net position, which may be 0; the market's clearing pays the rest.
 
         Args:
-            whole_cents: pay no part of a cent: what is left of the value is a fee.
-            paid_e6: what the exchange says that it paid, which counts if it is the value but for rounding.
+            whole_cents: pay whole cents only, and book the rest of the value as a fee.
+            paid_e6: what the exchange says it paid; it counts if it equals the value apart from rounding.
 
         Raises:
-            LedgerError: the two are not what the lots get.
+            LedgerError: the two do not add up to what the lots get.
         """
         lots = self.lots.get(ticker)
         if lots is None:
@@ -660,12 +661,12 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         whole_cents: bool = True,
         paid_e6: int | None = None,
     ) -> tuple[Settlement, Settlement] | None:
-        """Pay a market that was settled out anew; return how it was and how it is now. None: too long ago.
+        """Correct a settlement; return it as it was and as it is now. None: it was too long ago.
 
-        What it paid is taken back, and what it pays now is paid, to the lots that it was paid for.
+        The old payment is taken back and the new one made, for the same lots.
 
         Args:
-            value_e4, whole_cents, paid_e6: as of `settle`.
+            value_e4, whole_cents, paid_e6: as for `settle`.
         """
         paid = self.recent.get(ticker)
         if paid is None or self.settled[ticker] < time_ms - CORRECTABLE_MS:
@@ -698,7 +699,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return before, now
 
     def _remember(self, paid: PaidOut, time_ms: int) -> None:
-        """Keep what may be corrected, and nothing that was paid too long ago for it."""
+        """Remember a settlement for corrections, and forget those paid too long ago."""
         self.recent[paid.settlement.ticker] = paid
         for ticker in list(self.recent):
             if self.settled[ticker] < time_ms - CORRECTABLE_MS:
@@ -706,7 +707,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         vars(self).pop("recent_events", None)
 
     def _note_paid(self, lots: dict[int, Lot], value_e4: int) -> None:
-        """Take down what trades were paid that hold more: what is left of a promise the rest must pay."""
+        """Note the paid lots of trades that hold more: their other lots must pay the rest of the promise."""
         holding = {lot.trade for lot in self.lots_in(_event(lots))}
         for trade, lot in lots.items():
             if trade not in holding:
@@ -716,10 +717,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             self.paid[trade] = (*self.paid.get(trade, ()), leg)
 
     def check(self) -> None:
-        """Hold the sums against each other, and against what has changed since the last time.
+        """Check the sums against each other, and against the markets that have changed since the last time.
 
         Raises:
-            LedgerError: they differ, by so many micro-dollars.
+            LedgerError: they differ; the message has both, in micro-dollars.
         """
         began_e6 = self.start_e6 + self.external_e6
         flows_e6 = began_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
@@ -755,10 +756,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
                 raise LedgerError(f"trade {trade}: its basket says {leg}, its lots say otherwise")
 
     def check_whole(self) -> None:
-        """Hold everything against everything: every market, every basket, every sum. For now and then.
+        """Check every market, every basket and every sum. To be done now and then.
 
         Raises:
-            LedgerError: they differ.
+            LedgerError: something differs.
         """
         self.check()
         for ticker in self.lots.keys() | self.positions.keys() | self.stakes.markets.keys():
@@ -775,7 +776,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 def _payout(
     position: Position | None, value_e4: int, *, whole_cents: bool, paid_e6: int | None
 ) -> tuple[int, int]:
-    """Return what a net position is worth at its settlement, and what of that is not paid."""
+    """Return what a net position is worth at settlement, and how much of that is withheld."""
     payout_e6 = 0 if position is None else position.value_e6(value_e4)
     fee_e6 = payout_e6 % CENT_E6 if whole_cents else 0
     rounding_e6 = CENT_E6 + (0 if position is None else position.count_e2)
@@ -785,12 +786,12 @@ def _payout(
 
 
 def _own_e4(side: str, value_e4: int) -> int:
-    """Return what a side is worth where YES is worth so much."""
+    """Return what a side is worth if YES is worth `value_e4`."""
     return value_e4 if side == "yes" else PRICE_ONE_E4 - value_e4
 
 
 def foreign_bought(foreign: ForeignFill) -> Bought:
-    """Return a fill that is not ours as it goes into the record, of trade FOREIGN."""
+    """Return a fill that is not ours in the form of the record, with trade FOREIGN."""
     fill = foreign.fill
     return Bought(
         trade=FOREIGN,
@@ -810,12 +811,12 @@ def _event(lots: dict[int, Lot]) -> str:
 
 
 def lots_from_before(positions: dict[str, Position], baskets: dict[int, Basket]) -> dict[str, dict[int, Lot]]:
-    """Return the lots of a ledger that was written down when there were only net positions.
+    """Return the lots of a ledger stored when there were only net positions.
 
-    Contracts are those that the baskets say; what the position has beyond them is of its other trade, or of
-    trade 0 where none is named. Costs are exact in their sum: lots on the position's side share what it
-    cost; where a basket holds the other side, the profit of the pairs was booked when they were made, so
-    both together cost their dollar, half each.
+    Contracts are those of the baskets; what the position has beyond them belongs to its other trade, or to
+    trade 0 if none is named. Costs are exact in total: lots on the position's side share its cost. If a
+    basket holds the other side, the profit of the pairs was booked when they were made, so both together cost
+    their dollar, half each.
     """
     signed: dict[str, dict[int, int]] = {ticker: {} for ticker in positions}
     for trade, basket in baskets.items():

@@ -1,17 +1,17 @@
-"""Lots: the views of an account's record, which is its fills and what its markets were settled at. Pure.
+"""Lots: views of an account's record, that is, of its fills and the values at which markets settled. Pure.
 
-The same contracts can be looked at in three ways, and each adds up to the same cash:
+The same contracts can be seen in three ways, and each adds up to the same cash:
 
-* *trade lots*: what each trade holds. A purchase of the other outcome by the same trade sells its own lot
-  first, as far as it goes; it never touches the lot of another trade.
-* *the net position*, as the exchange keeps it: per market the signed sum of the lots, NO counting as minus.
-  A contract bought against it makes a pair, which pays its dollar at once. Where two trades stand against
-  each other, that dollar is in cash while both lots are still open: it stands in the clearing account until
-  one of them is sold or the market is settled.
-* *tax lots*: every purchase is a lot of its own; what the exchange closes is taken from the oldest.
+* *trade lots*: what each trade holds. When a trade buys the other outcome, it first sells its own lot, as far
+  as that goes; it never touches the lot of another trade.
+* *the net position*, as the exchange keeps it: per market the signed sum of the lots, with NO negative. A
+  contract bought against it makes a pair, which pays its dollar at once. If two trades hold opposite sides,
+  that dollar is in cash while both lots are still open; the clearing account holds it against them until one
+  of them is sold or the market settles.
+* *tax lots*: every purchase is its own lot; what the exchange closes is taken from the oldest.
 
-Amounts are integers and nothing is lost by rounding: a part that leaves a lot takes its share of cost and
-fees, rounded down, and what is left of the lot keeps the remainder; so the last part takes it.
+Amounts are integers, and rounding loses nothing: a part that leaves a lot takes its share of cost and fees,
+rounded down, and the rest of the lot keeps the remainder, so the last part takes it.
 """
 
 from collections import deque
@@ -24,12 +24,12 @@ from markets.orders import Fill, Intent
 from markets.units import PRICE_ONE_E4, opposite
 
 Way = Literal["sold", "settled", "corrected"]
-"""How contracts were given up: by buying the other outcome, or because the market was settled; `corrected` is
-no contract, but what another result pays more, or less, for contracts that were settled before."""
+"""How contracts were closed: by buying the other outcome, or because the market settled. `corrected` is not a
+contract, but what a changed result pays more, or less, for contracts that had settled before."""
 
 
 class Bought(msgspec.Struct, frozen=True):
-    """One fill, with what its order says of it."""
+    """One fill, with the relevant facts of its order."""
 
     trade: int
     strategy: str
@@ -43,7 +43,7 @@ class Bought(msgspec.Struct, frozen=True):
 
 
 def bought(intent: Intent, fill: Fill) -> Bought:
-    """Return a fill of an order as it goes into the record."""
+    """Return an order's fill in the form of the record."""
     return Bought(
         trade=intent.trade,
         strategy=intent.strategy,
@@ -58,9 +58,9 @@ def bought(intent: Intent, fill: Fill) -> Bought:
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """A market was settled: one YES is worth `value_e4`. `fee_e6`: what was kept of it for whole cents.
+    """A market settled: one YES is worth `value_e4`. `fee_e6`: what was withheld to pay whole cents.
 
-    One more of a market that was settled before corrects it: so much is paid, and kept, in all.
+    Another one for the same market corrects the earlier one: these are then the total amounts.
     """
 
     ticker: str
@@ -73,7 +73,7 @@ Recorded = Bought | Paid
 
 
 class Got(msgspec.Struct, frozen=True):
-    """What an order has got, and what it had got when it was last looked at; cost without fees."""
+    """What an order has filled, and what it had filled at the last look; cost without fees."""
 
     intent: Intent
     filled_e2: int
@@ -83,10 +83,10 @@ class Got(msgspec.Struct, frozen=True):
 
 
 class Fresh(msgspec.Struct, frozen=True):
-    """What came to an account since it was last read, each oldest first.
+    """What was added to an account since it was last read, each oldest first.
 
     Attributes:
-        orders: that were decided. got: what orders got, each once. record: fills and settlements.
+        orders: new orders. got: orders with new fills, each once. record: fills and settlements.
     """
 
     orders: Sequence[Intent] = ()
@@ -95,11 +95,11 @@ class Fresh(msgspec.Struct, frozen=True):
 
 
 FOREIGN: Final = 0
-"""The trade to which what is not ours belongs: bought by hand, by another program, or before the journal."""
+"""The trade to which foreign contracts belong: bought by hand, by another program, or before the journal."""
 
 
 class Lot(msgspec.Struct, frozen=True, array_like=True):
-    """Contracts of one market that one trade holds. `cost_e6` is without fees, `fees_e6` what buying took."""
+    """Contracts of one market that one trade holds. `cost_e6` excludes fees; `fees_e6` are those of buying."""
 
     trade: int
     strategy: str
@@ -113,12 +113,12 @@ class Lot(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def signed_e2(self) -> int:
-        """Contracts as the exchange adds them up: those of NO are negative."""
+        """Contracts as the exchange adds them up, with NO negative."""
         return self.count_e2 if self.side == "yes" else -self.count_e2
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """A lot, or a part of one, that was given up. `fees_e6` are those of buying it and of selling it."""
+    """A lot, or part of one, that was closed. `fees_e6` are those of buying and of selling it."""
 
     trade: int
     ticker: str
@@ -143,7 +143,7 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 def after_purchase(lot: Lot | None, purchase: Bought) -> tuple[Lot | None, Closed | None]:
-    """Return what a trade holds of a market after a purchase, and what it sold by it.
+    """Return what a trade holds of a market after a purchase, and what the purchase sold.
 
     Args:
         lot: what the trade held before.
@@ -181,10 +181,10 @@ def after_purchase(lot: Lot | None, purchase: Bought) -> tuple[Lot | None, Close
 
 
 def split_foreign(lots: Iterable[Lot], purchase: Bought) -> list[Bought]:
-    """Return a purchase that is not ours as those of the lots that it closes, and what is left of it.
+    """Divide a purchase that is not ours among the lots that it closes, and what is left of it.
 
-    On the exchange it nets whatever the account holds of the other outcome. Its own kind goes first, then the
-    trades' lots, the oldest first: what was sold of them is gone, whoever sold it.
+    At the exchange it nets whatever the account holds of the other outcome. Foreign lots are closed first,
+    then those of our trades, the oldest first: what was sold of them is gone, whoever sold it.
 
     Args:
         lots: those of the market. purchase: of trade FOREIGN.
@@ -217,7 +217,7 @@ def split_foreign(lots: Iterable[Lot], purchase: Bought) -> list[Bought]:
 def _sell(
     lot: Lot, sold_e2: int, purchase: Bought, count_e2: int, fee_e6: int
 ) -> tuple[Lot | None, Closed, int]:
-    """Return what is left of the lot, what was sold of it, and what is left of the purchase's fee."""
+    """Return the rest of the lot, what was sold of it, and the rest of the purchase's fee."""
     cost_e6 = lot.cost_e6 * sold_e2 // lot.count_e2
     opening_e6 = lot.fees_e6 * sold_e2 // lot.count_e2
     closing_e6 = fee_e6 * sold_e2 // count_e2
@@ -245,9 +245,9 @@ def _sell(
 
 
 def settled(lots: Iterable[Lot], paid: Paid) -> list[Closed]:
-    """Return what the lots of a market come to when it is settled.
+    """Return the closed lots of a market that settles.
 
-    The fee of the settlement is one of the net position: its side's first lot bears it.
+    The settlement's fee belongs to the net position: the first lot on its side bears it.
     """
     lots = tuple(lots)
     side = "yes" if sum(lot.signed_e2 for lot in lots) > 0 else "no"
@@ -273,7 +273,7 @@ def settled(lots: Iterable[Lot], paid: Paid) -> list[Closed]:
 
 
 def corrected(lots: Iterable[Lot], before: Paid, now: Paid) -> list[Closed]:
-    """Return what another result of a settled market changes for the lots that it paid."""
+    """Return what a changed result of a settled market changes for the lots that it had paid."""
     lots = tuple(lots)
     changes = []
     for was, is_ in zip(settled(lots, before), settled(lots, now), strict=True):
@@ -288,13 +288,13 @@ def corrected(lots: Iterable[Lot], before: Paid, now: Paid) -> list[Closed]:
 
 
 class Settling:
-    """What markets that were settled paid for, as a record is read: whoever is paid again is corrected."""
+    """Remembers, while a record is read, which lots settled markets paid: a second payment corrects."""
 
     def __init__(self) -> None:
         self._paid: dict[str, tuple[tuple[Lot, ...], Paid]] = {}
 
     def pay(self, lots: Iterable[Lot], paid: Paid) -> list[Closed]:
-        """Return what a settlement, or the correction of one, gives the lots that it is for."""
+        """Return what a settlement, or the correction of one, does to its lots."""
         before = self._paid.get(paid.ticker)
         lots = tuple(lots)
         if before is not None and not lots:
@@ -309,7 +309,7 @@ class Settling:
 
 
 def clearing_e6(lots: Iterable[Lot]) -> int:
-    """Return the dollars that pairs of a market's lots were paid: its part of the clearing account."""
+    """Return the dollars that were paid for pairs of a market's lots: its part of the clearing account."""
     yes_e2 = no_e2 = 0
     for lot in lots:
         if lot.side == "yes":
@@ -320,7 +320,7 @@ def clearing_e6(lots: Iterable[Lot]) -> int:
 
 
 class Lots(msgspec.Struct, frozen=True):
-    """One view of the record: what is held and what was given up, oldest first."""
+    """One view of the record: what is held and what was closed, oldest first."""
 
     held: tuple[Lot, ...]
     closed: tuple[Closed, ...]
@@ -337,17 +337,17 @@ class Lots(msgspec.Struct, frozen=True):
 
     @property
     def realised_e6(self) -> int:
-        """Profit of what was given up, before fees."""
+        """Profit of what was closed, before fees."""
         return sum(closed.realised_e6 for closed in self.closed)
 
     @property
     def gain_e6(self) -> int:
-        """Profit of what was given up, after fees."""
+        """Profit of what was closed, after fees."""
         return sum(closed.gain_e6 for closed in self.closed)
 
 
 def trade_lots(record: Iterable[Recorded]) -> Lots:
-    """Return the record by trades: one lot for all that a trade holds of a market."""
+    """Return the record by trade: one lot for everything that a trade holds of a market."""
     held: dict[str, dict[int, Lot]] = {}
     closed: list[Closed] = []
     settling = Settling()
@@ -365,9 +365,9 @@ def trade_lots(record: Iterable[Recorded]) -> Lots:
 
 
 def tax_lots(record: Iterable[Recorded]) -> Lots:
-    """Return the record by purchases: each fill is a lot, and what is given up is taken from the oldest.
+    """Return the record by purchase: each fill is a lot, and what is closed is taken from the oldest.
 
-    Whose trade it was plays no part here: the account is one taxpayer.
+    Trades play no part here: the account is one taxpayer.
     """
     held: dict[str, deque[Lot]] = {}
     closed: list[Closed] = []
@@ -392,7 +392,7 @@ def tax_lots(record: Iterable[Recorded]) -> Lots:
 
 
 def net_positions(record: Iterable[Recorded]) -> dict[str, int]:
-    """Return what the exchange says is held, by market: contracts of YES, negative those of NO; never 0."""
+    """Return the exchange's view of what is held, by market: contracts of YES, negative for NO; never 0."""
     held: dict[str, int] = {}
     for entry in record:
         if isinstance(entry, Paid):
