@@ -107,7 +107,7 @@ def test_baskets_are_cut_to_so_many_sets() -> None:
     assert sets_e2("baskets") == [10_000]
     assert sets_e2("baskets(size='fixed', contracts=7)") == [700]
     assert 0 < sets_e2("baskets(size='edge', contracts=2)")[0] < 10_000
-    with pytest.raises(StartupError, match="it rests on no belief"):
+    with pytest.raises(StartupError, match="no belief is involved"):
         load_strategy("baskets(size='kelly')").make()
 
 

@@ -48,5 +48,5 @@ def test_what_is_not_tradable_is_not_proposed() -> None:
 
 
 def test_a_kind_that_there_is_not_refuses_the_start() -> None:
-    with pytest.raises(StartupError, match=r"kinds: got 'yes', expected of .*no_basket"):
+    with pytest.raises(StartupError, match=r"kinds: got 'yes', expected some of .*no_basket"):
         made("baskets(kinds=['yes'])")

@@ -1,1 +1,1 @@
-"""Brokers carry orders out. `base` says what each of them can do; this build has the paper broker only."""
+"""Brokers carry orders out: `paper` fills them here, `gateway` sends them on. `base` is the interface."""

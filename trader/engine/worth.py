@@ -99,7 +99,7 @@ class Worth:
         offset_ms: from the steady clock to the wall clock when the session began; None in an old session,
             whose days follow the wall clock.
         rules: see inputs.RULES.
-        fair_values: the published ones, kept current by the caller; older ones than `scan` allows do not count.
+        fair_values: the published ones, kept current by the caller; any older than `scan` allows are ignored.
         base_e6: the profit from which the daily loss is counted, if not the one with which the day began.
         latched: whether the daily loss has reached its limit.
         marks: what earlier sessions saw of the markets held.

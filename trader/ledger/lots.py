@@ -99,7 +99,7 @@ FOREIGN: Final = 0
 
 
 class Lot(msgspec.Struct, frozen=True, array_like=True):
-    """Contracts of one market that one trade holds. `cost_e6` excludes fees; `fees_e6` are those of buying."""
+    """One trade's contracts of one market. `cost_e6` excludes fees; `fees_e6` are those of buying."""
 
     trade: int
     strategy: str

@@ -1,6 +1,6 @@
-"""Strategies: what to buy. Pure over what they are told; limits and doubts are the engine's business.
+"""Strategies: what to buy. They are pure functions of what they are told; limits and doubts are the engine's.
 
-A new one is a module with a class like `value.Value` and a line in `BUILT_IN`; or a file of one's own that
+A new one is a module with a class like `value.Value` and a line in `BUILT_IN`, or a user's own file, of which
 nothing here knows: docs/extending.md.
 """
 
@@ -21,7 +21,7 @@ BUILT_IN: Final[Mapping[str, type[Quiet]]] = {
     Value.name: Value,
     Maker.name: Maker,
 }
-"""The project's own strategies, by their names."""
+"""The built-in strategies, by name."""
 
 __all__ = [
     "BUILT_IN",

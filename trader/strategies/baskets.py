@@ -1,4 +1,4 @@
-"""Strategy ``baskets``: everything that pays more than it costs whatever happens, of all kinds."""
+"""Strategy ``baskets``: buys everything, of any kind, that pays more than it costs whatever happens."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from .strategy import Quiet, Update, proposal
 
 
 class Baskets(Quiet):
-    """Takes the tradable candidates whose profit rests on no opinion, best first.
+    """Takes the tradable candidates whose profit relies on no opinion, best first.
 
-    `kinds` names those that it takes; none means all. How many sets it wants its size says (sizing.py).
+    `kinds` names the kinds that it takes; empty means all. Its size decides how many sets (sizing.py).
     """
 
     name = "baskets"
@@ -23,10 +23,10 @@ class Baskets(Quiet):
         def __post_init__(self) -> None:
             super().__post_init__()
             if self.size == "kelly":
-                raise ValueError("size: got 'kelly', expected depth, fixed or edge: it rests on no belief")
+                raise ValueError("size: got 'kelly', expected depth, fixed or edge: no belief is involved")
             unknown = [kind for kind in self.kinds if kind not in KINDS]
             if unknown:
-                raise ValueError(f"kinds: got {unknown[0]!r}, expected of {', '.join(KINDS)}")
+                raise ValueError(f"kinds: got {unknown[0]!r}, expected some of {', '.join(KINDS)}")
 
     params: Params
 

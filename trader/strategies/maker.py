@@ -1,9 +1,9 @@
-"""Strategy ``maker``: bids and asks around what a market is worth; earns the spread, or loses to who knows.
+"""Strategy ``maker``: quotes around a market's worth. It earns the spread, or loses to the better informed.
 
-It quotes both sides of a few markets with orders that are only to rest. Where it quotes follows from the
-middle of what others bid and ask, or from a published fair value that is accepted; what it holds moves both
-quotes away from more of it. It pulls them before a start or a close, where the data is in doubt or old, and
-where others leave it no room. What it holds when a match starts is kept until it is settled.
+It quotes both sides of a few markets with orders that may only rest. Its prices follow from the middle of
+others' bid and ask, or from a published fair value of an accepted source; its inventory moves both quotes
+away from more of the same. It pulls its quotes before a start or a close, when the data is in doubt or old,
+and where others leave it no room. What it holds when a match starts, it keeps until settlement.
 """
 
 from collections import deque
@@ -24,10 +24,10 @@ from .strategy import Quiet, Update
 
 MINUTE_MS: Final = 60_000
 TURNS: Final = 6
-"""So many first orders of an event may be refused before it is left alone for a while."""
+"""How many first orders of an event may be refused before it is left alone for a while."""
 
 RESTS_MS: Final = 600_000
-"""So long an event that could not be quoted is not asked for again."""
+"""How long an event that could not be quoted is not asked for again."""
 
 
 class Maker(Quiet):
@@ -36,13 +36,13 @@ class Maker(Quiet):
     name = "maker"
 
     class Params(Parameters, frozen=True, kw_only=True):
-        """Prices are in 1/100 cent, counts whole contracts.
+        """Prices are in 1/100 cent, counts in whole contracts.
 
-        `series`: where it quotes; without any, wherever it may. `events`: so many it asks for at once.
-        `edge_e4`: how far below its worth it bids at least. `spread_e4`: what others leave open at least.
-        `skew_e4`: how far a full inventory moves both quotes. `reprice_e4`: by so much a quote may be off
-        before it is moved, since moving costs its place. `improves`: whether it bids a tick more than others.
-        `within_hours`: what is expected to pay out later is left alone.
+        `series`: where it quotes; if empty, anywhere. `events`: how many it asks for at once.
+        `edge_e4`: how far below a market's worth it bids, at least. `spread_e4`: the least spread of others
+        in which it quotes. `skew_e4`: how far a full inventory moves both quotes. `reprice_e4`: how far off a
+        quote may be before it is moved, since moving costs its place in the queue. `improves`: whether it
+        bids a tick more than others. `within_hours`: events expected to pay out later are left alone.
         """
 
         series: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Maker(Quiet):
         self._turns: dict[str, int] = {}
 
     def wants(self, event: Event) -> bool:
-        """Ask for a few events; outside of the log, so that nothing which is decided may depend on it."""
+        """Ask for a few events. This is outside the log, so no decision may depend on it."""
         params, ticker = self.params, event.event_ticker
         if params.series and event.series_ticker not in params.series:
             return False
@@ -109,7 +109,7 @@ class Maker(Quiet):
         return True
 
     def on_timer(self, now_ms: int) -> Sequence[AnyWanted]:
-        """Take back what rests in events of which nothing was heard for too long."""
+        """Cancel orders that rest in events not heard of for too long."""
         self._now_ms = now_ms
         wanted: list[AnyWanted] = []
         for event_ticker, (seen_ms, numbers) in list(self._seen.items()):
@@ -151,7 +151,7 @@ class Maker(Quiet):
         return wanted
 
     def _rest(self, event_ticker: str, now_ms: int) -> None:
-        """Let another event have the place of one in which nothing is quoted."""
+        """Give the place of an event in which nothing is quoted to another."""
         self._asked_for.discard(event_ticker)
         self._resting_ms = {ticker: ms for ticker, ms in self._resting_ms.items() if ms > now_ms}
         self._resting_ms[event_ticker] = now_ms + RESTS_MS
@@ -177,7 +177,7 @@ class Maker(Quiet):
     # -- where to quote
 
     def _targets(self, seen: MarketView, update: Update) -> dict[str, tuple[int, int]]:
-        """Return for each side that is to be bid for the price and how many contracts."""
+        """Return price and number of contracts for each side to bid for."""
         params, market = self.params, seen.market
         if not self._is_sound(seen, update.now_ms):
             return {}
@@ -207,7 +207,7 @@ class Maker(Quiet):
     def _price(
         self, bid_e4: int, ask_e4: int, worth_e4: int, grid: Sequence[tuple[int, int, int]]
     ) -> int | None:
-        """Return what to bid: as others do or a tick more, never too near what it is worth."""
+        """Return what to bid: as much as others or a tick more, but never too near its worth."""
         joined = (above(bid_e4, grid) or bid_e4) if self.params.improves else bid_e4
         price_e4 = at_or_below(min(joined, worth_e4 - self.params.edge_e4, ask_e4 - 1), grid)
         return None if price_e4 is None or price_e4 >= ask_e4 else price_e4
@@ -227,17 +227,17 @@ class Maker(Quiet):
         newest_ms = max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
         return is_open(seen.market, now_ms) and now_ms - newest_ms <= self.params.stale_s * 1000
 
-    # -- from what rests to what is to rest
+    # -- from the resting orders to the wanted ones
 
     def _pursue(
         self, orders: Sequence[Intent], targets: dict[str, tuple[int, int]], update: Update
     ) -> Iterator[AnyWanted]:
-        """Move what rests in a market, or take it back; leave in `targets` what is to be placed."""
+        """Move or cancel what rests in a market; leave in `targets` what is still to be placed."""
         event_ticker = update.view.event.event_ticker
         for order in orders:
             target = targets.pop(order.side, None)
             if order.number in update.asked:
-                continue  # wait for what comes of it
+                continue  # wait for the answer
             if target is None:
                 yield CancelWanted(self.name, event_ticker, order.number)
             elif self._is_off(order, target) and self._may_send(update.now_ms):
@@ -246,9 +246,9 @@ class Maker(Quiet):
                 yield AmendWanted(self.name, event_ticker, order.number, target[0], count_e2)
 
     def _place(self, new: Sequence[Wanted], update: Update) -> Iterator[Proposal]:
-        """Propose quotes that are not there. The first of an event makes its trade, the others join it later.
+        """Propose missing quotes. An event's first order makes its trade; the others join that later.
 
-        Of several that might be the first each has its turn: risk may refuse one and not another.
+        If several could be the first, they take turns, since risk may refuse one and not another.
         """
         event_ticker = update.view.event.event_ticker
         trades = [lot.trade for lot in update.lots] + [order.trade for order in update.orders]
@@ -275,7 +275,7 @@ class Maker(Quiet):
             )
 
     def _is_off(self, order: Intent, target: tuple[int, int]) -> bool:
-        """Whether a quote is too far from where it should be; of what is too dear half of that is too far."""
+        """Whether a quote is too far from where it should be; for one too high, half as far is enough."""
         off_e4 = target[0] - order.price_e4
         return off_e4 >= max(1, self.params.reprice_e4) or -off_e4 > self.params.reprice_e4 // 2
 

@@ -1,4 +1,4 @@
-"""Strategy ``no_basket``: NO on markets of a mutually exclusive event where that pays whatever happens."""
+"""Strategy ``no_basket``: buys NO on markets of a mutually exclusive event if that pays whatever happens."""
 
 from collections.abc import Sequence
 

@@ -1,13 +1,13 @@
-"""How much of what is offered a strategy wants: all of it, a fixed count, by the edge, or a part of Kelly's.
+"""How much of an offer a strategy wants: all, a fixed count, by the edge, or a fraction of Kelly's size.
 
-Pure, and in front of risk, which cuts to the limits what is wanted.
+Pure, and applied before risk, which cuts the result to the limits.
 
-* ``depth``: all that is offered at the price.
+* ``depth``: everything offered at the price.
 * ``fixed``: `contracts`.
 * ``edge``: `contracts` for each cent that one contract is expected to earn.
-* ``kelly``: the part `kelly` of what would let the account grow fastest. Who believes p and pays c for a
-  dollar bets (p - c) / (1 - c) of what is had, and p is taken at the worse end of the belief's margin: the
-  less is known, the less is bet, and nothing where the margin covers the edge.
+* ``kelly``: the fraction `kelly` of the size that makes the account grow fastest. Believing p and paying c
+  for a dollar, that is (p - c) / (1 - c) of the cash. p is taken at the worse end of the belief's margin: the
+  less is known, the less is bet, and nothing if the margin covers the edge.
 """
 
 from typing import Final, Literal
@@ -24,7 +24,7 @@ MOST_CONTRACTS: Final = 1_000_000
 
 
 class SizeParams(Parameters, frozen=True, kw_only=True):
-    """Parameters of a strategy that has sizes."""
+    """Parameters of a strategy whose size can be chosen."""
 
     size: Size = "depth"
     contracts: int = 10
@@ -49,20 +49,20 @@ def contracts_of(
     margin: float = 0.0,
     cash_e6: int = 0,
 ) -> int:
-    """Return how many whole contracts are wanted of what is offered.
+    """Return how many whole contracts of an offer are wanted.
 
     Args:
-        offered_e2: contracts that are offered.
-        paid_e6: what all of them cost, fees included. edge_e6: what they earn after that.
-        fair: what one is believed to be worth, 0..1, None without a belief; margin: of it.
-        cash_e6: what is had.
+        offered_e2: contracts offered.
+        paid_e6: what all of them cost, including fees. edge_e6: what they earn after that.
+        fair: what one is believed to be worth, 0..1, None without a belief. margin: the belief's margin.
+        cash_e6: the available cash.
     """
     offered = offered_e2 // COUNT_ONE_E2
     wanted = offered
     if params.size == "fixed":
         wanted = params.contracts
     elif params.size == "edge":
-        # edge of one contract in cents, times contracts: all in whole numbers
+        # the edge of one contract in cents, times contracts, all in integers
         wanted = max(0, edge_e6) * COUNT_ONE_E2 * params.contracts // (10_000 * max(1, offered_e2))
     elif params.size == "kelly" and fair is not None:
         each_e6 = max(1, paid_e6 * COUNT_ONE_E2 // max(1, offered_e2))
@@ -72,14 +72,14 @@ def contracts_of(
 
 
 def kelly_part(believed: float, price: float) -> float:
-    """Return the part of what is had that grows it fastest, staked on a dollar at `price` (0..1)."""
+    """Return the share of the cash whose stake, on a dollar at `price` (0..1), makes it grow fastest."""
     if not 0 < price < 1:
         return 0.0
     return max(0.0, min(1.0, (min(believed, 1.0) - price) / (1 - price)))
 
 
 def cut(proposal: Proposal, contracts: int) -> Proposal | None:
-    """Return a proposal of so many contracts of each leg at most, None for none."""
+    """Return a proposal with at most `contracts` of each leg, None if that is nothing."""
     most_e2 = contracts * COUNT_ONE_E2
     wanted_e2 = max((leg.count_e2 for leg in proposal.legs), default=0)
     if most_e2 <= 0 or wanted_e2 <= 0:

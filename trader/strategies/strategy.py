@@ -21,11 +21,11 @@ class Update(msgspec.Struct, frozen=True):
     Attributes:
         lots: what the strategy's own trades hold in this event.
         orders: its own orders there that have not ended.
-        cash_e6: cash of the account that no order holds.
-        fair_values: those published of the event's markets, by ticker.
-        filled: what those of its orders have got that got something, by number, in hundredths of contracts.
-        asked: those of its orders that are to be changed or ended, which nobody has answered yet.
-        accepted: sources of fair values that have stood their trial.
+        cash_e6: the account's cash that no order reserves.
+        fair_values: the published ones of the event's markets, by ticker.
+        filled: its orders with fills, by number -> hundredths of contracts.
+        asked: its orders with a pending change or cancellation, by number.
+        accepted: sources of fair values that have passed their trial.
     """
 
     view: EventView
@@ -43,55 +43,55 @@ class Update(msgspec.Struct, frozen=True):
 class Strategy(Protocol):
     """What the engine calls, in the order of its inputs.
 
-    It is pure: it keeps no state but what it made of what it was told, reads no clock, file or socket, and
-    draws no random number. The same calls give the same proposals, so that a journal can be decided again.
+    It is pure: it keeps no state except what follows from what it was told, reads no clock, file or socket,
+    and uses no random numbers. The same calls give the same proposals, so a journal can be decided again.
 
     Attributes:
-        name: in orders, journal and pages. It never changes.
+        name: appears in orders, journal and pages; it never changes.
     """
 
     name: str
 
     def on_start(self, now_ms: int) -> None:
-        """Begin. Positions of an earlier process are held already."""
+        """Begin. Positions from an earlier process are already held."""
         ...
 
     def on_update(self, update: Update) -> Sequence[AnyWanted]:
-        """Say what to buy, change or take back now that an event has changed, best first."""
+        """Return what to buy, amend or cancel now that an event has changed, best first."""
         ...
 
     def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
-        """Hear how an order of this strategy stands now that it got something or has ended."""
+        """Take note that an order of this strategy was filled or has ended."""
         ...
 
     def on_timer(self, now_ms: int) -> Sequence[AnyWanted] | None:
-        """Hear that time passes, about once a second; maybe want something of an event that it holds."""
+        """Take note that time passes, about once a second; may return proposals for events with positions."""
         ...
 
 
 class StrategyMaker(Protocol):
-    """Makes a strategy, as often as a session begins."""
+    """Makes a strategy whenever a session begins."""
 
     @property
     def name(self) -> str:
-        """The strategy's."""
+        """The strategy's name."""
         ...
 
     def make(self) -> Strategy:
-        """Return a new one. What it raises is the strategy's mistake."""
+        """Return a new strategy. Any error raised is the strategy's."""
         ...
 
 
 LoadStrategy = Callable[[str], StrategyMaker]
-"""Finds the strategy that a text of the setting names. Raises StartupError if there is none."""
+"""Finds the strategy that a text of the settings names. Raises StartupError if there is none."""
 
 
 class Quiet:
-    """Base of strategies: keeps its parameters and says nothing.
+    """Base of strategies: keeps its parameters and does nothing.
 
-    Override `on_update`, the others where needed, and `Params` if there are any. `wants` says which events a
-    strategy hears of whatever the kinds of opportunity see there; without it, of those in which one of them
-    sees something tradable, or something is held.
+    Override `on_update`, the others if needed, and `Params` if there are parameters. `wants` decides which
+    events a strategy hears of, whatever the kinds of opportunity see there; without it, it hears of events
+    with something tradable or something held.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Quiet:
 
 
 def exit_of(lot: Lot, seen: MarketView) -> Proposal | None:
-    """Return a proposal to sell of a lot what its best bid takes, in whole contracts; None for nothing."""
+    """Return a proposal to sell as many whole contracts of a lot as its best bid takes; None if none."""
     bid = top(seen).bid(lot.side)
     count_e2 = 0 if bid is None else min(bid[1], lot.count_e2) // COUNT_ONE_E2 * COUNT_ONE_E2
     if bid is None or count_e2 <= 0:
@@ -125,7 +125,7 @@ def exit_of(lot: Lot, seen: MarketView) -> Proposal | None:
 
 
 def proposal(strategy: str, opportunity: Opportunity) -> Proposal:
-    """Return an opportunity as a proposal to buy all of it."""
+    """Return a proposal to buy all of an opportunity."""
     return Proposal(
         strategy=strategy,
         event_ticker=opportunity.event_ticker,

@@ -1,4 +1,4 @@
-"""Strategy ``value``: buys an outcome, YES or NO, that costs less than it is believed to be worth."""
+"""Strategy ``value``: buys outcomes, YES or NO, that cost less than they are believed to be worth."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,9 +15,9 @@ from .strategy import Quiet, Update, exit_of, proposal
 
 
 class Value(Quiet):
-    """Takes the best tradable candidate of kind ``value`` of each event, and sells when told to.
+    """Takes the best tradable candidate of kind ``value`` in each event, and sells as its parameters say.
 
-    Without parameters it holds what it bought until that is settled.
+    Without parameters it holds what it bought until settlement.
     """
 
     name = "value"
@@ -25,8 +25,8 @@ class Value(Quiet):
     class Params(SizeParams, frozen=True, kw_only=True):
         """How much to buy (sizing.py), and when to sell.
 
-        That is: the bid so much above or below the average price, after so long, or a turned value, once the
-        bid is above what the published fair value says the side is worth.
+        It sells when the bid is `target_e4` above or `stop_e4` below the average price, after `hold_s`
+        seconds, or, with `turned`, once the bid is above the published fair value of the side.
         """
 
         target_e4: int | None = None
