@@ -85,8 +85,8 @@ def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
         )
     if endpoint.startswith("tcp://") and keys_of(context) is None and tcp_port(endpoint) is None:
         raise StartupError(
-            f"{endpoint}: is not on loopback, and off loopback nothing goes without CURVE: {KEY_SETTING} "
-            "names the key that `python -m bus keys` has made there"
+            f"{endpoint}: is on another machine, which is reached only with CURVE: set {KEY_SETTING} to the key "
+            "that `python -m bus keys` made there"
         )
 
 

@@ -1,8 +1,8 @@
-"""Every setting of every process, loaded and checked: one frozen `Settings`. Its rows: settings_table.py.
+"""Loads and checks the settings of all processes: one frozen `Settings`. Its rows are in settings_table.py.
 
-Defaults there < ``kalshi-bus.toml`` in the working directory (or the file KALSHI_BUS_CONFIG names) <
-environment. A key that is not in the table refuses the start, and so does a wrong value; the error lists
-all problems at once. Kalshi's hosts are not here: only ``publisher/`` knows them.
+The environment overrides ``kalshi-bus.toml`` in the working directory (or the file that KALSHI_BUS_CONFIG
+names), which overrides the defaults of the table. A key that is not in the table, or a wrong value, refuses
+the start; the error lists all problems at once. Kalshi's hosts are not here: only ``publisher/`` knows them.
 """
 
 import difflib
@@ -47,12 +47,12 @@ from .settings_table import (
 CONFIG_FILE: Final = "kalshi-bus.toml"
 CONFIG_MAX_BYTES: Final = 1_048_576
 SECRET_KEYS: Final = frozenset({"api_key_id", "private_key_path", "alerts_urls"})
-"""Settings whose wrong values are never repeated, nor described."""
+"""Settings whose wrong values are neither repeated nor described."""
 
 _PREFIX: Final = "KALSHI_BUS_"
 _CONFIG_VARIABLE: Final = "KALSHI_BUS_CONFIG"
 _VARIABLES: Final = {"api_key_id": "KALSHI_API_KEY_ID", "private_key_path": "KALSHI_PRIVATE_KEY_PATH"}
-"""Variables outside our prefix: the names Kalshi's own tools use."""
+"""Variables without our prefix: these names are the ones that Kalshi's own tools use."""
 
 
 class Settings(
@@ -66,41 +66,41 @@ class Settings(
     PublisherRows,
     CommonRows,
 ):
-    """All settings of one process, validated and immutable. Made by `Settings.load` only."""
+    """All settings of one process, validated and immutable. Only `Settings.load` makes it."""
 
     @property
     def sim_key_id_path(self) -> Path:
-        """Where the simulator writes the id of the key that belongs to `private_key_path`."""
+        """Where the simulator writes the id of the key in `private_key_path`."""
         return self.run_dir / "sim_key_id"
 
     @property
     def recording(self) -> Path:
-        """The folder of the recording that `make run` keeps."""
+        """The folder of the recording that `make run` makes."""
         return self.data_dir / "recording"
 
     @property
     def keyring(self) -> Path:
-        """The folder of the forwarder's keys: its own, and who is let in."""
+        """The folder of the forwarder's keys: its own, and those of the machines it lets in."""
         return self.data_dir / "curve"
 
     @classmethod
     def load(cls, environ: Mapping[str, str], cwd: Path) -> Self:
         """Return the settings of a process with this environment and working directory.
 
-        An empty variable counts as not set, and so does white space at the ends of a value; relative paths
-        start at `cwd`.
+        An empty variable counts as not set. White space around a value is ignored. Relative paths start at
+        `cwd`.
 
         Raises:
-            SettingsError: with every problem found, each naming key, origin, value and what was expected.
+            SettingsError: lists every problem found, with its key, origin, value and what was expected.
         """
         return cls.with_origins(environ, cwd)[0]
 
     @classmethod
     def with_origins(cls, environ: Mapping[str, str], cwd: Path) -> tuple[Self, dict[str, str]]:
-        """Return what `load` returns, and where each setting was set: by key, the user's name and place.
+        """Return what `load` returns, and by key where each setting was set, such as ``ui_port (my.toml)``.
 
         Raises:
-            SettingsError: as `load`.
+            SettingsError: like `load`.
         """
         problems: list[str] = []
         path = cwd / (environ.get(_CONFIG_VARIABLE, "").strip() or CONFIG_FILE)
@@ -116,10 +116,15 @@ class Settings(
         name: str = CONFIG_FILE,
         problems: Sequence[str] = (),
     ) -> tuple[Self, dict[str, str]]:
-        """Return what `with_origins` returns, for what was read from a file of this name.
+        """Return what `with_origins` returns, given what was read from the file.
+
+        Args:
+            written: keys and values of the file.
+            name: the file's name, for the messages.
+            problems: what went wrong while it was read.
 
         Raises:
-            SettingsError: as `load`; `problems`, those of the reading, are in it.
+            SettingsError: like `load`; it includes `problems`.
         """
         problems = [*problems]
         values: dict[str, object] = {}
@@ -135,7 +140,7 @@ class Settings(
                 key = variables[variable]
                 values[key], origin[key] = text.strip(), f"{variable} (environment)"
             elif variable.startswith(_PREFIX) and variable not in {*variables, _CONFIG_VARIABLE}:
-                # The value is not repeated: it may be a secret in the wrong place.
+                # The value is not repeated: it may be a misplaced secret.
                 problems.append(
                     f"{shown_name(variable)} (environment): unknown key{_hint(variable, variables)}"
                 )
@@ -151,7 +156,7 @@ class Settings(
     def _validated(
         cls, values: Mapping[str, object], origin: Mapping[str, str], cwd: Path, problems: list[str]
     ) -> tuple[Self, set[str]]:
-        """Return the settings, bad values replaced by defaults so that the rest can be checked too."""
+        """Return the settings, with bad values replaced by defaults so that the rest can be checked too."""
         bad: set[str] = set()
         folder = cwd
         while True:
@@ -161,10 +166,10 @@ class Settings(
                 return cls(**good), bad  # type: ignore[arg-type]
             except ValidationError as error:
                 details = {str(detail["loc"][0]): detail for detail in error.errors(include_url=False)}
-            # What follows from another setting is wrong only if that one is, and only that one is reported.
+            # A derived setting is wrong only if the setting it follows from is; only the latter is reported.
             told = [key for key in details if key in values and key not in bad]
-            if not told:  # everything left follows from the working directory
-                assert folder is cwd, f"nothing is wrong with the root of the file system: {[*details]}"
+            if not told:  # whatever is left follows from the working directory
+                assert folder is cwd, f"paths at the root of the file system are never wrong: {[*details]}"
                 told, folder = ["run_dir" if "run_dir" in details else next(iter(details))], Path("/")
             for key in told:
                 detail = details[key]
@@ -174,7 +179,7 @@ class Settings(
 
 
 class Effective(NamedTuple):
-    """A setting in effect: its key, its value as it may be shown, and where it was set."""
+    """A setting in effect: its key, its value in a form fit to show, and where it was set."""
 
     key: str
     value: str
@@ -182,10 +187,10 @@ class Effective(NamedTuple):
 
 
 def effective(settings: Settings, origin: Mapping[str, str]) -> list[Effective]:
-    """Return every setting in effect, in the table's order, none of them showing a secret.
+    """Return every setting in effect, in the table's order, with all secrets hidden.
 
     Args:
-        origin: as from `Settings.with_origins`.
+        origin: from `Settings.with_origins`.
     """
     rows = []
     for key in Settings.model_fields:
@@ -218,12 +223,12 @@ def variable_of(key: str) -> str:
 
 
 def money_e6(dollars: Decimal) -> int:
-    """Return a setting in dollars as int of $0.000001."""
+    """Return a setting in dollars as an integer number of $0.000001."""
     return int(dollars * 1_000_000)
 
 
 def _groups() -> Iterator[tuple[str, list[str]]]:
-    """Yield the topic of each part of the table, and its keys, in the order of the file."""
+    """Yield the heading and the keys of each part of the table, in the order of settings_table.py."""
     for rows in reversed(Settings.__mro__):
         keys = [key for key in inspect.get_annotations(rows) if key in Settings.model_fields]
         if keys and rows is not Settings:
@@ -238,7 +243,7 @@ def _shown_default(key: str) -> str:
 
 
 def settings_table() -> str:
-    """Return the Markdown tables of all settings, as docs/settings.md shows them (a test compares them)."""
+    """Return the Markdown tables of all settings for docs/settings.md (a test compares the two)."""
     lines = []
     for about, keys in _groups():
         lines += [about, "", "| Variable | Key in the file | Default | Accepted | Meaning |"]
@@ -260,8 +265,8 @@ def settings_table() -> str:
 def example_toml() -> str:
     """Return ``kalshi-bus.example.toml``: every setting, commented out, with its default."""
     lines = [
-        "# Settings of kalshi-bus. Copy this to kalshi-bus.toml in the folder where you start, and take",
-        "# the # away from what you change. The environment (KALSHI_BUS_...) comes before this file.",
+        "# Settings of kalshi-bus. Copy this file to kalshi-bus.toml in the folder where you start, and",
+        "# remove the # before each line you change. Environment variables (KALSHI_BUS_...) override it.",
     ]
     for about, keys in _groups():
         lines += ["", f"# {about}", ""]
@@ -275,7 +280,7 @@ def example_toml() -> str:
             default = extra["default"]
             plain = isinstance(default, (int, float)) and not isinstance(default, bool)
             if extra["derived"] and ("RUN_DIR" in shown or " " in shown):
-                shown = ""  # it follows from others
+                shown = ""  # it follows from other settings
             lines.append(f"# {key} = {shown if plain else json.dumps(shown)}")
             lines.append("")
     return "\n".join(lines)
@@ -299,7 +304,7 @@ def _stripped(value: object) -> object:
 def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, object]:
     said = shown_path(path)
     try:
-        # Not blocking: a FIFO in its place would be waited for, and a device read for ever.
+        # Non-blocking, so that a FIFO is not waited for; and never unbounded, in case it is a device.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -310,17 +315,17 @@ def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, obj
             problems.append(f"{said}: more than {CONFIG_MAX_BYTES} bytes, expected a few lines of settings")
             return {}
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            problems.append(f"{said}: is UTF-16, expected UTF-8: save it so")
+            problems.append(f"{said}: is UTF-16, expected UTF-8: save it as UTF-8")
             return {}
-        return tomllib.loads(content.decode("utf-8-sig"))  # -sig: editors on Windows write a mark in front
+        return tomllib.loads(content.decode("utf-8-sig"))  # -sig: Windows editors put a mark in front
     except FileNotFoundError:
         if required:
             problems.append(f"{_CONFIG_VARIABLE} (environment): got {said}, expected a file that exists")
     except OSError as error:
         problems.append(f"{said}: cannot be read: {error.strerror}")
     except RecursionError:
-        problems.append(f"{said}: not TOML that can be read: too many brackets in each other")
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and a zero byte in the path
+        problems.append(f"{said}: cannot be read: too many brackets within brackets")
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, or a zero byte in the path
         problems.append(f"{said}: not TOML: {redact(str(error))}")
     return {}
 
@@ -331,7 +336,7 @@ def _derive(values: dict[str, object], cwd: Path) -> None:
     for key in (*paths, "alerts_urls"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
-            values[key] = cwd / value  # joins without looking anything up: no text can make it fail
+            values[key] = cwd / value  # joins without touching the file system, so no text can make it fail
     run_dir = values["run_dir"]
     for key in ENDPOINTS:
         values.setdefault(key, f"ipc://{run_dir}/{key}.sock")
@@ -344,15 +349,15 @@ def _derive(values: dict[str, object], cwd: Path) -> None:
 
 
 def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:
-    """Yield each broken rule between settings: the keys it is about, and the line to print."""
+    """Yield each broken rule between settings: the keys concerned, and the line to print."""
 
     def name(key: str) -> str:
         return origin.get(key, f"{variable_of(key)} (default)")
 
     if s.mode == "sim" and s.env != "sim":
-        yield {"mode", "env"}, f"{name('env')}: got {s.env!r}, expected 'sim': mode 'sim' trades there only"
+        yield {"mode", "env"}, f"{name('env')}: got {s.env!r}, expected 'sim', because mode is 'sim'"
     if s.mode == "live" and s.env == "sim":
-        yield {"mode", "env"}, f"{name('env')}: got 'sim', expected 'demo' or 'prod': mode is 'live'"
+        yield {"mode", "env"}, f"{name('env')}: got 'sim', expected 'demo' or 'prod', because mode is 'live'"
     if s.mode == "live" and s.live_confirmation != LIVE_CONFIRMATION:
         yield (
             {"mode", "live_confirmation"},
@@ -361,12 +366,13 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
     for key, other in (("api_key_id", "private_key_path"), ("private_key_path", "api_key_id")):
         if s.env != "sim" and getattr(s, key) is None and (s.mode == "live" or getattr(s, other) is not None):
             why = "mode is 'live'" if s.mode == "live" else f"{variable_of(other)} is set"
-            yield {"mode", "env", key, other}, f"{name(key)}: got nothing, expected a value: {why}"
+            yield {"mode", "env", key, other}, f"{name(key)}: got nothing, expected a value, because {why}"
     for key, url in (("api_url", s.api_url), ("ws_url", s.ws_url)):
         if s.env == "sim" and url is not None and not is_loopback(urlsplit(url).hostname or ""):
-            yield {"env", key}, f"{name(key)}: got {shown(url)}, expected a host on loopback: env is 'sim'"
+            expected = "a host on loopback, because env is 'sim'"
+            yield {"env", key}, f"{name(key)}: got {shown(url)}, expected {expected}"
     if s.stale_after_s <= s.poll_interval_s:
-        least = f"more than {s.poll_interval_s:g}, {name('poll_interval_s')}"
+        least = f"more than {s.poll_interval_s:g}, the value of {name('poll_interval_s')}"
         fields = {"stale_after_s", "poll_interval_s"}
         yield fields, f"{name('stale_after_s')}: got {s.stale_after_s:g}, expected {least}"
     for small, large in (
@@ -378,35 +384,38 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
         if getattr(s, small) > getattr(s, large):
             yield (
                 {small, large},
-                f"{name(small)}: got {getattr(s, small)}, expected at most {name(large)} {getattr(s, large)}",
+                (
+                    f"{name(small)}: got {getattr(s, small)}, "
+                    f"expected at most {getattr(s, large)}, the value of {name(large)}"
+                ),
             )
     for key in ENDPOINTS:
         endpoint: str = getattr(s, key)
         if not endpoint.startswith("tcp://"):
             continue
         if key in ("feed", "state", "query") and s.curve_key is None and tcp_port(endpoint) is None:
-            why = f"off loopback nothing goes without CURVE, and {variable_of('curve_key')} names no key"
+            why = f"other machines are reached only with CURVE, and {variable_of('curve_key')} names no key"
             yield {key, "curve_key"}, f"{name(key)}: got {shown(endpoint)}, expected 127.0.0.1: {why}"
         if key not in ("feed", "state", "query") and s.curve_key is not None:
-            why = f"with {name('curve_key')} what is on this machine is reached by ipc:// only"
+            why = f"with {name('curve_key')}, processes on this machine are reached only by ipc://"
             yield {key, "curve_key"}, f"{name(key)}: got {shown(endpoint)}, expected ipc://: {why}"
     if s.token_file is None and not is_loopback(s.bind):
-        why = f"other machines are let in with a token only, and {variable_of('token_file')} names no file"
+        why = f"other machines are let in only with a token, and {variable_of('token_file')} names no file"
         yield {"bind", "token_file"}, f"{name('bind')}: got {s.bind!r}, expected 127.0.0.1: {why}"
     yield from _clashes(s, name)
 
 
 def _clashes(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:
-    """Yield the ports and endpoints claimed by two settings."""
+    """Yield each port or endpoint that two settings claim, in the form of `_contradictions`."""
     taken = {key: f"port {getattr(s, key)}" for key in ("snapshot_port", "past_port", "ui_port", "sim_port")}
     for key in ENDPOINTS:
         endpoint: str = getattr(s, key)
         if endpoint.startswith("tcp://") and (s.curve_key is not None or tcp_port(endpoint) is None):
-            continue  # of another machine
+            continue  # it belongs to another machine
         taken[key] = f"port {port}" if (port := tcp_port(endpoint)) else endpoint
     if s.forward == "yes":
         for key in ("forward_feed", "forward_query"):
             taken[key] = f"port {getattr(s, key).rpartition(':')[2]}"
     for (earlier, theirs), (key, ours) in combinations(taken.items(), 2):
         if ours == theirs:
-            yield {key, earlier}, f"{name(key)}: got {ours}, expected one that {name(earlier)} does not have"
+            yield {key, earlier}, f"{name(key)}: got {ours}, expected one that {name(earlier)} does not use"

@@ -238,5 +238,5 @@ def test_a_forwarder_without_a_key_does_not_start(tmp_path: Path, zmq_context: C
 
 
 def test_a_replica_of_another_machine_without_a_key_is_refused(zmq_context: Context) -> None:
-    with pytest.raises(StartupError, match="off loopback nothing goes without CURVE"):
+    with pytest.raises(StartupError, match="reached only with CURVE"):
         Replica(zmq_context, "tcp://192.0.2.1:5010", "tcp://192.0.2.1:5011", SystemClock(), random.Random(1))

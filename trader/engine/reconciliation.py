@@ -232,8 +232,9 @@ class Reconciliation:
             yield ForeignFill(name, ticker, event_ticker, shard, "yes" if more_e2 > 0 else "no", fill)
 
     def unexplained_cash(self, ledger: Ledger) -> tuple[str, str, int, int] | None:
-        """Return id, kind, shard and amount of the movement that brings the ledger's cash to that of the last
-        look; None if they agree.
+        """Return id, kind, shard and amount of what the ledger's cash lacks to that of the last look.
+
+        None if they agree.
         """
         assert self._looked is not None
         listed, exclusive = self._looked

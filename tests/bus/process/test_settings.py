@@ -108,10 +108,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "KALSHI_BUS_MODE (environment): got 'real', expected `sim`, `paper` or `live`",
         (
             "KALSHI_BUS_STALE_AFTER_S (environment): got 9, "
-            "expected more than 40, poll_interval_s (kalshi-bus.toml)"
+            "expected more than 40, the value of poll_interval_s (kalshi-bus.toml)"
         ),
-        "KALSHI_BUS_UI_PORT (environment): got '70000', expected a port, 1..65535, not used twice",
-        "sim_markets (kalshi-bus.toml): got True, expected 1..1000000 (a boolean)",
+        "KALSHI_BUS_UI_PORT (environment): got '70000', expected a port, 1..65535, used by no other setting",
+        "sim_markets (kalshi-bus.toml): got True, expected 1..1000000 (it is a boolean)",
         "sim_seed (kalshi-bus.toml): got -1, expected 0 or more",
         "snapshot_prot (kalshi-bus.toml): unknown key, did you mean snapshot_port?",
     ]
