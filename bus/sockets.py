@@ -85,8 +85,8 @@ def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
         )
     if endpoint.startswith("tcp://") and keys_of(context) is None and tcp_port(endpoint) is None:
         raise StartupError(
-            f"{endpoint}: is on another machine, which is reached only with CURVE: set {KEY_SETTING} to the key "
-            "that `python -m bus keys` made there"
+            f"{endpoint}: is on another machine, which is reached only with CURVE: set {KEY_SETTING} to the "
+            "key that `python -m bus keys` made there"
         )
 
 

@@ -63,7 +63,7 @@ def test_at_the_daily_loss_the_word_is_needed_and_goes_to_the_engine(bench: Benc
     bench.lose()
 
     for word in ({}, {"word": "unlock"}):
-        assert "loss of the day" in bench.ask("resume", **word)["error"]["message"]
+        assert "daily loss" in bench.ask("resume", **word)["error"]["message"]
     bench.ask("resume", word="UNLOCK")
     assert bench.taken == [("resume", "UNLOCK")]
 
@@ -107,7 +107,7 @@ def test_an_agent_is_refused_every_command_of_the_control_socket(bench: Bench, a
             answer = agents.ask(op, **parameters)
             assert answer["ok"] is False
             assert answer["error"]["code"] in ("forbidden", "bad_request"), answer
-        assert "a person does it" in agents.ask(op)["error"]["message"]
+        assert "a person has to do this" in agents.ask(op)["error"]["message"]
     assert agents.waiting == []
     assert agents.kill_switch.read() is None
     assert tuple(op for op in BY_HAND_OPS if op.startswith("prepare")) == PREPARE_OPS

@@ -273,7 +273,7 @@ def test_what_stands_around_a_value_is_no_part_of_it() -> None:
         (f"\u201c{KEY_ID}\u201d", "character 1 is U+201C"),
         ("two words", "character 4 is U+0020"),
         ("x" * 201, "201 characters"),
-        ("-----BEGIN PRIVATE KEY-----", "names the file of the key"),
+        ("-----BEGIN PRIVATE KEY-----", "names the key's file"),
     ],
 )
 def test_a_key_id_is_printable_ascii_or_refused_by_name(value: str, why: str | None) -> None:
