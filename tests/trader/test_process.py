@@ -109,7 +109,7 @@ def test_resume_without_a_trader_takes_the_word_and_lets_the_next_one_trade(runn
     resumed = command(runner, "resume", "UNLOCK")
 
     assert resumed.returncode == 0
-    assert "the next one trades" in resumed.stdout
+    assert "the next one will trade" in resumed.stdout
     assert KillSwitch(runner.folder / "data").read() is None
 
 
@@ -196,7 +196,7 @@ def test_a_strategy_that_does_not_return_is_ended_and_not_loaded_until_it_is_all
     assert {state["name"]: state["state"] for state in states}["hangs"] == "ended"
     assert "hangs: not loaded" in command(runner, "check").stdout
     assert command(runner, "allow", "nobody").returncode == 2
-    assert "when the trader starts the next time" in command(runner, "allow", "hangs").stdout
+    assert "when the trader next starts" in command(runner, "allow", "hangs").stdout
     again.wait_event("strategy.dropped")
     assert again.stop(5) == 0
     assert "strategy hangs:" in command(runner, "check").stdout
