@@ -1,11 +1,11 @@
-"""The pure half of the trader: what is said becomes inputs, is decided, written down and carried out.
+"""The pure half of the trader: what arrives becomes inputs, which are decided, logged and carried out.
 
-Inputs are cut by what was said, a message or a commit, and by time, never by what happened to have arrived:
-the same feed and times give the same log, whoever calls and however late. The live worker calls it with the
-present of the machine; a replay with the times of the recording, which are its steady clock too.
+Inputs are delimited by what was said (a message or a commit) and by time, never by what happened to have
+arrived: the same feed and times give the same log, whoever calls, and however late. The live worker calls it
+with the machine's time; a replay with the recording's times, which then are the steady clock too.
 
-At a message of time t comes first what is due until t, each at a time of its own and against the markets as
-they were before the message; then the message. Before an order is sent the log has it, and keeps it.
+At a message of time t, first comes everything due until t, each at its own time and against the markets as
+they were before the message; then comes the message. An order is durable in the log before it is sent.
 """
 
 from collections import deque
@@ -63,43 +63,43 @@ from .figures import Rate
 
 TICK_MS: Final = 1_000
 SKIP_MS: Final = 3_600_000
-"""When time has moved on by more than this at once, the ticks before the last such stretch are left out."""
+"""If time moves on by more than this at once, only the ticks of the last such stretch happen."""
 
 EVENTS_AT_ONCE: Final = 8
-"""As many events are read and scanned together; then what they offer is traded."""
+"""How many events are read and scanned together before what they offer is traded."""
 
 STATUS_KNOWN_FOR_MS: Final = 60_000
-"""What the exchange said of itself is believed for so long: it is asked with each sweep."""
+"""How long the exchange's status is believed: every sweep asks for it."""
 
 _MAY_BE_LOST: Final = (Refused, Equity, Day)
-"""Outputs that nothing hangs on: without others, a step is made last with the next that has some."""
+"""Outputs on which nothing depends: a step with no others becomes durable together with a later one."""
 
 _SENT_ALL_THE_SAME: Final = (reasons.PAUSED, reasons.DAILY_LOSS)
-"""While these hold nothing more is bought; what was placed before them, or takes risk off, is carried out."""
+"""During these nothing more is bought; orders placed before, or that reduce risk, are still carried out."""
 
 Homed = TypeVar("Homed", ForeignFill, ListedPosition)
 
 Probe = Callable[[str], None]
-"""Called with the name of each point between two steps that matter to a crash; tests die there."""
+"""Called with the name of each point at which a crash matters; tests die there."""
 
 
 class StepLog(Protocol):
-    """Where inputs and outputs are written."""
+    """Takes inputs and outputs."""
 
     def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
-        """Write one step down."""
+        """Write one step."""
         ...
 
     def commit(self) -> None:
-        """Make all that was written last."""
+        """Make everything written so far durable."""
         ...
 
 
 class StepListener(Protocol):
-    """Who is told of what was decided, once it has been carried out."""
+    """Is told of decisions once they have been carried out."""
 
     def decided(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
-        """Take an input and what was decided on it, in order; never nothing."""
+        """Take an input and the decisions about it, in order; there is at least one."""
         ...
 
 
@@ -107,13 +107,13 @@ class Session:
     """One life of an engine: from a start to the end of its log. One thread uses it.
 
     Args:
-        engine, broker: new ones, used by nobody else.
-        rescan: says which events a change concerns, and scans them.
-        order_of: returns an order of the journal, ended ones too.
+        engine, broker: new ones that nobody else uses.
+        rescan: finds the events that a change concerns, and scans them.
+        order_of: returns an order from the journal, including ended ones.
 
     Attributes:
         present: the time of the last input.
-        scans: how many events have been scanned a second.
+        scans: how many events are scanned per second.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Session:
         self._tick_ms = 0
 
     def begin(self, start: Start, values: Sequence[FairValue] = ()) -> None:
-        """Take up where a journal ends; nothing else may be called before."""
+        """Continue where a journal ends; to be called first."""
         present = Present(start.now_ms, start.steady_ms)
         self._tick_ms = _next_tick_ms(present)
         self._step(start)
@@ -168,12 +168,12 @@ class Session:
 
     @property
     def next_ms(self) -> int:
-        """When something is due at the earliest, by the steady clock."""
+        """When something is next due, by the steady clock."""
         due_ms = self.broker.next_ms
         return self._tick_ms if due_ms is None else min(self._tick_ms, due_ms)
 
     def pass_time(self, until: Present) -> None:
-        """Let happen what is due until then: ticks at whole seconds, and what the broker has to say."""
+        """Do what is due until then: ticks at whole seconds, and what the broker has to report."""
         if until.steady_ms - self._tick_ms > SKIP_MS:
             self._tick_ms += (until.steady_ms - self._tick_ms - SKIP_MS) // TICK_MS * TICK_MS
         asked_ms = -1
@@ -191,15 +191,15 @@ class Session:
                 return
 
     def time_gap(self, ms: int, present: Present) -> None:
-        """Note that nobody could act for so long: nothing seen before is acted on, no tick is made up for.
+        """Note that nobody could act for `ms`: nothing seen before is acted on, and missed ticks stay missed.
 
-        Below 0 the wall clock was set back by so much: what was seen before is not of a time that was.
+        If negative, the wall clock was set back by that much: the times of what was seen before are wrong.
         """
         self._step(TimeGap(*present, ms=ms))
         self._tick_ms = max(self._tick_ms, _next_tick_ms(present))
 
     def _at(self, due_ms: int, until: Present) -> Present:
-        """Return when something happens that is due at `due_ms`: never before the last input."""
+        """Return when something due at `due_ms` happens: never before the last input."""
         steady_ms = max(due_ms, self.present.steady_ms)
         return Present(until.now_ms - (until.steady_ms - steady_ms), steady_ms)
 
@@ -217,7 +217,7 @@ class Session:
         open_ = self.engine.ledger.open
         late = {event.number for event in events if isinstance(event, Filled) and event.number not in open_}
         ended = [order for number in sorted(late) if (order := self._order_of(number)) is not None]
-        # In one input: the legs of a basket are booked together or not at all.
+        # One input for all, so that the legs of a basket are booked together or not at all.
         self._step(
             Orders(*present, events=events, heard=self.broker.heard, foreign=foreign, ended=tuple(ended))
         )
@@ -225,7 +225,7 @@ class Session:
     # -- the order gateway
 
     def gateway(self, word: str, said: str, present: Present) -> None:
-        """Take how the order gateway stands."""
+        """Take the state of the order gateway."""
         self.pass_time(present)
         self._step(Gateway(*present, word=word, said=said))
 
@@ -236,7 +236,7 @@ class Session:
         self._step(Account(*present, listed=msgspec.structs.replace(listed, positions=positions)))
 
     def _homed(self, told: Homed) -> Homed:
-        """Return what is told of a market with its event, which the exchange's lists do not have."""
+        """Return a report about a market with its event, which the exchange's lists do not contain."""
         market = None if self._state is None else self._state.markets.get(told.ticker)
         lots = self.engine.ledger.lots.get(told.ticker)
         if market is not None:
@@ -247,14 +247,14 @@ class Session:
             return told
         return msgspec.structs.replace(told, event_ticker=event_ticker)
 
-    # -- people, and files of theirs
+    # -- people, and their files
 
     def command(self, op: str, reason: str, present: Present) -> None:
-        """Take a person's command. It goes before what is due: a kill waits for nothing."""
+        """Take a person's command. It comes before what is due: a kill waits for nothing."""
         self._step(Command(*present, op=op, reason=reason))
 
     def by_hand(self, ask: AnyAsk, present: Present) -> Sequence[AnyOutput]:
-        """Take what a person asks for; return what was decided on it. It is carried out."""
+        """Take what a person asks for; return the decisions, which have been carried out."""
         self.pass_time(present)
         if isinstance(ask, PrepareCancel) and (place := self.broker.queued.get(ask.number)) is not None:
             ahead_ms = present.now_ms if place.as_of_ms is None else place.as_of_ms
@@ -275,7 +275,7 @@ class Session:
         return self._step(taken)
 
     def _concerned(self, ask: AnyAsk, state: State) -> list[str]:
-        """Return the events that are to be seen for this."""
+        """Return the events that must be looked at for this."""
         match ask:
             case CancelOrder() | PrepareCancel() | Adopt():
                 return []
@@ -288,14 +288,14 @@ class Session:
         return [] if market is None else [market.event_ticker]
 
     def values(self, changed: Sequence[FairValue], removed: Sequence[str], present: Present) -> None:
-        """Take fair values that are published from now on. `look` at what they concern, as after `hear`."""
+        """Take changes of the published fair values. Call `look` for what they concern, as after `hear`."""
         self.pass_time(present)
         self._step(Values(*present, set=tuple(changed), removed=tuple(removed)))
         tickers = (*(value.ticker for value in changed), *removed)
         self._take(Batch(tuple(("fair_value", ticker) for ticker in tickers)), present)
 
     def trust(self, sources: Sequence[str], present: Present) -> None:
-        """Take which sources of fair values are traded on at full size from now on."""
+        """Take the sources of fair values that are traded on at full size from now on."""
         self.pass_time(present)
         self._step(Trust(*present, sources=tuple(sources)))
 
@@ -303,16 +303,16 @@ class Session:
 
     @property
     def state(self) -> State | None:
-        """The state that was last heard of."""
+        """The state that was heard last."""
         return self._state
 
     @property
     def live(self) -> bool:
-        """Whether the feed is followed without a gap, as far as was said."""
+        """Whether the feed is followed without a gap, as last reported."""
         return self._feed[0] == "live"
 
     def feed(self, status: ReplicaStatus, present: Present) -> None:
-        """Take how the feed stands."""
+        """Take the state of the feed."""
         if status.live:
             word = "live"
         elif status.lost:
@@ -326,11 +326,11 @@ class Session:
             self._step(Feed(*present, word=word, degraded=degraded))
 
     def hear(self, state: State, actions: Sequence[Action], present: Present) -> None:
-        """Take what one step of a replica did, and `look` until nothing is `pending`.
+        """Take what one step of a replica did. Then call `look` until nothing is `pending`.
 
         Args:
-            state: of the replica, as it is after that. It must stay so while something is pending.
-            actions: what the step told.
+            state: the replica's state after the step. It must not change while something is pending.
+            actions: what the step reported.
         """
         self.pass_time(present)
         batch = batch_of(actions)
@@ -346,11 +346,11 @@ class Session:
 
     @property
     def pending(self) -> bool:
-        """Whether there is something to look at."""
+        """Whether events wait to be looked at."""
         return self._pending is not None
 
     def look(self, present: Present) -> None:
-        """Look at a few of the events that are pending: after a commit no trade waits for the last scan."""
+        """Look at a few of the pending events, so that after a commit no trade waits for the last scan."""
         state, pending, engine = self._state, self._pending, self.engine
         assert state is not None, "nothing is pending before a state is there"
         assert pending is not None, "nothing is pending"
@@ -372,7 +372,7 @@ class Session:
             )
 
     def _refuses(self, view: EventView, now_ms: int) -> bool:
-        """Whether risk lets nothing be bought in an event, at no price: it is told so at its next look."""
+        """Whether risk allows no purchase in an event now at any price: it need not see every change."""
         return pays_too_late(view, now_ms, self.engine.limits)
 
     def _take(self, batch: Batch, present: Present) -> None:
@@ -405,12 +405,12 @@ class Session:
             self._step(TradingStatus(*present, trading=trading, idle_shards=idle, known=known))
 
     def _drop_faulty(self, present: Present) -> None:
-        """Have those strategies dropped that could not say which events they want."""
+        """Have the strategies dropped that failed to say which events they want."""
         for fault in self.engine.roster.take_faults():
             self._step(StrategyFault(*present, strategy=fault.strategy, call=fault.call, error=fault.error))
 
     def _observe(self, state: State, batch: Batch, present: Present) -> None:
-        """Keep the markets that orders may meet, and show the broker those it watches, as they now are."""
+        """Keep the markets that orders may meet, and show the broker those that it watches."""
         markets, watched = self._markets, self.broker.watched
         if not markets and not watched:
             return
@@ -427,7 +427,7 @@ class Session:
     def _step(
         self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]] | None = None
     ) -> Sequence[AnyOutput]:
-        """Have an input decided, write it down, make it last if it matters, then carry it out."""
+        """Decide an input, log it, make it durable if it matters, then carry out the decisions."""
         self._owner.check()
         outputs = self.engine.step(taken, found)
         self._probe("decided")
@@ -435,7 +435,7 @@ class Session:
         if not all(isinstance(output, _MAY_BE_LOST) for output in outputs):
             self._log.commit()
         self.present = Present(taken.now_ms, taken.steady_ms)
-        # In their order: what is to be cancelled at once has been placed before.
+        # In order: an order that is to be cancelled at once has been placed before.
         placed, asked = [], False
         for output in outputs:
             asked = asked or isinstance(output, Place | Cancel | Amend)

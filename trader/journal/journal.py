@@ -1,10 +1,10 @@
 """The journal: a SQLite file with one writer, and the only place that knows what the trader owns.
 
-WAL with synchronous=FULL: when `commit` returns, what was written survives a power cut. Inputs and outputs of
-the engine are written in the order they happened; the rows of orders, fills and settlements are derived from
-the outputs in the same transaction.
+It uses WAL with synchronous=FULL: when `commit` returns, what was written survives a power cut. The engine's
+inputs and outputs are written in the order they happened; the rows of orders, fills and settlements are
+derived from the outputs in the same transaction.
 
-A step is numbered over all sessions: session x 2^32 + its number in it. Wall time may jump; this cannot.
+Steps are numbered across sessions: session x 2^32 + the number within it. Wall time may jump; this cannot.
 """
 
 import contextlib
@@ -51,10 +51,10 @@ from . import schema
 from .reader import readable, replayed_ledger, row_sums
 
 KEEP_INPUTS_MS: Final = 7 * 86_400_000
-"""Inputs of older sessions are dropped when one begins; everything else is kept for ever."""
+"""When a session begins, inputs of sessions older than this are dropped; everything else is kept for ever."""
 
 COMPRESS_ABOVE: Final = 1_000
-"""Smaller inputs stay as they are: a decision waits for this."""
+"""Inputs up to this size are not compressed, because a decision waits for it."""
 
 _INSERT_ORDER: Final = (
     "INSERT INTO orders (number, client_order_id, trade, strategy, ticker, event_ticker, side, price_e4,"
@@ -93,19 +93,19 @@ _TAKEN: Final = (
 
 
 class JournalError(KalshiBusError):
-    """The journal cannot be written: no order may be sent. Make room, or find out who holds the file."""
+    """The journal cannot be written, so no order may be sent. Make room, or find out who holds the file."""
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What a journal says when opened. `taken`: contracts taken of each level that may still be there.
+    """What a journal contains when it is opened.
 
-    `leg_risk`: what was found of missed legs.
-
-    `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
-    `adopted`: ids of the movements of cash that are booked.
-    `loss_base_e6`, `loss_latched`: see `Start`, whose day is the same.
-    `marks`: what was last bid for what is held.
-    `places`: orders that rested -> what was ahead of each in a queue, None where that was not written down.
+    Attributes:
+        taken: contracts taken of each level that may still be shown.
+        heard: number of the gateway's last event that is booked. alarm: what a person must look at.
+        adopted: ids of the cash movements that are booked.
+        loss_base_e6, loss_latched: see `Start`, whose day is the same.
+        places: orders that rested -> what was ahead of each in its queue, None if that was not stored.
+        marks: the last bids for what is held. leg_risk: what was learnt about missed legs.
     """
 
     journal_id: str
@@ -128,17 +128,17 @@ class Recovered(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The one writer. Opened, used and closed by one thread.
+    """The only writer. Opened, used and closed by one thread.
 
     Args:
         owner: mode, env and account, which must be those of the file.
         start_e6: cash of a new journal.
         rng: makes the id of a new journal.
-        build: names the code that decides; without it that of the project itself.
+        build: identifies the deciding code; by default the project's own.
         opening: what a new journal of an exchange's account begins with.
 
     Raises:
-        StartupError: the file is damaged, belongs elsewhere, is of another version, or has another writer.
+        StartupError: the file is damaged, belongs elsewhere, has an unknown version, or has another writer.
     """
 
     def __init__(
@@ -165,12 +165,12 @@ class Journal:
             stack.enter_context(hold_role(path.parent, path.name))
             if not path.exists():
                 schema.create(path, owner, start_e6, rng, now_ms, opening)
-            # All of it is looked at before a byte of it is changed.
+            # The whole file is checked before a byte of it is changed.
             with readable(path), contextlib.closing(schema.read_only(path)) as db:
                 meta = schema.checked(db, path, owner)
                 self._found: Recovered | None = _recovered(db, meta, schema.version_of(meta, path))
             try:
-                # No transactions of the driver's own: each begins and ends where it says so.
+                # The driver begins no transactions by itself: each begins and ends explicitly.
                 self._db = sqlite3.connect(path, timeout=schema.BUSY_S, isolation_level=None)
                 stack.callback(self._db.close)
                 self._meta = schema.prepared(self._db, meta, path)
@@ -192,7 +192,7 @@ class Journal:
         return session
 
     def recover(self) -> Recovered:
-        """Return the ledger as the rows make it.
+        """Return what the journal contains, with the ledger that its rows make.
 
         Raises:
             StartupError: the rows contradict each other, make no sense, or cannot be read.
@@ -206,10 +206,10 @@ class Journal:
     # -- writing
 
     def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
-        """Write one step down: input, outputs and the rows they mean. `commit` makes it last.
+        """Write one step: input, outputs and the rows that follow from them. `commit` makes it durable.
 
         Raises:
-            JournalError: it cannot be written; nothing since the last commit was.
+            JournalError: it cannot be written; everything since the last commit is lost.
         """
         with self._guard():
             if not self._dirty:
@@ -227,10 +227,10 @@ class Journal:
                 self._db.execute(_KEEP, ("heard", str(taken.heard)))
 
     def commit(self) -> None:
-        """Make all that was written last, whatever dies next.
+        """Make everything written so far durable, whatever dies next.
 
         Raises:
-            JournalError: it does not.
+            JournalError: it could not be.
         """
         if not self._dirty:
             return
@@ -241,15 +241,15 @@ class Journal:
         self._probe("after_commit")
 
     def order(self, number: int) -> Intent | None:
-        """Return an order as it was placed, None if there is none of this number."""
+        """Return an order as it was placed, None if there is none with this number."""
         with self._guard():
             row = self._db.execute("SELECT intent FROM orders WHERE number = ?", (number,)).fetchone()
         return None if row is None else msgspec.msgpack.decode(row[0], type=Intent)
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
-        """Write down what still counts as taken of each level; what is filled from now on comes on top.
+        """Store what still counts as taken of each level; later fills are added to that.
 
-        Without it whatever was ever taken counts after a restart, though the level may be another by then.
+        Without it, everything ever taken would count after a restart, though the level may have been renewed.
 
         Raises:
             JournalError: it cannot be written.
@@ -263,7 +263,7 @@ class Journal:
             self._db.execute(_KEEP, ("taken", body))
 
     def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None:
-        """Write down what was found of missed legs.
+        """Store what was learnt about missed legs.
 
         Raises:
             JournalError: it cannot be written.
@@ -275,7 +275,7 @@ class Journal:
             self._db.execute(_KEEP, ("leg_risk", msgspec.json.encode(learnt).decode()))
 
     def keep_places(self, places: Mapping[int, int]) -> None:
-        """Write down what is ahead of paper orders that rest, by number: it only gets less.
+        """Store what is ahead of resting paper orders, by number: it can only decrease.
 
         Raises:
             JournalError: it cannot be written.
@@ -287,7 +287,7 @@ class Journal:
             self._db.execute(_KEEP, ("places", msgspec.json.encode(places).decode()))
 
     def keep_marks(self, marks: Sequence[KeptMark]) -> None:
-        """Write down what is bid for what is held, and since when nobody bids.
+        """Store the last bids for what is held, and since when nobody bids.
 
         Raises:
             JournalError: it cannot be written.
@@ -299,7 +299,7 @@ class Journal:
             self._db.execute(_KEEP, ("marks", msgspec.json.encode(marks).decode()))
 
     def checkpoint(self) -> None:
-        """Move what is committed from the WAL into the file, as far as no reader is in the way.
+        """Move what is committed from the WAL into the file, as far as readers allow.
 
         Raises:
             JournalError: it cannot be written.
@@ -309,12 +309,12 @@ class Journal:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def claim(self, source: str) -> None:
-        """Make the ledger those of a feed of this `source` (live or replay); a new journal takes the first.
+        """Tie the ledger to feeds of this `source` (live or replay); a new journal takes the first it gets.
 
         A recording's past must not settle, mark or follow trades that were made live.
 
         Raises:
-            JournalError: they are those of the other, or that cannot be written.
+            JournalError: the ledger belongs to the other source, or this cannot be written.
         """
         ours = self._meta.get("source")
         if ours is None:
@@ -328,7 +328,7 @@ class Journal:
             )
 
     def try_out(self) -> None:
-        """Find out whether the journal can be written.
+        """Check that the journal can be written.
 
         Raises:
             JournalError: it cannot.
@@ -339,10 +339,10 @@ class Journal:
             self._db.execute("COMMIT")
 
     def close(self) -> None:
-        """Commit what can be, and free the file.
+        """Commit what is uncommitted, and free the file.
 
         Raises:
-            JournalError: the last steps could not be written; the file is free all the same.
+            JournalError: the last steps could not be written; the file is free nevertheless.
         """
         try:
             self.commit()
@@ -350,7 +350,7 @@ class Journal:
             self._stack.close()
 
     def sums(self) -> dict[str, int]:
-        """Return the sums of the rows written so far."""
+        """Return the sums over the rows written so far."""
         with self._guard():
             return row_sums(self._db)
 
@@ -368,7 +368,7 @@ class Journal:
         self._owner.check()
         try:
             yield
-        except (sqlite3.Error, OverflowError) as error:  # the latter: a number too large for a column
+        except (sqlite3.Error, OverflowError) as error:  # OverflowError: a number too large for a column
             self._dirty = False
             with contextlib.suppress(sqlite3.Error):
                 if self._db.in_transaction:
@@ -380,7 +380,7 @@ class Journal:
         return self._session << 32 | self._number
 
     def _pack(self, body: bytes) -> bytes:
-        # One byte says which: msgpack of an array never begins with a zero.
+        # The zero byte marks compression: a msgpack array never begins with one.
         return b"\0" + self._compress.compress(body) if len(body) > COMPRESS_ABOVE else body
 
     def _save_static(self, kind: str, body: bytes) -> int:
@@ -431,7 +431,7 @@ class Journal:
         elif isinstance(output, Alarm):
             db.execute(_KEEP, ("alarm", output.line))
         elif isinstance(output, Settled):
-            paid = msgspec.structs.astuple(output.settlement)[:-1]  # its fee follows from the others
+            paid = msgspec.structs.astuple(output.settlement)[:-1]  # the fee follows from the other columns
             db.execute(_INSERT_SETTLEMENT, (*paid, self._step))
         elif isinstance(output, Corrected):
             now, before = msgspec.structs.astuple(output.settlement), output.before
@@ -461,7 +461,7 @@ class Journal:
 
 
 class _Taken(msgspec.Struct, frozen=True):
-    """What still counted as taken of each level when this was written, after the fill of this id."""
+    """What counted as taken of each level when this was stored, after the fill with this id."""
 
     fill: int = 0
     levels: tuple[tuple[LevelKey, int], ...] = ()
@@ -470,7 +470,7 @@ class _Taken(msgspec.Struct, frozen=True):
 def _taken(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> tuple[tuple[LevelKey, int], ...]:
     kept = msgspec.json.decode(meta["taken"], type=_Taken) if "taken" in meta else _Taken()
     settled = {ticker for (ticker,) in db.execute("SELECT ticker FROM settlements")}
-    # Who rested took nothing of what others offer at that price.
+    # Orders that rested took nothing of what others offer at that price.
     query = _TAKEN.format("maker = 0 AND" if version >= schema.WITH_FOREIGN else "")
     taken = Counter({key: count for key, count in kept.levels if key[0] not in settled})
     for ticker, side, price_e4, count_e2 in db.execute(query, (kept.fill,)):
@@ -484,12 +484,12 @@ def _places(db: sqlite3.Connection, meta: Mapping[str, str]) -> dict[int, int | 
 
 
 def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Recovered:
-    """Return what a journal of a version says; raises as `readable` takes it."""
+    """Return what a journal of this version contains; to be called within `readable`."""
     ledger = replayed_ledger(db, meta, version)
     ledger.check_whole()
     day, _, day_start_e6 = meta.get("day", "0:0").partition(":")
     loss_day, base_e6, latched = meta.get("daily_loss", "-1:0:0").split(":")
-    lost = loss_day == day  # else it is of a day that is over
+    lost = loss_day == day  # otherwise it belongs to a day that is over
     next_order, next_trade = db.execute(
         "SELECT coalesce(max(number), 0) + 1, coalesce(max(trade), 0) + 1 FROM orders"
     ).fetchone()

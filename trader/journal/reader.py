@@ -1,4 +1,4 @@
-"""Reads a journal: the ledger and the sums that its rows make, its lists, and its inputs for `verify`."""
+"""Reads a journal: the ledger and sums that its rows make, its lists, and its inputs for `verify`."""
 
 import contextlib
 import sqlite3
@@ -25,10 +25,10 @@ from trader.ledger.lots import Bought, Fresh, Got, Lot, Paid, Recorded, after_pu
 from . import schema
 
 _KEPT: Final = "count_e2 * (CASE side WHEN 'yes' THEN value_e4 ELSE 10000 - value_e4 END) - payout_e6"
-"""What a settlement left of its value for a payout in whole cents: 0 before that was done."""
+"""What a settlement withheld of its value to pay whole cents: 0 before that was done."""
 
 MAX_BODY: Final = 256 * 1_048_576
-"""Most bytes of an input, unpacked."""
+"""The most bytes of an unpacked input."""
 
 _SETTLEMENTS: Final = (
     "SELECT step, ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6, time_ms,"  # noqa: S608
@@ -46,7 +46,7 @@ _ENDED: Final = "SELECT ended_step, number FROM orders WHERE ended_ms IS NOT NUL
 MAX_STEP: Final = 2**63 - 1
 
 _SAID: Final = tuple(msgspec.msgpack.encode(type_.__name__) for type_ in (Start, Values))
-"""How inputs of these kinds begin, behind the head of their array."""
+"""How inputs of these kinds begin, after the head of their array."""
 
 _ORDERS: Final = (
     "SELECT o.*, f.filled_e2, f.cost_e6, f.fees_e6 FROM orders o LEFT JOIN (SELECT number,"
@@ -74,7 +74,7 @@ _FEES: Final = (
     " fill_id LIKE 'adopted:%')"
     " GROUP BY ticker"
 )
-# Before there were figures at settlement, at bid; later, where one is missing, none: at bid would be a fall.
+# At bid before figures at settlement existed. Later, a missing one stays missing: at bid it would be a fall.
 _BEFORE: Final = "e.id < coalesce((SELECT min(id) FROM equity WHERE settlement_e6 IS NOT NULL), e.id + 1)"
 _EQUITY: Final = f"coalesce(settlement_e6, CASE WHEN {_BEFORE} THEN positions_e6 END)"
 _WITHOUT: Final = " - (SELECT coalesce(sum(amount_e6), 0) FROM external_cash x WHERE x.time_ms <= e.time_ms)"
@@ -87,7 +87,7 @@ _AMENDS: Final = "SELECT step, number, price_e4, count_e2, reserve_e6, state FRO
 
 
 def row_sums(db: sqlite3.Connection) -> dict[str, int]:
-    """Return start cash and the sums over fills and settlements, without any logic of the ledger."""
+    """Return start cash and the sums over fills and settlements, without using the ledger's code."""
     meta = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('start_e6', 'version')"))
     spent_e6, fees_e6 = db.execute("SELECT sum(cost_e6), sum(fee_e6) FROM fills").fetchone()
     paid_e6, kept_e6 = db.execute(_PAID).fetchone()
@@ -112,15 +112,15 @@ def row_sums(db: sqlite3.Connection) -> dict[str, int]:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Whatever in a journal cannot be read while the block runs is a refusal that names the file.
+    """Turn whatever cannot be read in a journal, while the block runs, into a refusal that names the file.
 
     Raises:
-        StartupError: a row is damaged or missing, or they contradict each other.
+        StartupError: a row is damaged or missing, or rows contradict each other.
     """
     try:
         yield
     except sqlite3.Error as error:
-        said = " ".join(str(error).split())[:300]  # a damaged schema is shown over several lines
+        said = " ".join(str(error).split())[:300]  # errors of a damaged schema have several lines
         raise StartupError(f"{path}: cannot be read: {said}: restore a copy of it") from error
     except LedgerError as error:
         raise StartupError(f"{path}: the ledger does not add up: {error}") from error
@@ -130,13 +130,13 @@ def readable(path: Path) -> Iterator[None]:
 
 
 class OrderEnded(msgspec.Struct, frozen=True):
-    """The order of this number has ended."""
+    """The order with this number has ended."""
 
     number: int
 
 
 class OrderAmended(msgspec.Struct, frozen=True):
-    """An order was asked to be, or is, another: `state` is asked, done or refused."""
+    """An amendment of an order: `state` is asked, done or refused."""
 
     number: int
     price_e4: int
@@ -146,26 +146,26 @@ class OrderAmended(msgspec.Struct, frozen=True):
 
 
 class CashMoved(msgspec.Struct, frozen=True):
-    """Cash came or went by other ways."""
+    """Cash came or went other than by our trading."""
 
     amount_e6: int
 
 
 class Repaid(msgspec.Struct, frozen=True):
-    """A settlement was corrected: this is how it is now."""
+    """A settlement was corrected; this is the new one."""
 
     settlement: Settlement
 
 
 Happened = tuple[int, Fill] | OrderEnded | OrderAmended | ForeignFill | CashMoved | Settlement | Repaid
-"""A fill with the number of its order, or what else moves money or changes what is held for an order."""
+"""A fill with the number of its order, or whatever else moves money or changes an order's reserve."""
 
 
 def happened(db: sqlite3.Connection, version: int, before_step: int = MAX_STEP) -> list[Happened]:
-    """Return all that moved money or changed what is held for an order, in the order it happened.
+    """Return everything that moved money or changed an order's reserve, in the order it happened.
 
     Args:
-        before_step: the first step, over all sessions, of which nothing is wanted.
+        before_step: stop before this step, counted across all sessions.
     """
     steps: list[tuple[int, int, Happened]] = [
         *((step, 0, (number, _fill(*fill))) for step, number, *fill in db.execute(schema.FILLS[version])),
@@ -209,10 +209,10 @@ def replayed_ledger(
     before_step: int = MAX_STEP,
     before_order: int = MAX_STEP,
 ) -> Ledger:
-    """Return the ledger that orders, fills and settlements make, in the order they happened.
+    """Return the ledger that follows from orders, fills and settlements, in the order they happened.
 
     Args:
-        before_step, before_order: the first step and order that are left out.
+        before_step, before_order: the first step and order to leave out.
 
     Raises:
         LedgerError: they contradict each other.
@@ -241,9 +241,9 @@ def replayed_ledger(
 
 
 def _settle(ledger: Ledger, entry: Settlement | Repaid, meta: Mapping[str, str]) -> None:
-    """Pay out, or pay anew, what a row says was; raises LedgerError if that is not what follows."""
+    """Book the settlement or correction in a row; raises LedgerError if the result differs from the row."""
     row = entry.settlement if isinstance(entry, Repaid) else entry
-    # Parts of a cent were paid before a settlement had a fee.
+    # Before settlements had a fee, fractions of a cent were paid.
     whole = row.payout_e6 % CENT_E6 == 0
     paid_e6 = row.payout_e6 if "exchange" in meta else None
     told = row.ticker, row.result, row.value_e4, row.time_ms
@@ -252,16 +252,16 @@ def _settle(ledger: Ledger, entry: Settlement | Repaid, meta: Mapping[str, str])
         made = None if pair is None else pair[1]
     else:
         made = ledger.settle(*told, whole_cents=whole, paid_e6=paid_e6)
-    # The cost was an average of all trades in the market before each had its own lot.
+    # Before each trade had its own lot, the cost was an average over all trades in the market.
     if made is None or msgspec.structs.replace(made, cost_e6=row.cost_e6) != row:
         raise LedgerError(f"settlement of {row.ticker}: the fills make {made}, the row says {row}")
 
 
 class Tail:
-    """Reads orders and record of a journal as they grow: each time what came since the last.
+    """Reads a growing journal's orders and record: each time what was added since the last.
 
     Attributes:
-        whole: whether the last reading came to the end of what there was.
+        whole: whether the last reading reached the end.
     """
 
     def __init__(self, db: sqlite3.Connection, version: int) -> None:
@@ -273,10 +273,10 @@ class Tail:
         self._held: dict[str, dict[int, Lot]] = {}
 
     def read(self, fills: int | None = None) -> Fresh:
-        """Return what has come, all as of one moment.
+        """Return what was added, all as of one moment.
 
         Args:
-            fills: about so many at most, with all that happened before the next one; None: all.
+            fills: read at most about this many, with everything that happened before the next; None: all.
         """
         self._db.execute("BEGIN")
         try:
@@ -290,7 +290,7 @@ class Tail:
         return MAX_STEP if row is None else row[0] + 1
 
     def _read(self, end: int) -> Fresh:
-        """Return what has come up to a step."""
+        """Return what was added up to a step."""
         ids, bound = self._ids, {"end": end}
         for table, last in ids.items():
             bound |= {table: last, f"{table}_to": last}
@@ -332,7 +332,7 @@ class Tail:
         return Fresh(orders, got, record)
 
     def _last(self, table: str, after: int, end: int) -> int:
-        """Return the id of the last row of a table that came before a step."""
+        """Return the id of a table's last row before a step."""
         if end == MAX_STEP:  # also in a version whose fills have no step
             query = f"SELECT coalesce(max(id), 0) FROM {table}"  # noqa: S608
             return int(self._db.execute(query).fetchone()[0])
@@ -340,14 +340,14 @@ class Tail:
         return int(self._db.execute(query, (after, after, end)).fetchone()[0])
 
     def _orders(self, fills_to: int, end: int) -> list[Intent]:
-        """Return the orders that were decided: as far as those that got something, or all."""
+        """Return new orders: those up to the last one with fills, or all."""
         bound = "" if end == MAX_STEP else " AND number <= (SELECT max(number) FROM fills WHERE id <= ?)"
         query = f"SELECT intent FROM orders WHERE number > ?{bound} ORDER BY number"  # noqa: S608
         values = (self._order,) if end == MAX_STEP else (self._order, fills_to)
         return [msgspec.msgpack.decode(body, type=Intent) for (body,) in self._db.execute(query, values)]
 
     def _came(self, query: str, table: str, bound: Mapping[str, int]) -> sqlite3.Cursor:
-        """Run a query of all rows of a table for those alone that came."""
+        """Run a query over a table's rows for the added rows only."""
         plain = query.removesuffix(" ORDER BY id")
         return self._db.execute(f"{plain} WHERE id > :{table} AND id <= :{table}_to ORDER BY id", bound)
 
@@ -366,12 +366,12 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def _head_bytes(body: bytes) -> int:
-    """Return how long the head of the msgpack array is that a body begins with."""
+    """Return the length of the head of the msgpack array with which a body begins."""
     return {0xDC: 3, 0xDD: 5}.get(body[0], 1) if body else 0
 
 
 class Step(msgspec.Struct, frozen=True):
-    """An input of a session, its number there, and what was decided on it."""
+    """An input of a session, its number there, and the decisions about it."""
 
     number: int
     taken: AnyInput
@@ -379,7 +379,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """Reads a journal beside its writer, for the control socket and the command line. One thread uses it.
+    """Reads a journal while it is being written, for control socket and command line. One thread uses it.
 
     Raises:
         StartupError: there is no such journal.
@@ -409,7 +409,7 @@ class Reader:
         return self._connection
 
     def meta(self) -> dict[str, str]:
-        """Return what the journal says of itself."""
+        """Return the journal's facts about itself."""
         return {row["key"]: row["value"] for row in self._db.execute("SELECT key, value FROM meta")}
 
     def orders(self, limit: int, before: int) -> list[dict[str, Any]]:
@@ -421,9 +421,9 @@ class Reader:
         return self._rows("SELECT * FROM fills WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit)
 
     def settlements(self, limit: int, before: int) -> list[dict[str, Any]]:
-        """Return settlements with an id below `before`, newest first, as they were last said.
+        """Return settlements with an id below `before`, newest first, as last corrected.
 
-        `corrected_ms`: when that was said, None of those that were never corrected.
+        `corrected_ms`: when that was; None if never.
         """
         return self._as_said_last(self._rows(_ROWS, before, limit))
 
@@ -441,27 +441,27 @@ class Reader:
         return self._rows(query, since_ms, limit)[::-1]
 
     def equity_after(self, id_: int, limit: int) -> list[tuple[int, int, int]]:
-        """Return the oldest points of the equity curve after one: id, time and equity less external cash.
+        """Return the oldest points of the equity curve after one: id, time and equity without external cash.
 
-        Equity is at settlement, where that is not known at bid; points at which neither is are left out.
+        Equity is at settlement, or at bid from before that was recorded; points without either are left out.
         """
         external = schema.version_of(self.meta(), self._path) >= schema.WITH_FOREIGN
         rows = self._db.execute(_EQUITY_AFTER if external else _EQUITY_ALONE, (id_, limit))
         return [tuple(row) for row in rows]
 
     def sums(self) -> dict[str, int]:
-        """Return the sums of the rows, without any logic of the ledger."""
+        """Return the sums over the rows, without using the ledger's code."""
         return row_sums(self._db)
 
     def fees_by_market(self) -> dict[str, int]:
-        """Return what fills cost in fees in each market, where nothing was held before the journal began."""
+        """Return the fees of fills by market, without markets held from before the journal or adopted."""
         meta = self.meta()
         if schema.version_of(meta, self._path) < schema.WITH_FOREIGN:
             return {}
         return dict(self._db.execute(_FEES))
 
     def ledger(self, before_step: int = MAX_STEP, before_order: int = MAX_STEP) -> Ledger:
-        """Return the ledger that the rows make; `before_*` as for `replayed_ledger`.
+        """Return the ledger that follows from the rows; `before_*` as for `replayed_ledger`.
 
         Raises:
             LedgerError: they contradict each other.
@@ -475,18 +475,18 @@ class Reader:
         return list(self.tail().read().record)
 
     def tail(self) -> Tail:
-        """Return what reads orders and record as they grow."""
+        """Return a reader of the growing orders and record."""
         return Tail(self._db, schema.version_of(self.meta(), self._path))
 
     def moved(self) -> tuple[int, ...]:
-        """Return what grows whenever something is ordered, bought, sold or paid out."""
+        """Return numbers that grow whenever something is ordered, bought, sold or paid out."""
         tables = ("fills", "settlements", "foreign_fills", "corrections")
         counts = [f"(SELECT coalesce(max(id), 0) FROM {table})" for table in tables]  # noqa: S608
         counts += ["(SELECT coalesce(max(number), 0) FROM orders)"]
         return tuple(self._db.execute(f"SELECT {', '.join(counts)}").fetchone())
 
     def sessions(self) -> dict[int, str]:
-        """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""
+        """Return the sessions whose inputs are kept, oldest first, each with its deciding build."""
         query = "SELECT session, build FROM sessions WHERE session IN (SELECT session FROM inputs) ORDER BY 1"
         return dict(self._db.execute(query))
 
@@ -505,7 +505,7 @@ class Reader:
                 raise DecodeError(f"journal: got input {number}, expected {expected}: rows are missing")
             yield number, decoder.decode(_unpacked(body)), output
 
-    # -- what was decided on what, for `explain`
+    # -- what was decided and why, for `explain`
 
     def order(self, number: int) -> dict[str, Any] | None:
         """Return an order's row, None if there is none."""
@@ -525,12 +525,12 @@ class Reader:
         return self._rows("SELECT * FROM fills WHERE number = ? ORDER BY id", number)
 
     def settlement_of(self, ticker: str) -> dict[str, Any] | None:
-        """Return what a market was settled at, as it was last said; None if it was not."""
+        """Return a market's settlement as last corrected; None if it has not settled."""
         rows = self._rows("SELECT * FROM settlements WHERE ticker = ?", ticker)
         return next(iter(self._as_said_last(rows)), None)
 
     def sessions_around(self, time_ms: int) -> list[int]:
-        """Return the sessions whose inputs are kept, those first that began last before a time."""
+        """Return the sessions with kept inputs; first those that began before a time, the latest first."""
         query = "SELECT session FROM sessions WHERE session IN (SELECT session FROM inputs)"
         query += " ORDER BY started_ms > ?, started_ms DESC"
         return [session for (session,) in self._db.execute(query, (time_ms,))]
@@ -541,7 +541,7 @@ class Reader:
         return int(self._db.execute(query, (session,)).fetchone()[0])
 
     def steps_with(self, session: int, *names: str) -> Iterator[Step]:
-        """Yield the steps of a session on which outputs of these names may have been decided.
+        """Yield the steps of a session that may have outputs with these names.
 
         Raises:
             DecodeError: a row is damaged.
@@ -554,7 +554,7 @@ class Reader:
             yield Step(number, decoder.decode(_unpacked(body)), decode_outputs(output))
 
     def said_before(self, session: int, number: int) -> Iterator[AnyInput]:
-        """Yield the start of a session and what it was told of fair values, up to a step.
+        """Yield the start of a session and its inputs of fair values, up to a step.
 
         Raises:
             DecodeError: a row is damaged.
@@ -572,7 +572,7 @@ class Reader:
         return {number: (kind, _unpacked(body)) for number, kind, body in rows}
 
     def booked(self, session: int) -> Counter[BookedRow]:
-        """Return the fills and settlements in the rows of a session, to hold against its decisions."""
+        """Return the fills and settlements in a session's rows, for comparison with its decisions."""
         db, version = self._db, schema.version_of(self.meta(), self._path)
         rows = [
             *(

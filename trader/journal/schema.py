@@ -1,4 +1,4 @@
-"""The journal's file: its tables, whose it is, which version it has, and how a new one is made.
+"""The journal's file: its tables, owner and version, and how a new one is made.
 
 A journal belongs to one mode, environment and account, and is refused elsewhere. It is never recreated: a
 damaged one refuses the start.
@@ -25,13 +25,13 @@ from markets.units import PRICE_ONE_E4
 
 VERSION: Final = 4
 WITH_FOREIGN: Final = 3
-"""From this version on there are rows of what is not ours."""
+"""From this version on there are rows for fills and cash that are not ours."""
 
 WITH_CORRECTIONS: Final = 4
-"""From this version on there are rows of settlements that were corrected."""
+"""From this version on there are rows for corrected settlements."""
 
 BUSY_S: Final = 2.0
-"""How long reader and writer wait for each other."""
+"""How long reader and writer wait for each other, at most."""
 
 _SINCE_1: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -78,35 +78,35 @@ CREATE TABLE corrections (id INTEGER PRIMARY KEY, ticker TEXT NOT NULL, event_ti
 TABLES: Final = _SINCE_1 + _SINCE_3 + _SINCE_4
 
 MIGRATIONS: Final = {
-    # Orders may be filled in parts over minutes: the step of each fill says what came before what.
+    # Orders may fill in parts over minutes: the step of each fill gives their order.
     1: """
 ALTER TABLE fills ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
 UPDATE fills SET step = (SELECT ended_step FROM orders WHERE orders.number = fills.number);
 """,
-    # Fills of an exchange have its ids; what is not ours, and what orders were changed to, has rows.
+    # Fills at an exchange have its ids; there are rows for what is not ours, and for amended orders.
     2: f"""
 ALTER TABLE fills ADD COLUMN fill_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE fills ADD COLUMN maker INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE equity ADD COLUMN settlement_e6 INTEGER;
 {_SINCE_3}""",
-    # A result may be said anew after it was booked.
+    # A result may be corrected after it was booked.
     3: _SINCE_4,
 }
-"""What makes the next version of each older one."""
+"""How to make the next version from each older one."""
 
 _MAGIC: Final = b"SQLite format 3\0"
 _HEAD_BYTES: Final = 96
 _HEAD: Final = struct.Struct(">16xH6xII60xI")
-"""Bytes of a page, changes so far, pages, and at which change those were counted (sqlite.org/fileformat2)."""
+"""Page size, change counter, pages, and the change at which they were counted (sqlite.org/fileformat2)."""
 
 _LARGE: Final = ("inputs", "statics")
-"""Tables that only `verify` reads; it says what of them it cannot."""
+"""Tables that only `verify` reads, which itself reports what it cannot read."""
 
 _NEW: Final = {"amends": 3, "foreign_fills": 3, "external_cash": 3, "corrections": 4}
-"""Tables that versions before have not."""
+"""Tables that earlier versions lack: the first version that has each."""
 
 _MISSING: Final = {
-    # Rows are only ever added, one after the other.
+    # Rows are only ever added, one after another.
     "a fill is missing before number": "SELECT max(id) FROM fills HAVING max(id) <> count(*)",
     "a settlement is missing before number": "SELECT max(id) FROM settlements HAVING max(id) <> count(*)",
     "an order is missing that was filled, number": "SELECT f.number FROM fills f LEFT JOIN orders o"
@@ -114,7 +114,7 @@ _MISSING: Final = {
     "a fill is missing of order": "SELECT o.number FROM orders o LEFT JOIN fills f USING (number)"
     " WHERE o.status = 'filled' GROUP BY o.number HAVING coalesce(sum(f.count_e2), 0) < o.count_e2 LIMIT 1",
 }
-"""What shows that a row was deleted, each with the number of one."""
+"""Queries that show that a row was deleted; each returns its number."""
 
 _CORRECTION_MISSING: Final = {
     "a correction is missing before number": "SELECT max(id) FROM corrections HAVING max(id) <> count(*)",
@@ -131,18 +131,18 @@ FILLS: Final = {
     3: _FILLS,
     4: _FILLS,
 }
-"""Step, order and the parts of each fill, as it happened, by version: a reader migrates nothing."""
+"""By version, the query for step, order and members of each fill, in order: a reader migrates nothing."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal of an exchange's account begins with.
 
     Attributes:
-        journal_id: a random UUID; the gateway knows it by this.
-        cash_e6: what the account has, all shards together.
-        heard: number of the newest event of the gateway that all this has in it already.
+        journal_id: a random UUID, by which the gateway knows the journal.
+        cash_e6: the account's cash on all shards together.
+        heard: number of the gateway's newest event that is already included.
         positions: what the account holds; none of it is ours.
-        movements: ids of movements of cash that are in it already.
+        movements: ids of the cash movements that are already included.
     """
 
     journal_id: str
@@ -153,13 +153,13 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def journal_path(data_dir: Path, mode: str, env: str, account: str) -> Path:
-    """Return where the journal of a mode, environment and account lies."""
+    """Return the path of the journal of a mode, environment and account."""
     return data_dir / f"trader-{mode}-{env}-{account}.sqlite"
 
 
 @functools.cache
 def build_id() -> str:
-    """Return what names the code that decides: a hash of the sources of markets and trader."""
+    """Return the id of the deciding code: a hash of the sources of markets and trader."""
     root = Path(__file__).resolve().parents[2]
     sources = sorted(path for name in ("markets", "trader") for path in (root / name).rglob("*.py"))
     return xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
@@ -173,19 +173,19 @@ def create(
     now_ms: int,
     opening: Opening | None = None,
 ) -> None:
-    """Make a new journal: whole, under another name, then renamed, so that none is ever half made.
+    """Make a new journal: complete, under another name, then renamed, so that none is ever half made.
 
     Args:
-        owner: mode, env and account that it is to belong to.
-        start_e6: cash at its beginning.
+        owner: the mode, env and account that it belongs to.
+        start_e6: its cash at the beginning.
         rng: makes its id.
-        opening: of an exchange's account, whose cash and id count then.
+        opening: for an exchange's account; its cash and id are used instead.
 
     Raises:
         StartupError: it cannot be made.
     """
     if path.with_name(path.name + "-wal").exists():
-        raise StartupError(f"{path}: is gone but its -wal is there: restore it, or move the -wal away")
+        raise StartupError(f"{path}: is gone, but its -wal is there: restore it, or move the -wal away")
     meta = {
         **owner,
         "version": str(VERSION),
@@ -195,7 +195,7 @@ def create(
     }
     if opening is not None:
         began = {"id": opening.journal_id, "start_e6": opening.cash_e6, "heard": opening.heard}
-        # What is real must not be settled, marked or followed by a recording's past.
+        # A recording's past must not settle, mark or follow what is real.
         meta |= {"source": "live"} | {key: str(value) for key, value in began.items()}
     draft = path.with_name(path.name + ".new")
     try:
@@ -224,7 +224,7 @@ INSERT_EXTERNAL: Final = (
 
 
 def _open(db: sqlite3.Connection, position: ListedPosition, now_ms: int) -> None:
-    """Write down what was held before: bought for what it cost, with cash that was there for it."""
+    """Store a position held before, as bought at its cost with cash that came in for it."""
     count_e2 = abs(position.signed_e2)
     if not count_e2:
         return
@@ -237,10 +237,10 @@ def _open(db: sqlite3.Connection, position: ListedPosition, now_ms: int) -> None
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """Open a journal without changing a byte of it, or of another file that stands in its place.
+    """Open a journal without changing a byte of it, or of another file in its place.
 
     Raises:
-        StartupError: it is no SQLite file, is cut off, or cannot be read.
+        StartupError: it is not a SQLite file, is cut off, or cannot be read.
         sqlite3.Error: it cannot be opened.
     """
     try:
@@ -250,31 +250,31 @@ def read_only(path: Path) -> sqlite3.Connection:
         for beside in logged:
             if beside.exists():
                 require_regular(beside)
-        # Without a log the file is all there is: then SQLite needs no files beside it, and makes none.
+        # Without a log the file is complete: SQLite then needs no files beside it, and makes none.
         logs = any(beside.exists() and beside.stat().st_size for beside in logged)
     except OSError as error:
         raise StartupError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
     if head[: len(_MAGIC)] != _MAGIC or len(head) < _HEAD_BYTES:
-        raise StartupError(f"{path}: cannot be used: it is no SQLite file: restore a copy of it")
+        raise StartupError(f"{path}: cannot be used: it is not a SQLite file: restore a copy of it")
     page, changes, pages, counted = _HEAD.unpack(head)
     whole = (page if page > 1 else 65_536) * pages
     if not logs and changes == counted and size < whole:
-        raise StartupError(f"{path}: cut off: has {size} of {whole} bytes: restore a copy of it")
+        raise StartupError(f"{path}: is cut off at {size} of {whole} bytes: restore a copy of it")
     uri = f"{path.absolute().as_uri()}?mode=ro" + ("" if logs else "&immutable=1")
     return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
 
 
 def checked(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dict[str, str]:
-    """Return the `meta` of a journal that is whole and belongs to this owner; reads only.
+    """Check, without writing, that a journal is whole and belongs to this owner; return its `meta`.
 
     Raises:
-        StartupError: it is damaged, belongs elsewhere, is of a version that this build does not know, or is
+        StartupError: it is damaged, belongs elsewhere, has a version that this build does not know, or is
             somebody else's database.
         sqlite3.Error: it cannot be read.
     """
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "meta" not in tables:
-        raise StartupError(f"{path}: a SQLite database, but no journal of a trader: move it away")
+        raise StartupError(f"{path}: is a SQLite database, but not a trader's journal: move it away")
     found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
         raise _damaged(path, "; ".join(found)[:300])
@@ -310,20 +310,18 @@ def checked(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dic
 
 
 def prepared(db: sqlite3.Connection, meta: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Make a connection to a checked journal ready to write, and one of an older version one of this.
-
-    Returns its `meta`.
+    """Make a connection to a checked journal ready for writing, migrate an older version, return its `meta`.
 
     Raises:
         sqlite3.Error: it cannot be used.
     """
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA wal_autocheckpoint=0")  # `Journal.checkpoint` does it, between decisions
+    db.execute("PRAGMA wal_autocheckpoint=0")  # `Journal.checkpoint` does this, between decisions
     db.execute("PRAGMA foreign_keys=ON")
     version = version_of(meta, path)
     while version < VERSION:
-        # All in one transaction: the script leaves it open.
+        # One transaction for all: the script leaves it open.
         db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}")
         version += 1
         db.execute("UPDATE meta SET value = ? WHERE key = 'version'", (str(version),))
@@ -337,7 +335,7 @@ def _damaged(path: Path, why: str) -> StartupError:
 
 @functools.cache
 def _columns() -> dict[str, dict[str, str]]:
-    """Return for each table its columns, and the types that a value may have there as SQL has them."""
+    """Return for each table its columns, and the SQL types that a value may have there."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.executescript(TABLES)
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -351,7 +349,7 @@ def _columns() -> dict[str, dict[str, str]]:
 
 
 def version_of(meta: Mapping[str, str], path: Path) -> int:
-    """Return the version of the journal that says this of itself.
+    """Return the version of the journal with this `meta`.
 
     Raises:
         StartupError: this build cannot read it.
@@ -361,5 +359,5 @@ def version_of(meta: Mapping[str, str], path: Path) -> int:
         if got == str(version):
             return version
     raise StartupError(
-        f"{path}: version {got!r}, this build reads {min(FILLS)} to {VERSION}: use the one that wrote it"
+        f"{path}: has version {got!r}, this build reads {min(FILLS)} to {VERSION}: use the one that wrote it"
     )

@@ -99,7 +99,7 @@ def test_another_database_is_refused(path: Path, mode: str) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(f"PRAGMA journal_mode={mode}")
         db.execute("CREATE TABLE notes (text)")
-    assert "no journal of a trader" in refusal(path)
+    assert "not a trader's journal" in refusal(path)
 
 
 def a_socket(path: Path) -> None:
