@@ -1,9 +1,9 @@
-// Ages and countdowns that tick between updates, and the grey of what is old.
+// Ages and countdowns that tick between updates, and the grey of stale data.
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
 
 let served = 0; // the server's clock when it made the page
-let received = 0; // ours when we got it; only differences of ours are used
+let received = 0; // our clock when we received it; only differences of it are used
 
 export function startAges() {
   settle(Number(document.getElementById("main").dataset.now), performance.now());
@@ -11,7 +11,7 @@ export function startAges() {
   setInterval(tick, 1000);
 }
 
-// Take the server's clock, as it stood when a page was asked for at `asked`.
+// Takes over the server's clock from a page that was requested at `asked`.
 export function settle(now, asked) {
   served = now;
   received = asked;

@@ -1,6 +1,6 @@
-// What the alerts tell: counted in the tab's title on every page, said by notification and sound where they are
-// allowed, each once however many tabs there are; and the page on which rules are kept. The server decides what
-// is told: this asks for what is newer than what it has.
+// Alerts: counted in the tab's title on every page, and shown as notifications and sounds where these are allowed,
+// each once however many tabs are open. Also the page on which rules are edited. The server decides what is an
+// alert; this script polls for new ones.
 
 import { command, say } from "./result.js";
 
@@ -9,7 +9,7 @@ const ARMED_MS = 5000;
 const AT_ONCE = 3;
 const SHOWN_MOST = 99;
 
-// Storage that may be closed to us, or full: then this tab remembers for itself.
+// Storage may be unavailable or full; then this tab remembers for itself.
 const memory = new Map();
 function kept(name) {
   try {
@@ -42,7 +42,7 @@ export function startAlerts(live) {
     if (document.title !== wanted) document.title = wanted;
     count.hidden = !unseen;
     if (count.textContent !== shown) count.textContent = shown;
-    count.setAttribute("aria-label", `${shown} not looked at`);
+    count.setAttribute("aria-label", `${shown} unread`);
   }
 
   async function ask() {
@@ -53,14 +53,14 @@ export function startAlerts(live) {
       if (!answer.ok || !told.answers) return;
       last = told.last;
       if (after === null || Number(after) > last || kept("alerts-seen") === null || Number(kept("alerts-seen")) > last) {
-        keep("alerts-told", last); // the first look of this browser, or numbers that begin anew
+        keep("alerts-told", last); // this browser's first look, or numbering that started over
         keep("alerts-seen", last);
       } else if (last > Number(after)) {
         const once = navigator.locks ? (todo) => navigator.locks.request("kalshi-bus-alerts", todo) : (todo) => todo();
         await once(() => tell(told));
       }
       sync();
-    } catch {} // it is asked again
+    } catch {} // the next poll tries again
   }
 
   function tell(told) {
@@ -83,7 +83,7 @@ export function startAlerts(live) {
     if (kept("alerts-sound") === "on") beep();
   }
 
-  // Two short tones; a tab that nobody has touched since it was loaded may not sound.
+  // Two short tones; browsers mute a tab that nobody has interacted with since it was loaded.
   function beep() {
     sounds ??= new AudioContext();
     sounds.resume();
@@ -147,9 +147,9 @@ function startPage(live, beep) {
     sound.textContent = on ? "Sound: on" : "Sound: off";
     note.textContent = {
       granted: "This browser shows notifications while a tab of the dashboard is open.",
-      denied: "This browser was told to show no notifications; its settings for this page change that.",
-      default: "Notifications are shown once they are allowed, while a tab of the dashboard is open.",
-    }[may] ?? "This browser gives notifications to pages of localhost and of HTTPS only.";
+      denied: "Notifications are blocked; allow them in this browser's settings for this page.",
+      default: "Once allowed, notifications are shown while a tab of the dashboard is open.",
+    }[may] ?? "This browser allows notifications only on localhost and over HTTPS.";
   }
 
   // -- the form of a rule
@@ -183,7 +183,7 @@ function startPage(live, beep) {
     if (one.kind === "edge") made.least.value = +one.least_dollars;
     made.urgent.checked = one.urgent;
     made.ends.checked = one.ends;
-    heading(`Change rule ${one.number}`, "Keep");
+    heading(`Edit rule ${one.number}`, "Save");
     fields();
     made.note.focus();
   }
@@ -208,7 +208,7 @@ function startPage(live, beep) {
     const { number } = button.dataset;
     if (armings.delete(number)) return true;
     armings.add(number);
-    button.textContent = "Remove it?";
+    button.textContent = "Remove?";
     setTimeout(() => {
       armings.delete(number);
       for (const one of document.querySelectorAll(`[data-alert=remove][data-number="${number}"]`)) one.textContent = "Remove";
@@ -221,7 +221,7 @@ function startPage(live, beep) {
     if (event.target.id === "alert-form") {
       event.preventDefault();
       const made = rule();
-      if (await act("set_rule", { rule: made }, (done) => `Rule ${done.number} is kept.`)) clear();
+      if (await act("set_rule", { rule: made }, (done) => `Rule ${done.number} saved.`)) clear();
     } else if (event.target.id === "quiet-form") {
       event.preventDefault();
       const { begins, ends, zone } = event.target.elements;
@@ -249,10 +249,10 @@ function startPage(live, beep) {
       button.blur();
       act("set_rule", { rule: { ...one, on: !one.on } }, () => `Rule ${one.number} is ${one.on ? "off" : "on"}.`);
     }
-    if (what === "test") act("test", number ? { number: Number(number) } : {}, () => "A test is on its way: look below, and where it should arrive.");
-    if (what === "remove" && armed(button)) act("remove_rule", { number: Number(number) }, () => `Rule ${number} is removed.`);
+    if (what === "test") act("test", number ? { number: Number(number) } : {}, () => "Test sent: check below, and where it should arrive.");
+    if (what === "remove" && armed(button)) act("remove_rule", { number: Number(number) }, () => `Rule ${number} removed.`);
   });
-  // What the page brings later, when the alerts answer again, is shown, too.
+  // Also show forms that arrive later, when the alerts answer again.
   new MutationObserver(() => document.querySelector("#alert-form[hidden]") && show()).observe(document.getElementById("main"), { childList: true, subtree: true });
   show();
 }

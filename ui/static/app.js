@@ -1,4 +1,4 @@
-// Entry: wires the parts of a page together. Without scripts the same pages work, reloaded every 15 s.
+// Entry point: wires the parts of a page together. Without scripts the same pages work, reloaded every 15 s.
 
 import { startAges, tick } from "./ages.js";
 import { startAlerts } from "./alerts.js";

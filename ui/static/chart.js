@@ -1,5 +1,5 @@
 // The chart of a market's prices, or of all outcomes of an event: columns from the server, drawn by uPlot. Its
-// last point is always what the page says beside it.
+// last point always equals what the page shows beside it.
 
 import { colour, stamp, times, values, zoned } from "./plot.js";
 
@@ -15,7 +15,7 @@ export function startChart(live) {
   const words = document.getElementById("chart-words");
   const at = document.getElementById("chart-at");
   let charts = [];
-  let sent = null; // what the server sent last
+  let sent = null; // the server's latest answer
   let asked = -Infinity;
   let asking = null;
   let drawn = "";
@@ -40,12 +40,12 @@ export function startChart(live) {
       sent = await answer.json();
       draw(true);
     } catch (error) {
-      if (error.name !== "AbortError") asked += RETRY_MS - EVERY_MS; // soon again; the page says by itself that nothing answers
+      if (error.name !== "AbortError") asked += RETRY_MS - EVERY_MS; // retry soon; the page itself says that nothing answers
     }
   }
 
-  // The columns of one market up to the moment of this page, and its quote as the last point. What came with
-  // earlier pages since the server was asked is kept, so that the line has no step in it.
+  // The columns of one market up to this page's time, with its quote as the last point. Points from earlier pages
+  // since the last answer are kept, so that the line has no step.
   function upTo(chart, now) {
     const { line } = chart;
     const [bid, ask] = now.quotes.get(chart.ticker) ?? [null, null];
@@ -125,7 +125,7 @@ export function startChart(live) {
     return [Math.max(0, low - spare), Math.min(100, high + spare)];
   }
 
-  // Where what was heard here begins: before it is what the exchange sums up.
+  // Where our own history begins; before it, the chart shows the exchange's summaries.
   function begin(chart) {
     const first = Math.max(...(sent.outcomes ?? [sent]).map((part) => part.line.begins ?? -Infinity));
     const { min, max } = chart.scales.x;
@@ -139,11 +139,11 @@ export function startChart(live) {
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     const near = left > chart.bbox.left + chart.bbox.width / 2;
     ctx.textAlign = near ? "right" : "left";
-    ctx.fillText("heard here", left + (near ? -6 : 6) * devicePixelRatio, top + height - 5 * devicePixelRatio);
+    ctx.fillText("own data", left + (near ? -6 : 6) * devicePixelRatio, top + height - 5 * devicePixelRatio);
     ctx.restore();
   }
 
-  // Own orders are rings, fills are dots: of YES below, of NO above the price.
+  // The trader's orders are rings and its fills are dots: green for YES, red for NO.
   function marks(chart) {
     const { ctx } = chart;
     const { min, max } = chart.scales.x;
@@ -173,7 +173,7 @@ export function startChart(live) {
     ctx.restore();
   }
 
-  // What stands under the crosshair, in words.
+  // The values under the crosshair, as text.
   function point(chart) {
     const { idx } = chart.cursor;
     if (idx === null || idx === undefined) return (at.textContent = "");
@@ -182,7 +182,7 @@ export function startChart(live) {
     at.textContent = `${stamp(row[0])}: ${prices}`;
   }
 
-  // A joined column has its values where they changed.
+  // A joined column has values only where they changed.
   function before(column, idx) {
     while (idx > 0 && column[idx] === undefined) idx -= 1;
     return column[idx];
@@ -191,19 +191,19 @@ export function startChart(live) {
   function tell(parts, lines, now) {
     const known = lines.map((line) => line.middle.filter((price) => price !== null));
     if (!known.some((prices) => prices.length)) {
-      words.textContent = "Nothing yet: there was no time with a bid and an ask.";
+      words.textContent = "Nothing to show yet: there has been no time with both a bid and an ask.";
       return;
     }
     const times = `${stamp(Math.min(...lines.map((line) => line.time[0])))} to ${stamp(now.time)}`;
     if (sent.outcomes) {
       const each = parts.map((part, n) => `${part.label} ${cents(known[n][0])} to ${cents(known[n].at(-1))}`);
-      words.replaceChildren(`${times}, the middle of bid and ask: `, ...parts.flatMap((_part, n) => [swatch(n), `${each[n]}${n < parts.length - 1 ? "; " : "."}`]));
+      words.replaceChildren(`${times}, midpoint of bid and ask: `, ...parts.flatMap((_part, n) => [swatch(n), `${each[n]}${n < parts.length - 1 ? "; " : "."}`]));
       return;
     }
     const prices = known[0];
     const rings = now.marks.length ? " Rings are the trader's orders, dots its fills (green YES, red NO)." : "";
-    const from = lines[0].begins - lines[0].time[0] > 30 ? ` Before ${stamp(lines[0].begins)} it is made of Kalshi's candlesticks.` : "";
-    words.textContent = `${times}: the middle of bid and ask from ${cents(prices[0])} to ${cents(prices.at(-1))}, low ${cents(Math.min(...prices))}, high ${cents(Math.max(...prices))}; the band lies between bid and ask, the bars are what was traded.${from}${rings}`;
+    const from = lines[0].begins - lines[0].time[0] > 30 ? ` Before ${stamp(lines[0].begins)}, prices are from Kalshi's candlesticks.` : "";
+    words.textContent = `${times}: midpoint of bid and ask from ${cents(prices[0])} to ${cents(prices.at(-1))}, low ${cents(Math.min(...prices))}, high ${cents(Math.max(...prices))}; the band spans bid to ask, the bars show volume.${from}${rings}`;
   }
 
   function swatch(n) {

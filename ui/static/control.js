@@ -1,5 +1,5 @@
-// The kill switch and the other commands. Killing is one press held for a second, by pointer or key; releasing
-// takes a typed word and some time to think. What a command did is said, and the page asks anew.
+// The kill switch and the other commands. Killing takes one press held for a second, by pointer or key; releasing
+// takes a typed word and a few seconds to think. The outcome of a command is shown, and the page refreshes.
 
 import { say } from "./result.js";
 
@@ -15,7 +15,7 @@ export function startControl(live) {
   let think = 0;
   let left = 0;
   let busy = false;
-  let did = false; // this press has ended in a command: the click that follows it means nothing
+  let did = false; // this press has already sent a command, so the click that follows is ignored
 
   const state = () => document.getElementById("trader-state")?.dataset ?? {};
   const killed = () => Boolean(state().killed);
@@ -41,7 +41,7 @@ export function startControl(live) {
 
   kill.addEventListener("pointerdown", (event) => event.button === 0 && press());
   for (const name of ["pointerup", "pointerleave", "pointercancel", "blur"]) kill.addEventListener(name, lift);
-  kill.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch opens none
+  kill.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch must not open a menu
   kill.addEventListener("keydown", (event) => {
     if (event.key !== " " && event.key !== "Enter") return;
     if (!killed()) event.preventDefault();
@@ -64,7 +64,7 @@ export function startControl(live) {
   function ask() {
     document.getElementById("release-why").textContent = killed()
       ? `Killed: ${state().killed}`
-      : "The loss of the day has reached its limit. From here on it is counted anew: as much can be lost once more.";
+      : "The daily loss limit has been reached. If you resume, the count starts again from zero, so that much can be lost once more.";
     word.value = "";
     left = THINK_S;
     clearInterval(think);
@@ -111,7 +111,7 @@ export function startControl(live) {
       if (answer.ok) say(words(op, told), op === "kill" ? "error" : "good");
       else say(op === "kill" ? told.error.message : `Not done: ${told.error.message}`, "error");
     } catch (error) {
-      say(`Not known whether it was done: the dashboard did not answer (${error.name}).${op === "kill" ? " Run: python -m trader kill" : ""}`, "error");
+      say(`It is not known whether this was done: the dashboard did not answer (${error.name}).${op === "kill" ? " Run: python -m trader kill" : ""}`, "error");
     }
     busy = false;
     live.refresh();
@@ -120,9 +120,9 @@ export function startControl(live) {
   function words(op, told) {
     if (op !== "kill") return `The trader is ${told.state}.`;
     const but = told.warning ? ` But ${told.warning}.` : "";
-    if (!told.answered) return `Killed. No trader answers; the switch holds for the next one.${but}`;
+    if (!told.answered) return `Killed. No trader is answering; the switch also applies to the next one.${but}`;
     const some = (number, name) => `${number ?? "an unknown number of"} ${name}${number === 1 ? "" : "s"}`;
-    return `Killed: nothing more is bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settled.${but}`;
+    return `Killed: nothing more will be bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settlement.${but}`;
   }
 
   function sync() {
@@ -130,8 +130,8 @@ export function startControl(live) {
     kill.hidden = now === undefined;
     kill.classList.toggle("is-killed", killed());
     kill.firstElementChild.textContent = killed() ? "Release" : "Kill";
-    kill.title = killed() ? "Let it trade again" : "Hold for a second: stop all trading, through restarts (x)";
-    document.getElementById("kill-hint").textContent = killed() ? "Opens a dialog." : "Hold for a second to stop all trading. It holds through restarts.";
+    kill.title = killed() ? "Resume trading" : "Hold for a second to stop all trading, even through restarts (x)";
+    document.getElementById("kill-hint").textContent = killed() ? "Opens a dialog." : "Hold for a second to stop all trading. The kill switch survives restarts.";
     const controls = document.getElementById("controls");
     if (!controls) return;
     controls.hidden = !answers || killed();

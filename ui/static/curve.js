@@ -1,4 +1,4 @@
-// The equity curve and, below it on the same time axis, the drawdown: drawn by uPlot in the page's own colours.
+// The equity curve and, below it on the same time axis, the drawdown, drawn by uPlot in the page's colours.
 
 import { colour, stamp, times, values, zoned } from "./plot.js";
 
@@ -27,7 +27,7 @@ export function startCurve() {
     };
   }
 
-  // What stands under the pointer, in words beside the heading.
+  // The values under the pointer, as text beside the heading.
   function point() {
     const at = charts[0]?.cursor.idx;
     const said = document.getElementById("curve-at");
@@ -37,7 +37,7 @@ export function startCurve() {
   }
 
   function make(box, data) {
-    // A curve that is level stands in the middle of a dollar, not of twice what there is.
+    // A level curve is centred in a range of one dollar, not of twice its value.
     const around = (_chart, least, most) => (least === null ? [null, null] : most - least >= 1 ? uPlot.rangeNum(least, most, 0.1, true) : [(least + most - 1) / 2, (least + most + 1) / 2]);
     const low = (_chart, least) => [Math.min(least ?? 0, -0.01), 0];
     const plans = [
@@ -51,20 +51,20 @@ export function startCurve() {
   async function draw(anew) {
     const box = document.getElementById("curve");
     if (!box || busy || typeof uPlot === "undefined") return;
-    if (charts.length && !box.contains(charts[0].root)) anew = true; // the page has made another box
+    if (charts.length && !box.contains(charts[0].root)) anew = true; // the page has replaced the box
     if (!anew && performance.now() - drawn < EVERY_MS && charts.length) return;
     busy = true;
     try {
       const answer = await fetch("/api/chart/equity", { signal: AbortSignal.timeout(10000) });
       const curve = await answer.json();
-      // What an unknown bid leaves out stays out: the line has a gap there.
+      // Where a bid is unknown, the line has a gap.
       const data = [[curve.time, curve.equity, curve.settlement], [curve.time, curve.drawdown]];
       if (anew || !charts.length) make(box, data);
       else charts.forEach((chart, index) => chart.setData(data[index]));
       box.setAttribute("aria-label", `Equity curve, now ${dollars(curve.equity.at(-1))}; the sentence below sums it up`);
       drawn = performance.now();
     } catch (error) {
-      drawn = performance.now(); // the page says by itself that nothing answers
+      drawn = performance.now(); // the page itself says that nothing answers
     }
     busy = false;
   }

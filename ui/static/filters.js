@@ -1,12 +1,12 @@
-// The filter form without page loads: the address carries its state, so a link shows the same list.
+// The filter form without page loads: the address holds its state, so a link shows the same list.
 
 const WAIT_MS = 250;
-const ONLY_HERE = ["cols", "pin", "limit"]; // how the page looks; a file has all columns and no pins
+const ONLY_HERE = ["cols", "pin", "limit"]; // only for the page: a file has all columns and no pins
 
 export function startFilters(live) {
   const form = document.getElementById("filters");
   if (!form) return;
-  const apply = document.getElementById("go"); // carries the order along, also without scripts
+  const apply = document.getElementById("go"); // also submits the sort order, even without scripts
   let timer = 0;
 
   apply.hidden = true;

@@ -1,4 +1,4 @@
-// The keyboard: / j k Enter f g e t r s a v x ? Esc. Never while typing, never with a modifier.
+// Keyboard shortcuts: / j k Enter f g e t r s a v x ? Esc. Never while typing, never with a modifier.
 
 export function startKeys() {
   const help = document.getElementById("help");
@@ -37,7 +37,7 @@ export function startKeys() {
     field?.select();
   }
 
-  // Focus is on the row's link, so Enter opens it without our doing.
+  // The row's link gets the focus, so Enter opens it by itself.
   function step(by) {
     const links = [...document.querySelectorAll("a.go")];
     if (!links.length) return;

@@ -1,6 +1,5 @@
-// Keep the page current: an event says that something changed, the page fetches itself, without the rows that
-// it has as they are, and patches itself.
-// When events fail it polls; when the server fails it says so and goes on trying.
+// Keeps the page current: when an event announces a change, the page fetches itself, less the rows that it already
+// has unchanged, and patches itself. If events fail it polls; if the server fails it says so and keeps trying.
 
 import { duration, settle } from "./ages.js";
 import { patch } from "./patch.js";
@@ -9,7 +8,7 @@ const POLL_MS = 15000;
 const LEAST_MS = 500;
 const RETRY_MS = [2000, 5000, 10000, 20000];
 const ANNOUNCE_MS = 10000;
-const REPEAT_MS = 60000; // what has only grown older is said again
+const REPEAT_MS = 60000; // a notice in which only ages changed is repeated this often
 const PARTS = ["strip", "watched", "replay", "banners", "main", "cut"];
 
 export function startLive(tick) {
@@ -25,14 +24,14 @@ export function startLive(tick) {
   let last = performance.now();
   let timer = 0;
   let answered = Date.now();
-  let have = ""; // which page this is, as the server named it: it leaves out the rows that are as they were there
+  let have = ""; // the server's name for this page: the server leaves out rows that have not changed since
   let streaming = true;
   let reachable = true;
   let said = "";
   let announced = 0;
   let later = 0;
 
-  // The rows under the pointer or the focus do not move.
+  // Rows under the pointer or the focus stay where they are.
   const pinned = (body) => body.hasAttribute("data-rows") && (body.matches(":hover") || body.contains(document.activeElement));
 
   async function refresh(force = false) {
@@ -52,7 +51,7 @@ export function startLive(tick) {
       if (!main) throw new Error(`no page in the answer ${answer.status}`);
       const other = (name) => page.documentElement.dataset[name] !== root.dataset[name];
       if (other("version") || (other("preferences") && !document.querySelector("dialog[open]"))) {
-        location.reload(); // the dashboard itself is a new one, or is to look otherwise
+        location.reload(); // the dashboard has a new version, or its display settings changed
         return;
       }
       settle(Number(answer.headers.get("X-Kalshi-Bus-Now") ?? main.dataset.now), asked);
@@ -70,7 +69,7 @@ export function startLive(tick) {
     }
   }
 
-  // Returns whether this is now the page that was sent.
+  // Returns whether the page is now exactly what was sent.
   function show(page, force) {
     let waiting = 0;
     let lacking = false;
@@ -95,7 +94,7 @@ export function startLive(tick) {
     timer = setTimeout(refresh, Math.max(0, LEAST_MS - (performance.now() - last)));
   }
 
-  // What matters, in words, for those who do not see it, and how old data is once it is too old; never each tick.
+  // Announces notices, and the age of stale data, to screen readers, but not on every tick.
   function announce() {
     const banners = [...document.querySelectorAll("#banners [data-code], #offline:not([hidden])")];
     const text = banners.map((banner) => banner.textContent).join(" ") || "Data is current.";
@@ -117,8 +116,8 @@ export function startLive(tick) {
     const since = duration(Date.now() - answered);
     offline.hidden = reachable && streaming;
     offline.textContent = reachable
-      ? "Live updates are interrupted; this page asks every 15 s instead."
-      : `The dashboard has not answered for ${since}. Shown is what it last said; trying again.`;
+      ? "Live updates are interrupted; this page polls every 15 s instead."
+      : `The dashboard has not answered for ${since}. This is what it last showed; trying again.`;
     root.classList.toggle("unreachable", !reachable);
     announce();
   }
@@ -134,7 +133,7 @@ export function startLive(tick) {
       soon();
     });
     source.onerror = () => {
-      // Browsers give up for good on an answer that is no stream, so we reconnect ourselves.
+      // Browsers give up for good if the answer is not a stream, so we reconnect ourselves.
       source.close();
       tries += 1;
       retry = setTimeout(connect, RETRY_MS[Math.min(tries, RETRY_MS.length) - 1]);
@@ -157,7 +156,7 @@ export function startLive(tick) {
     });
     addEventListener("pagehide", () => source?.close());
   }
-  // What waited for the pointer or the focus to leave the rows.
+  // Applies what waited for the pointer or the focus to leave the rows.
   const release = () => setTimeout(() => !apply.hidden && ![...document.querySelectorAll("[data-rows]")].some(pinned) && refresh(true), 400);
   if (apply) {
     apply.addEventListener("click", () => refresh(true));

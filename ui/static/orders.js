@@ -1,15 +1,15 @@
-// A person's own orders: the form of the market page, and the dialog for what is sold, cancelled or flattened.
-// Each is prepared, shown as a ticket, and done once that is confirmed within its time. All of it is the
-// trader's business: this only asks, and shows what it answers.
+// Orders by hand: the form on the market page, and the dialog to sell, cancel or flatten. Each action is prepared,
+// shown as a ticket, and carried out if it is confirmed in time. The trader does all of it; this script only asks
+// and shows its answers.
 
 import { command, say } from "./result.js";
 
 const TICKET_MS = 60000;
-const SHOW_MS = [0, 800, 2000, 5000]; // a market's page hears of no order: what becomes of ours is asked for
+const SHOW_MS = [0, 800, 2000, 5000]; // a market page gets no order events, so it refreshes to show what became of ours
 
 const dollars = (text) => {
   const amount = Number(text);
-  const places = amount && Math.abs(amount) < 0.01 ? 4 : 2; // as the pages do: little is not nothing
+  const places = amount && Math.abs(amount) < 0.01 ? 4 : 2; // as the pages do: a tiny amount must not read as zero
   const shown = Math.abs(amount).toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
   return `${amount < 0 ? "−" : ""}$${shown}`;
 };
@@ -19,15 +19,15 @@ const count = (text) => +Number(text).toFixed(2);
 const some = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
 const what = (row) => `${row.side.toUpperCase()} of ${row.label ? `${row.label} (${row.ticker})` : row.ticker}`;
 const best = (price, nobody, word) => (price === null ? nobody : `${word} now ${cents(price)}`);
-const risk = (ticket) => ["Risk", ticket.refused ? `refuses it: ${ticket.why}` : "lets it pass", ticket.refused ? "bad" : "good"];
+const risk = (ticket) => ["Risk check", ticket.refused ? `refused: ${ticket.why}` : "passed", ticket.refused ? "bad" : "good"];
 
-// What a ticket says, as [name, text, tone].
+// The lines of a ticket, as [name, text, tone].
 const FIGURES = {
   buy: (ticket) => [
     ["Order", `buy ${count(ticket.count_fp)} ${ticket.side.toUpperCase()} at ${cents(ticket.price_dollars)} or better`],
-    ["Now", `${best(ticket.best_dollars, "nobody offers now", "best price")}; ${count(ticket.fillable_fp)} would be filled at once`],
-    ["Cost", `${dollars(ticket.cost_dollars)} and ${dollars(ticket.fees_dollars)} in fees`],
-    ["Worst case", `${dollars(ticket.worst_dollars)} at most: all of it can be lost`],
+    ["Now", `${best(ticket.best_dollars, "no offers", "best price")}; ${count(ticket.fillable_fp)} would be filled at once`],
+    ["Cost", `${dollars(ticket.cost_dollars)} plus ${dollars(ticket.fees_dollars)} in fees`],
+    ["Worst case", `a total loss: ${dollars(ticket.worst_dollars)} at most`],
     ["Pays", `${dollars(ticket.payout_dollars)} if ${ticket.side.toUpperCase()}`],
     risk(ticket),
   ],
@@ -36,12 +36,12 @@ const FIGURES = {
     const sold = sale.price_dollars === null ? `none of ${count(sale.held_fp)} ${what(sale)}` : `sell ${count(sale.count_fp)} ${what(sale)} at ${cents(sale.price_dollars)} or better`;
     return [
       ["Order", sold],
-      ["Now", best(sale.best_dollars, "nobody bids now", "best bid")],
-      ["Brings", `${dollars(sale.brings_dollars)} less ${dollars(sale.fees_dollars)} in fees`],
-      ["Against what it cost", `${gain(sale.realised_dollars)} after all fees, which are in the ${dollars(sale.cost_dollars)} that it cost`],
-      ["Against settlement", sale.settlement_dollars === null ? "not known" : `${gain(sale.against_settlement_dollars)}: kept, it is expected to pay ${dollars(sale.settlement_dollars)}`],
-      ["Worst case of the event", `${gain(ticket.worst_before_dollars)} as it is held, ${gain(ticket.worst_after_dollars)} once this is sold`],
-      ["Stays", stays(sale)],
+      ["Now", best(sale.best_dollars, "no bids", "best bid")],
+      ["Proceeds", `${dollars(sale.brings_dollars)} less ${dollars(sale.fees_dollars)} in fees`],
+      ["Against cost", `${gain(sale.realised_dollars)} after all fees, against a cost of ${dollars(sale.cost_dollars)} with fees`],
+      ["Against settlement", sale.settlement_dollars === null ? "not known" : `${gain(sale.against_settlement_dollars)}: if held, it is expected to pay ${dollars(sale.settlement_dollars)}`],
+      ["Worst case of the event", `${gain(ticket.worst_before_dollars)} now, ${gain(ticket.worst_after_dollars)} after the sale`],
+      ["Not sold", stays(sale)],
       risk(ticket),
     ];
   },
@@ -49,28 +49,28 @@ const FIGURES = {
     const { order } = ticket;
     return [
       ["Order", `${order.number}: ${count(order.count_fp)} ${what(order)} at ${cents(order.price_dollars)}`],
-      ["Filled already", Number(order.filled_fp) ? `${count(order.filled_fp)}, which stay bought` : "nothing"],
-      ["Not filled", `${count(order.rests_fp)}, which would be taken back; ${dollars(order.frees_dollars)} held for it become free`],
-      ["Place in the queue", ticket.ahead_fp === null ? "not known" : `${count(ticket.ahead_fp)} contracts of others are before it`],
+      ["Filled", Number(order.filled_fp) ? `${count(order.filled_fp)}, which you keep` : "nothing"],
+      ["Not filled", `${count(order.rests_fp)}, which will be cancelled; this frees ${dollars(order.frees_dollars)}`],
+      ["Place in the queue", ticket.ahead_fp === null ? "not known" : `${count(ticket.ahead_fp)} contracts are ahead of it`],
       risk(ticket),
     ];
   },
   flatten: (ticket) => [
-    ["Orders", ticket.orders.length ? `${some(ticket.orders.length, "order")} cancelled` : "none is open"],
-    ["Positions", ticket.sales.length ? `${some(ticket.sales.filter((sale) => sale.price_dollars !== null).length, "position")} sold, each at its price or better` : "none is held"],
-    ["Brings", `${dollars(ticket.brings_dollars)} less ${dollars(ticket.fees_dollars)} in fees`],
-    ["Against what it cost", `${gain(ticket.realised_dollars)} after all fees`],
+    ["Orders", ticket.orders.length ? `cancel ${some(ticket.orders.length, "order")}` : "none open"],
+    ["Positions", ticket.sales.length ? `sell ${some(ticket.sales.filter((sale) => sale.price_dollars !== null).length, "position")}, each at its price or better` : "none held"],
+    ["Proceeds", `${dollars(ticket.brings_dollars)} less ${dollars(ticket.fees_dollars)} in fees`],
+    ["Against cost", `${gain(ticket.realised_dollars)} after all fees`],
     ["Against settlement", gain(ticket.against_settlement_dollars)],
-    ["Worst case of all events", `${gain(ticket.worst_before_dollars)} as it is held, ${gain(ticket.worst_after_dollars)} once this is sold`],
-    ["Stays", ticket.sales.some((sale) => Number(sale.left_fp)) ? `a part of ${some(ticket.sales.filter((sale) => Number(sale.left_fp)).length, "position")}` : "nothing"],
-    ["Trading", "is paused first, until somebody resumes it"],
+    ["Worst case of all events", `${gain(ticket.worst_before_dollars)} now, ${gain(ticket.worst_after_dollars)} after the sale`],
+    ["Not sold", ticket.sales.some((sale) => Number(sale.left_fp)) ? `a part of ${some(ticket.sales.filter((sale) => Number(sale.left_fp)).length, "position")}` : "nothing"],
+    ["Trading", "paused first, until somebody resumes it"],
     refusals(ticket.sales),
   ],
 };
 
 function refusals(sales) {
   const why = [...new Set(sales.filter((sale) => sale.refused && Number(sale.count_fp) === Number(sale.held_fp)).map((sale) => sale.why))];
-  return ["Risk", why.length ? `refuses a part of it: ${why.join(", ")}` : "lets it pass", why.length ? "bad" : "good"];
+  return ["Risk check", why.length ? `partly refused: ${why.join(", ")}` : "passed", why.length ? "bad" : "good"];
 }
 
 function stays(sale) {
@@ -90,7 +90,7 @@ function show(list, lines) {
   list.hidden = false;
 }
 
-// A ticket's time runs out in the button that confirms it.
+// Counts a ticket's time down in the button that confirms it.
 class Countdown {
   constructor(button) {
     this.button = button;
@@ -108,7 +108,7 @@ class Countdown {
     if (!this.ticket) return;
     const left = Math.ceil((this.until - performance.now()) / 1000);
     this.button.disabled = left <= 0;
-    this.button.textContent = left > 0 ? `${this.words} (${left} s)` : "Its time is over: prepare it again";
+    this.button.textContent = left > 0 ? `${this.words} (${left} s)` : "Expired: prepare again";
   }
 
   drop() {
@@ -121,7 +121,7 @@ export function startOrders(live) {
   const box = document.getElementById("ticket");
   const answers = () => Boolean(document.getElementById("trader-state")?.dataset.answers);
 
-  // Returns why it is not done, or not known to be, in words; nothing if it is.
+  // Returns why the action was not done, or is not known to have been, in words; "" if it was done.
   async function confirm(countdown, words) {
     const { ticket } = countdown;
     if (!ticket) return "";
@@ -130,7 +130,7 @@ export function startOrders(live) {
     try {
       told = await command("confirm", { ticket: ticket.number });
     } catch (error) {
-      countdown.wait(); // said again it is done once
+      countdown.wait(); // confirming again does it only once
       return error.message;
     } finally {
       for (const ms of SHOW_MS) setTimeout(() => live.refresh(), ms);
@@ -150,7 +150,7 @@ export function startOrders(live) {
   };
 }
 
-// -- what is sold, cancelled, flattened
+// -- sell, cancel, flatten
 
 function startDialog(confirm) {
   const dialog = document.getElementById("doing");
@@ -160,21 +160,21 @@ function startDialog(confirm) {
   const form = document.getElementById("doing-sale");
   const go = document.getElementById("doing-go");
   const countdown = new Countdown(go);
-  let body = null; // what is prepared
+  let body = null; // what is being prepared
   let asked = 0;
 
-  const left = (told) => told.left.map((one) => ` ${count(one.count_fp)} stay (${one.reason.replaceAll("_", " ")}).`).join("");
+  const left = (told) => told.left.map((one) => ` ${count(one.count_fp)} not sold (${one.reason.replaceAll("_", " ")}).`).join("");
   const DONE = {
     sell: (told) => `Selling: ${told.orders.length === 1 ? "order" : "orders"} ${told.orders.join(", ")}.${left(told)}`,
-    cancel: (told) => `Order ${told.orders.join(", ")} is asked to end.`,
-    flatten: () => "Flattening: trading is paused, orders are cancelled, positions sold.",
+    cancel: (told) => `Cancelling order ${told.orders.join(", ")}.`,
+    flatten: () => "Flattening: trading is paused, orders are being cancelled, positions sold.",
   };
   const GO = {
     sell: ({ sale }) => `Confirm: sell ${count(sale.count_fp)} ${sale.side.toUpperCase()}`,
     cancel: ({ order }) => `Confirm: cancel order ${order.number}`,
     flatten: ({ orders, sales }) => `Confirm: cancel ${orders.length}, sell ${sales.filter((sale) => sale.price_dollars !== null).length}`,
   };
-  const TITLE = { sell: "Sell it?", cancel: "Cancel it?", flatten: "Flatten?" };
+  const TITLE = { sell: "Sell?", cancel: "Cancel this order?", flatten: "Flatten everything?" };
 
   async function prepare() {
     countdown.drop();
@@ -200,7 +200,7 @@ function startDialog(confirm) {
     body = { what: act };
     if (act === "cancel") body.number = Number(number);
     if (act === "sell") body.ticker = ticker;
-    button.blur(); // or the row would keep its place for the focus that comes back to it
+    button.blur(); // otherwise the row would be kept in place because the focus returns to it
     title.textContent = TITLE[act];
     form.hidden = act !== "sell";
     form.reset();
@@ -238,18 +238,18 @@ function startDialog(confirm) {
   });
 }
 
-// Every order that is cancelled and every position, with what of it is sold.
+// A row for every order to cancel and every position to sell.
 function table({ orders, sales }) {
   const rows = [
     ...orders.map((order) => ["Cancel", what(order), `${count(order.rests_fp)} of ${count(order.count_fp)}`, cents(order.price_dollars), "", `order ${order.number}`]),
-    ...sales.map((sale) => ["Sell", what(sale), `${count(sale.count_fp)} of ${count(sale.held_fp)}`, sale.price_dollars === null ? "–" : cents(sale.price_dollars), sale.price_dollars === null ? "–" : gain(sale.realised_dollars), Number(sale.left_fp) ? `${count(sale.left_fp)} stay${sale.why ? `: ${sale.why}` : ""}` : ""]),
+    ...sales.map((sale) => ["Sell", what(sale), `${count(sale.count_fp)} of ${count(sale.held_fp)}`, sale.price_dollars === null ? "–" : cents(sale.price_dollars), sale.price_dollars === null ? "–" : gain(sale.realised_dollars), Number(sale.left_fp) ? `${count(sale.left_fp)} not sold${sale.why ? `: ${sale.why}` : ""}` : ""]),
   ];
   if (!rows.length) return [];
   const made = document.createElement("table");
   made.className = "plain";
   const head = made.createTHead().insertRow();
   const css = ["act-name", "", "num", "num", "num", ""];
-  for (const [at, name] of ["Do", "What", "Contracts", "Price", "Realises", "Note"].entries()) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col", className: css[at] }));
+  for (const [at, name] of ["Action", "Market", "Contracts", "Price", "Realised", "Note"].entries()) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col", className: css[at] }));
   const tbody = made.createTBody();
   for (const row of rows) {
     const line = tbody.insertRow();
@@ -258,7 +258,7 @@ function table({ orders, sales }) {
   return [made];
 }
 
-// -- the form of the market page
+// -- the form on the market page
 
 function startForm(box, confirm) {
   const form = document.getElementById("ticket-form");
@@ -266,7 +266,7 @@ function startForm(box, confirm) {
   const countdown = new Countdown(document.getElementById("ticket-confirm"));
   let touched = false;
 
-  // The limit is the best price until somebody writes another.
+  // The limit follows the best price until the user types another.
   function suggest() {
     const price = document.getElementById("ticket-prices")?.dataset[form.elements.side.value];
     if (!touched && price) form.elements.limit.value = +(Number(price) / 100).toFixed(2);
@@ -298,7 +298,7 @@ function startForm(box, confirm) {
     }
   });
   countdown.button.addEventListener("click", async () => {
-    const trouble = await confirm(countdown, (told) => `Order ${told.orders.join(", ")} is placed.`);
+    const trouble = await confirm(countdown, (told) => `Order ${told.orders.join(", ")} placed.`);
     if (trouble) say(trouble, "error");
     else figures.hidden = true;
   });

@@ -1,4 +1,4 @@
-// The time slider of the page of past moments: says while it is moved which time it is at.
+// The time slider of the page of past moments: shows its time while it is moved.
 
 import { moment } from "./zone.js";
 

@@ -1,11 +1,11 @@
-// Turn one piece of page into another with as few changes as possible: nodes, focus, selection and open
-// details stay. idiomorph does it, but for rows: these are told apart by their data-key. A row with data-same
-// is as it was, and came without its cells. Elements with data-keep belong to scripts and are left alone.
+// Turns one piece of a page into another with as few changes as possible: nodes, focus, selection and open details
+// stay. idiomorph does this, except for rows, which are matched by their data-key. A row with data-same has not
+// changed and comes without its cells. Elements with data-keep belong to scripts and are left alone.
 
-const LEFT = ["open", "tabindex"]; // somebody opened it; scripts say which row Tab comes to
+const LEFT = ["open", "tabindex"]; // set in the page: the user opened it; scripts choose the row that Tab reaches
 
-// `pinned`: rows keep their places. Returns how many changes of place wait, and whether a row lacked that
-// should have been there.
+// Where `pinned`, rows keep their places. Returns how many moves wait, and whether a row was missing that should
+// have been here.
 export function patch(from, to, pinned = () => false) {
   const found = { waiting: 0, lacking: false };
   const config = {
@@ -24,7 +24,7 @@ export function patch(from, to, pinned = () => false) {
     },
   };
 
-  // A row that is said to be here as it was, where there is none.
+  // A row that is claimed to be here unchanged, but is not here.
   function lacks(fresh) {
     const same = fresh.nodeType === Node.ELEMENT_NODE && fresh.hasAttribute("data-same");
     found.lacking ||= same;
@@ -60,7 +60,7 @@ export function patch(from, to, pinned = () => false) {
     for (const row of old.values()) row.remove();
   }
 
-  // What is under the pointer or the focus: rows change where they stand, and come, go and move later.
+  // For rows under the pointer or the focus: they change in place; additions, removals and moves come later.
   function held(old, wanted) {
     let waiting = 0;
     const keys = wanted.map((row) => row.dataset.key);

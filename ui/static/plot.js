@@ -1,8 +1,8 @@
-// What all charts share: the page's own colours, its time zone, axes.
+// What all charts share: the page's colours, its time zone, axes.
 
 import { moment, zone } from "./zone.js";
 
-// A custom property may be one colour in light and another in dark: only a property says which it is now.
+// A custom property may hold one colour for light and another for dark; only a computed property tells which applies.
 export function colour(name) {
   const probe = document.createElement("i");
   probe.className = "sr";

@@ -1,4 +1,4 @@
-// Time zone, theme and density: a cookie, so that the server makes the next page right from its first byte.
+// Time zone, theme and density: in a cookie, so that the server renders the next page right from its first byte.
 
 const COOKIE = "kalshi-bus-preferences";
 const YEAR_S = 31536000;
@@ -27,10 +27,10 @@ export function startPreferences() {
     const { theme, density } = Object.fromEntries(new FormData(form));
     Object.assign(root.dataset, { theme, density });
   });
-  // Times and charts are made anew. Other tabs notice by themselves that their page is another now.
+  // Rebuilds times and charts. Other tabs notice by themselves that their page has changed.
   dialog.addEventListener("close", () => changed && location.reload());
 
-  // Somebody who travels takes the zone along.
+  // A browser that has travelled takes its zone along.
   const [word, name] = root.dataset.preferences.split(" ")[0].split(":");
   if (word === "local" && here && name !== here) {
     keep();

@@ -1,4 +1,4 @@
-// The replay bar: pause, speed, and a slider over the recording. What is under the hand is not moved.
+// The replay bar: pause, speed, and a slider over the recording. A control in use is not moved.
 
 import { moment } from "./zone.js";
 
@@ -21,7 +21,7 @@ export function startReplay(live) {
       const answer = await fetch("/api/replay", { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(10000) });
       if (!answer.ok) time.textContent = (await answer.json()).error.message;
     } catch (error) {
-      time.textContent = `Not known whether it was done (${error.name}).`;
+      time.textContent = `It is not known whether this was done (${error.name}).`;
     }
     at.blur();
     live.refresh();

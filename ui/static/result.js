@@ -1,4 +1,4 @@
-// The one line that says what came of what a person did, and the request that does it.
+// The line that shows the outcome of a user's action, and the request that carries it out.
 
 const SHOWN_MS = 15000;
 let hide = 0;
@@ -12,7 +12,7 @@ export function say(text, tone) {
   hide = setTimeout(() => (result.hidden = true), SHOWN_MS);
 }
 
-// Returns the answer; throws an Error in words where there is none or it is a refusal.
+// Returns the answer; throws an Error with a message for the user if there is none or it is a refusal.
 export async function command(op, body, whom = "trader") {
   let answer, told;
   try {
@@ -24,7 +24,7 @@ export async function command(op, body, whom = "trader") {
     });
     told = await answer.json();
   } catch (error) {
-    throw new Error(`Not known whether it was done: the dashboard did not answer (${error.name}).`);
+    throw new Error(`It is not known whether this was done: the dashboard did not answer (${error.name}).`);
   }
   if (!answer.ok) throw new Error(`Not done: ${told.error.message}`);
   return told;

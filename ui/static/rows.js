@@ -1,10 +1,10 @@
-// Tables by keyboard. One row of each table is in the tab order, so that Tab gets past it; up, down, Home and End
-// go from row to row, left and right between what a row has to press.
+// Tables by keyboard. One row of each table is in the tab order, so that Tab gets past the table; up, down, Home and
+// End move between rows, left and right between the controls in a row.
 
 const CONTROLS = "a, button, summary";
 
 export function startRows() {
-  const chosen = new WeakMap(); // the key of the row that Tab comes to, by table
+  const chosen = new WeakMap(); // table body -> key of the row that Tab reaches
 
   const rowsOf = (body) => [...body.children].filter((row) => row.querySelector("a.go"));
   const rowOf = (element) => {
@@ -50,7 +50,7 @@ export function startRows() {
     event.preventDefault();
   });
 
-  // The same of another row: pin after pin, name after name.
+  // Moves to the same control of another row: from pin to pin, from name to name.
   function focus(row, name) {
     const there = controls(row);
     (there.find((one) => one.className === name) ?? there.find((one) => one.matches("a.go")) ?? there[0])?.focus();

@@ -1,4 +1,4 @@
-// The search box: results as one types (combobox pattern of the ARIA Authoring Practices).
+// The search box: results as you type (combobox pattern of the ARIA Authoring Practices).
 
 const WAIT_MS = 120;
 
@@ -98,7 +98,7 @@ export function startSearch() {
     const item = document.createElement("li");
     item.setAttribute("role", "option");
     item.setAttribute("aria-disabled", "true");
-    item.textContent = ready ? "Nothing found" : "The index is being made";
+    item.textContent = ready ? "Nothing found" : "Building the index";
     return item;
   }
 

@@ -1,4 +1,4 @@
-// Sorting the trader's tables without page loads; the address carries the order, so a link shows the same.
+// Sorts the trader's tables without page loads; the address holds the order, so a link shows the same.
 
 export function startSorts(live) {
   document.addEventListener("submit", (event) => {

@@ -1,4 +1,4 @@
-// Stars put a market on the watchlist, which the server keeps; the page then asks for itself.
+// Stars put a market on the watchlist, which the server keeps; then the page refreshes.
 
 import { say } from "./result.js";
 
@@ -14,7 +14,7 @@ export function startStars(live) {
       if (answer.ok) star.setAttribute("aria-pressed", String(starred));
       else say(said.error.message, "bad");
     } catch {
-      say("The dashboard does not answer: the watchlist is as it was.", "bad");
+      say("The dashboard does not answer: the watchlist has not changed.", "bad");
     }
     star.disabled = false;
     live.refresh();

@@ -1,5 +1,5 @@
-// Saved views of the opportunities: a name for filters, order, columns and pins. They are addresses, kept in this
-// browser; what is kept but makes no sense counts as not kept.
+// Saved views of the opportunities: named filters, sort order, columns and pins. They are addresses, stored in this
+// browser; stored entries that are not valid are ignored.
 
 const KEY = "kalshi-bus-views";
 const VIEWS_MAX = 30;
@@ -19,7 +19,7 @@ export function startViews() {
       const views = JSON.parse(localStorage.getItem(KEY));
       return Array.isArray(views) ? views.filter(sound).slice(0, VIEWS_MAX) : [];
     } catch {
-      return []; // storage that is not ours to use, or text that is none of ours
+      return []; // storage is unavailable, or its content is not ours
     }
   }
 
@@ -33,7 +33,7 @@ export function startViews() {
       localStorage.setItem(KEY, JSON.stringify(views));
       told.textContent = "";
     } catch (error) {
-      told.textContent = `Not kept: ${error.name}.`;
+      told.textContent = `Not saved: ${error.name}.`;
     }
     show();
   }
@@ -64,8 +64,8 @@ export function startViews() {
     const name = form.elements.name.value.trim();
     if (!name) return;
     const others = kept().filter((one) => one.name !== name);
-    if (others.length >= VIEWS_MAX) told.textContent = `${VIEWS_MAX} views are kept at most: remove one first.`;
-    else if (location.search.length > QUERY_MAX) told.textContent = "This address is too long to be kept.";
+    if (others.length >= VIEWS_MAX) told.textContent = `At most ${VIEWS_MAX} views can be saved: remove one first.`;
+    else if (location.search.length > QUERY_MAX) told.textContent = "This address is too long to save.";
     else {
       keep([...others, { name, query: location.search }]);
       form.reset();

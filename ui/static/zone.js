@@ -1,4 +1,4 @@
-// The time zone that this page's times are in, and a time in it.
+// The time zone of this page, and how it writes a time.
 
 export const zone = known(document.documentElement.dataset.zone) ? document.documentElement.dataset.zone : "Etc/UTC";
 
