@@ -1,4 +1,4 @@
-"""The dashboard's link to the alerts: what they say, kept fresh by one thread, and commands to them."""
+"""The dashboard's link to the alerts: their latest answer, kept fresh by one thread, and commands to them."""
 
 from contextlib import suppress
 from typing import Any, Final
@@ -20,16 +20,16 @@ COMMAND_MS: Final = 3_000
 
 
 class AlertsLink:
-    """`run` in a thread of its own; everything else from any.
+    """Call `run` in a thread of its own; everything else from any.
 
     Args:
-        endpoint: of the alerts; nobody is asked where `on` is False.
+        endpoint: that of the alerts; nothing is asked if `on` is False.
     """
 
     def __init__(self, context: Any, endpoint: str, *, on: bool) -> None:
         self.on = on
         self.answer: AlertsAnswer | None = None
-        """What they said last; it stays when they answer no more, which `answers` says."""
+        """Their last answer; it is kept when they stop answering (see `answers`)."""
         self.answers = False
         self._context = context
         self._endpoint = endpoint
@@ -48,16 +48,16 @@ class AlertsLink:
             asker.close()
 
     def command(self, op: str, **parameters: Any) -> DoneAnswer:
-        """Have something done, and look at what came of it.
+        """Have something done, and fetch the result.
 
         Raises:
-            NoAnswer: nobody answers.
-            Refusal: it will not.
-            DecodeError: it does not answer as it should.
+            NoAnswer: nothing answers.
+            Refusal: the alerts refuse.
+            DecodeError: the answer is faulty.
         """
         question = {"op": op, "id": 1, **parameters}
         done = told(ask(self._context, self._endpoint, question, COMMAND_MS), DoneAnswer)
-        # It is done: who was told that nobody answers would do it again.
+        # The command is done: a user told that nothing answers would repeat it.
         with suppress(KalshiBusError):
             self._take(ask(self._context, self._endpoint, {"op": "alerts", "id": 1}, LOOK_MS))
         return done

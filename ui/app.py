@@ -1,4 +1,4 @@
-"""The Flask application, put together from its routes. It answers from memory."""
+"""The Flask application, assembled from its routes. It answers from memory."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -38,7 +38,7 @@ from .service import Service
 
 SOURCES: Final = {
     "milestone": "from the match schedule",
-    "occurrence": "worked out from the occurrence time",
+    "occurrence": "estimated from the occurrence time",
     "unknown": "",
 }
 _DISPLAY: Final = (
@@ -56,8 +56,8 @@ def make_app(
     """Return the application, which answers from `service` alone.
 
     Args:
-        wish: wishes for the book or the price history of markets that are looked at.
-        past: returns what happened in a market since a time (ms), None if nobody says.
+        wish: wishes for the book or the price history of markets being looked at.
+        past: returns a market's history since a time (ms), None if there is no answer.
         then: asks the time machine.
     """
     app = Flask(__name__, static_folder=None)

@@ -1,4 +1,4 @@
-"""How old messages are when they arrive here."""
+"""The age of messages on arrival."""
 
 from collections import deque
 from typing import Final
@@ -12,7 +12,7 @@ SAMPLES: Final = 20_000
 
 
 class Ages(msgspec.Struct, frozen=True):
-    """How old the last minute's messages were when they arrived here, in milliseconds; None without any."""
+    """The ages on arrival of the last minute's messages, in milliseconds; None if there were none."""
 
     count: int
     p50_ms: float | None
@@ -20,7 +20,7 @@ class Ages(msgspec.Struct, frozen=True):
 
 
 class Arrivals:
-    """Takes the age of what arrives, from one thread; tells the percentiles of a minute to any."""
+    """Takes the age of each arrival, from one thread; gives the percentiles of a minute to any thread."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES)

@@ -1,7 +1,7 @@
-"""What pages find markets by: the search index, columns to sort and filter by, and what there is, counted.
+"""What pages find markets by: the search index, columns to sort and filter by, and counts of what there is.
 
-A thread of its own keeps it up from what the scanner has seen change, so that no request ever builds any of
-it: a quote costs a few numbers, a name the making of its part of the index again.
+A thread of its own keeps it up to date with what the scanner has seen change, so that no request ever builds
+any of it: a new quote updates a few numbers, a new name rebuilds its part of the index.
 """
 
 import threading
@@ -28,13 +28,13 @@ log = structlog.get_logger()
 TICK_S: Final = 0.25
 
 INDEX_NS: Final = 2_000_000_000
-"""So long what has new names waits for more of them, so that one sweep's are indexed together."""
+"""How long new names wait for more of them, so that those of one sweep are indexed together."""
 
 _KEPT: Final = (*SEARCHED, "quote")
 
 
 class Shelf(msgspec.Struct, frozen=True):
-    """What there is to find things by; `ready` once it is of a whole state."""
+    """Everything to find markets by; `ready` once it covers a whole state."""
 
     index: SearchIndex
     columns: Columns
@@ -42,12 +42,12 @@ class Shelf(msgspec.Struct, frozen=True):
     ready: bool = False
 
     def find(self, query: str, limit: int) -> SearchAnswer:
-        """Return what a query finds, of what it finds equally well the busiest first."""
+        """Return what a query finds; of equally good matches the most active first."""
         return self.index.find(query, limit, self.columns.activity)
 
 
 class MarketCatalogue:
-    """Any thread reads `latest` and offers; one keeps it up.
+    """Any thread may read `latest` and call `offer`; one keeps it up to date.
 
     Args:
         markets_of: the markets of an event, as the scanner has them.
@@ -76,10 +76,10 @@ class MarketCatalogue:
         self._dirty: set[int] = set()
         self._indexed_ns = 0
 
-    # -- the scanner's
+    # -- the scanner's thread
 
     def offer(self, scan: Scan, batch: Batch) -> None:
-        """Take note of a scan, and of what has changed since the one before."""
+        """Take note of a scan, and of what has changed since the previous one."""
         with self._lock:
             self._scan = scan
             self._whole |= batch.whole
@@ -89,10 +89,10 @@ class MarketCatalogue:
                         self._changed[record] = None
         self._news.set()
 
-    # -- its own
+    # -- its own thread
 
     def run(self, stop: Stop) -> None:
-        """Keep it up until `stop`; call `wake` after setting it."""
+        """Keep it up to date until `stop`; call `wake` after setting that."""
         self._owner.check()
         while not stop.is_set():
             self._news.wait(INDEX_NS / 1e9 if self._dirty else None)
@@ -100,7 +100,7 @@ class MarketCatalogue:
             try:
                 self.update(self._clock.monotonic_ns())
             except Exception:
-                # Nothing that comes from outside ends it: it begins anew, with the next scan.
+                # Nothing that comes from outside may end this thread: it starts over with the next scan.
                 log.exception("catalogue.failed")
                 self._begin()
             stop.wait(TICK_S)
@@ -172,7 +172,7 @@ class MarketCatalogue:
         self._place_markets(state, event_ticker)
 
     def _place_markets(self, state: Records, event_ticker: str) -> None:
-        """Put the markets of an event where its category and series have them now."""
+        """Put an event's markets under its present category and series."""
         event = state.events.get(event_ticker)
         series = None if event is None else state.series.get(event.series_ticker)
         for ticker in self._markets_of().get(event_ticker, ()):
@@ -195,7 +195,7 @@ class MarketCatalogue:
             self._dirty.add(number)
 
     def _mark(self, state: Records, event_ticker: str) -> None:
-        """Have an event's part of the index made again."""
+        """Mark an event's part of the index to be rebuilt."""
         number = bucket_of(event_ticker)
         self._dirty.add(number)
         within = self._events_in.setdefault(number, set())

@@ -1,7 +1,7 @@
-"""The dashboard's link to the trader: its account of itself, kept fresh by one thread, and commands to it.
+"""The dashboard's link to the trader: its latest answers, kept fresh by one thread, and commands to it.
 
-What it says is kept in the shapes it comes in (bus/trading/shapes.py): exact decimal strings. The kill switch
-is set twice, as the command line does it: the file first, which holds whatever happens to the trader, then
+Answers are kept in the shapes they arrive in (bus/trading/shapes.py), with exact decimal strings. A kill is
+done in two steps, as on the command line: first the file, which applies whatever happens to the trader, then
 the command.
 """
 
@@ -62,7 +62,7 @@ from markets.orders import OrderState
 log = structlog.get_logger()
 
 EVERY_S: Final = 1.0
-"""How often the trader is asked how it stands; its events make it sooner."""
+"""How often the trader is asked for its status; its events make it sooner."""
 
 LEAST_S: Final = 0.25
 EQUITY_EVERY_NS: Final = 15_000_000_000
@@ -70,7 +70,7 @@ STATUS_MS: Final = 1_000
 COMMAND_MS: Final = 3_000
 COMMAND_WAIT_S: Final = 6.0
 AWAY_MS: Final = 30_000
-"""A trader that answered less than this ago is "not answering", later it is "not running"."""
+"""A silent trader is "not answering" up to this long after its last answer, then "not running"."""
 
 ROWS: Final = 200
 ROWS_PER_QUESTION: Final = 1_000
@@ -80,18 +80,18 @@ TRADES: Final = 100
 HELD_TRADES: Final = 500
 
 CUT_TRIES: Final = 4
-"""How often the trader is asked anew because it moved between two answers."""
+"""How many times the trader is asked again because it moved between two answers."""
 
 FRESH_NS: Final = 2_000_000_000
-"""So old may a report be that a page shows."""
+"""The greatest age of a report that a page may show."""
 
 READS_MAX: Final = 20
-"""How often a trader that still reads its journal is asked again: each time it reads on."""
+"""How many times a trader that is still reading its journal is asked again; each question lets it read on."""
 
 KEPT_MAX: Final = 16
 
 OLD_FACTOR: Final = 3
-"""Prices older than this many times what is called stale count no more in profit and loss."""
+"""Prices older than this many times the stale limit are left out of profit and loss."""
 
 NOT_RUNNING: Final = "not running"
 NOT_ANSWERING: Final = "not answering"
@@ -103,17 +103,17 @@ SIGNS: Final = {
     reasons.KILLED: "bad",
     NOT_ANSWERING: "bad",
 }
-"""How bad a state is; those not named are fair."""
+"""How bad a state is; those not listed are "fair"."""
 
 Row = PositionRow | OrderRow | FillRow | SettlementRow | TradeRow
 Said = dict[str, object]
-"""A question or an answer as it goes over the socket: read by `told`, nowhere else."""
+"""A question or an answer as sent over the socket; only `told` reads it."""
 
 T = TypeVar("T")
 
 
 class Profit(msgspec.Struct, frozen=True):
-    """Profit and equity as they are shown, in dollars, at bid and at settlement; None is not known."""
+    """Profit and equity as shown, in dollars, at bid and at settlement; None where not known."""
 
     realised_dollars: str | None = None
     unrealised_dollars: str | None = None
@@ -131,8 +131,8 @@ class TraderSummary(msgspec.Struct, frozen=True):
 
     Attributes:
         state: its own, or "not running", "not answering". sign: how bad that is.
-        as_of: when it last answered, Unix seconds. left_out: positions that do not count in `pnl_bid`.
-        pnl_today_dollars: as it counts for the daily loss. pnl_bid_dollars, pnl_settlement_dollars: in all.
+        as_of: when it last answered, Unix seconds. left_out: positions left out of `pnl_bid_dollars`.
+        pnl_today_dollars: as counted for the daily loss. pnl_bid_dollars, pnl_settlement_dollars: total.
         error: why it is halted, or what is wrong with its answers.
     """
 
@@ -150,16 +150,16 @@ class TraderSummary(msgspec.Struct, frozen=True):
 
 
 class Desk(msgspec.Struct, frozen=True):
-    """What the trader last said.
+    """The trader's latest answers.
 
     Attributes:
-        answers: whether it answered the last question, and as it should.
-        problem: what was wrong with its last answer, None if nothing was or there was none.
-        heard_ms: when it last did, None if never; all that follows is of then.
-        status: None before it has said anything, and while it starts.
+        answers: whether it gave a valid answer to the last question.
+        problem: what was wrong with its last answer; None if nothing was, or if there was none.
+        heard_ms: when it last answered, None if never; all that follows is as of then.
+        status: None before its first answer, and while it is starting.
         killed: why trading is killed and since when, from the trader or, without one, from the kill file.
-        trades: the newest that got something. held: all that still hold some of it.
-        version: grows whenever something but an age differs.
+        trades: the newest with fills. held: all that still hold something.
+        version: grows whenever anything but an age changes.
     """
 
     answers: bool = False
@@ -178,7 +178,7 @@ class Desk(msgspec.Struct, frozen=True):
 
     @property
     def curve(self) -> Sequence[EquityPoint]:
-        """The equity curve up to now: its last point is what `status` says."""
+        """The equity curve up to now; its last point is made from `status`."""
         status, points = self.status, self.points
         if status is None or (points and points[-1].time >= status.now):
             return points
@@ -194,10 +194,10 @@ class Desk(msgspec.Struct, frozen=True):
         return (*points, now)
 
     def pnl(self, now_ms: int, oldest_ms: int) -> tuple[Profit, int]:
-        """Return profit and equity, at bid without positions of unknown or old prices, and their number.
+        """Return profit and equity, and how many positions are left out because of unknown or old prices.
 
-        They stand at their cost: what they would fetch now, nobody knows. A market that does not trade any
-        more does not grow old.
+        Such positions are valued at cost in the figures at bid: what they would fetch now is not known. A
+        market that no longer trades does not grow old.
 
         Args:
             oldest_ms: greatest age of a price that counts.
@@ -220,7 +220,7 @@ class Desk(msgspec.Struct, frozen=True):
             unrealised_dollars=without(pnl.unrealised_dollars),
             fees_dollars=pnl.fees_dollars,
             total_dollars=without(pnl.total_dollars),
-            today_dollars=pnl.today_dollars,  # it counts old prices by a rule of its own: docs/trader.md
+            today_dollars=pnl.today_dollars,  # has its own rule for old prices: docs/trader.md
             equity_dollars=without(self.status.equity_dollars),
             settlement_dollars=pnl.settlement_dollars,
             locked_dollars=pnl.locked_dollars,
@@ -272,9 +272,9 @@ class Desk(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What the trader made of an opportunity: contracts held of each of its legs that is, or why none are.
+    """What the trader did about an opportunity: contracts held of each leg that is held, or why none are.
 
-    `why` is `refused` in words; `by_risk`: it is risk that refuses it, not an order that got nothing.
+    `why` is `refused` in words; `by_risk`: refused by risk, not by an order that got no fill.
     """
 
     held: tuple[str, ...] = ()
@@ -288,10 +288,9 @@ Legs = frozenset[tuple[str, str]]
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """What the trader holds by (ticker, side), what it refused by what was to be bought, its last orders.
+    """What the trader holds by (ticker, side), what it refused by the legs to be bought, its last orders.
 
-    Who wanted it does not matter: a strategy may have any name. `full` are the events that may have no other
-    position than the one they have.
+    Which strategy wanted it does not matter. `full` are the events that may have no second position.
     """
 
     held: Mapping[tuple[str, str], PositionRow]
@@ -300,7 +299,7 @@ class Marks(msgspec.Struct, frozen=True):
     full: Collection[str] = frozenset()
 
     def of(self, opportunity: Opportunity) -> Mark:
-        """Return what the trader made of an opportunity."""
+        """Return what the trader did about an opportunity."""
         legs = [(leg.ticker, leg.side) for leg in opportunity.legs]
         held = tuple(self.held[leg].count_fp for leg in legs if leg in self.held)
         because = self.refused.get(_legs(opportunity.legs))
@@ -324,11 +323,11 @@ def _legs(legs: Sequence[Leg | RefusedLeg]) -> Legs:
 
 
 class Absent(KalshiBusError):
-    """The trader did not answer, or not as it should."""
+    """The trader did not answer, or its answer was faulty."""
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What came of a command: `answered` is whether there is a trader that took it."""
+    """The outcome of a command; `answered`: whether a trader accepted it."""
 
     state: str
     answered: bool = True
@@ -343,7 +342,7 @@ _LISTS: Final[Mapping[str, _Lists]] = {
     "trades": TradesAnswer,
 }
 _NUMBERED: Final = {"orders": "number", "trades": "trade"}
-"""What the rows of a list are numbered by, where it is not `id`."""
+"""The member that numbers the rows of a list, where it is not `id`."""
 
 
 class TraderSocket(Protocol):
@@ -355,14 +354,14 @@ class TraderSocket(Protocol):
 
 
 class TraderLink:
-    """`run` in a thread of its own, which alone uses the socket; everything else from any thread."""
+    """Call `run` in a thread of its own, the only one to use the socket; everything else from any thread."""
 
     def __init__(self, asker: TraderSocket, data_dir: Path, clock: Clock) -> None:
         self.desk = Desk()
         self._asker = asker
         self._kill_switch = KillSwitch(data_dir)
         self._clock = clock
-        # A kill before all others, these in the order they came; a nudge carries nothing.
+        # A kill goes first, all others in order of arrival; a nudge carries no job.
         self._jobs: queue.PriorityQueue[tuple[bool, int, tuple[Said, Future[Said]] | None]] = (
             queue.PriorityQueue()
         )
@@ -379,7 +378,7 @@ class TraderLink:
     # -- any thread
 
     def nudge(self, actions: Sequence[Action]) -> None:
-        """Ask soon how the trader stands: this has happened on its feed."""
+        """Ask for the trader's status soon, because this happened on its feed."""
         if not all(isinstance(action, Changed) and _only_values(action) for action in actions):
             self._moved.set()
         if not self._nudged.is_set():
@@ -391,17 +390,17 @@ class TraderLink:
 
         Raises:
             Absent: it does not answer.
-            Refusal: it will not.
+            Refusal: it refuses.
         """
         answer = self._ask(msgspec.to_builtins(command), CommandAnswer)
         return CommandResult(answer.state, warning=answer.warning)
 
     def by_hand(self, command: ByHandCommand) -> TicketAnswer | ByHandAnswer:
-        """Ask the trader for an order of one's own; what it refuses is in the answer.
+        """Ask the trader for an order by hand; a refusal by risk is part of the answer.
 
         Raises:
             Absent: it does not answer.
-            Refusal: it will not.
+            Refusal: it refuses.
         """
         question = msgspec.to_builtins(command)
         if isinstance(command, AnyPrepareCommand):
@@ -412,7 +411,7 @@ class TraderLink:
         """Kill: the file first, then the command.
 
         Raises:
-            Absent: there is no trader, and no file that would hold for the next.
+            Absent: there is no trader, and no file that would apply to the next one.
             Refusal: it is killed, but not beyond a restart.
         """
         outcome = self._kill_switch.set(reason)
@@ -427,16 +426,16 @@ class TraderLink:
         return msgspec.structs.replace(result, warning=outcome.trouble or result.warning)
 
     def report(self, since: str | None, until: str | None) -> ReportAnswer:
-        """Return who earned what from one day (YYYY-MM-DD) to another; a moment old at most.
+        """Return what was earned, and by what, from one day (YYYY-MM-DD) to another; a moment old at most.
 
         Raises:
             Absent: the trader does not answer, or is still reading its journal.
-            Refusal: it takes these for no days.
+            Refusal: these are not days.
         """
         return self._fresh({"op": "report", "since": since, "until": until}, ReportAnswer)
 
     def risks(self) -> RisksAnswer:
-        """Return what is held by event, and what can come of it; a moment old at most.
+        """Return what is held by event, and its possible outcomes; a moment old at most.
 
         Raises:
             Absent: the trader does not answer.
@@ -444,7 +443,7 @@ class TraderLink:
         return self._fresh({"op": "risks"}, RisksAnswer)
 
     def _fresh(self, question: Said, type_: type[T]) -> T:
-        """Return an answer, asked for anew once it is older than FRESH_NS, however many pages want it."""
+        """Return an answer, asked for again once it is older than FRESH_NS, however many pages want it."""
         key = msgspec.json.encode(question)
         now_ns = self._clock.monotonic_ns()
         with self._fresh_lock:
@@ -494,15 +493,15 @@ class TraderLink:
         try:
             return told(future.result(COMMAND_WAIT_S), type_)
         except NotInTime:
-            future.cancel()  # not sent yet: then it never is
+            future.cancel()  # if it has not been sent yet, it never will be
             raise Absent(f"the trader has not answered {question['op']!r} in {COMMAND_WAIT_S:g} s") from None
         except DecodeError as error:
-            raise Absent(f"the trader does not answer as it should: {error}") from None
+            raise Absent(f"the trader gives a faulty answer: {error}") from None
 
     # -- its own thread
 
     def run(self, stop: Stop) -> None:
-        """Ask and pass on until `stop`."""
+        """Ask the trader, and pass commands on, until `stop`."""
         self._owner.check()
         due_ns = 0
         try:
@@ -536,7 +535,7 @@ class TraderLink:
             future.set_exception(Absent(str(error)))
 
     def refresh(self) -> None:
-        """Ask how the trader stands, and replace `desk`."""
+        """Ask for the trader's status, and replace `desk`."""
         self._owner.check()
         desk = self.desk
         try:
@@ -550,7 +549,7 @@ class TraderLink:
             made = msgspec.structs.replace(desk, answers=False, problem=problem)
         if not made.answers:
             self._counts = ()
-        # One set a moment ago the trader is about to see.
+        # The trader may not have seen a kill file written a moment ago.
         killed = made.status.killed if made.answers and made.status is not None else None
         killed = killed or KilledStatus.of(self._kill_switch.read())
         made = msgspec.structs.replace(made, killed=killed)
@@ -559,11 +558,11 @@ class TraderLink:
         self._signature = signature
 
     def _read(self, desk: Desk) -> Desk:
-        """Return the desk as the trader now says it is.
+        """Return the desk as the trader now reports it.
 
         Raises:
             NoAnswer: there is none.
-            DecodeError: it is not as it should be.
+            DecodeError: it is faulty.
             Refusal: the trader could not answer.
         """
         now_ms = self._clock.now_ms()
@@ -580,7 +579,7 @@ class TraderLink:
             trades, held = self._trades(desk)
             before, status = status, self._take("status", TraderStatus)
             if (before.now, before.epoch, before.seq) == (status.now, status.epoch, status.seq):
-                break  # nothing has moved meanwhile: all of it is of one moment
+                break  # nothing has moved meanwhile, so all of it is of one moment
         made = msgspec.structs.replace(
             desk,
             answers=True,
@@ -626,7 +625,7 @@ class TraderLink:
 
 
 def _only_values(changed: Changed) -> bool:
-    """Whether nothing but fair values has changed: they are in no list of orders."""
+    """Whether only fair values changed, which are in no list of orders."""
     return all(kind != "trader" for kind, _ in changed.records)
 
 

@@ -1,7 +1,7 @@
-"""The front door: what every request must pass and every answer carries, and the server-sent events.
+"""The front door: checks on every request, headers on every answer, and the server-sent events.
 
-Events are native ASGI, since an open stream must not hold a thread. Everything else is Flask's, which is
-handed a whole request and hands back a whole answer: who is slow to send or to read holds no thread.
+Events are native ASGI, since an open stream must not hold a thread. Everything else goes to Flask, which gets
+a whole request and returns a whole answer, so that a slow sender or reader holds no thread.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ EVENTS_PATH: Final = "/events"
 KILL_PATH: Final = "/api/trader/kill"
 
 HEADERS: Final[dict[bytes, bytes]] = {
-    # form-action 'self': filters and search are plain forms, so that the pages work without scripts.
+    # form-action 'self': filters and search are plain forms, so that pages work without scripts.
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
@@ -41,22 +41,22 @@ HEADERS: Final[dict[bytes, bytes]] = {
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
-"""On every answer that does not say otherwise."""
+"""On every answer that does not set them itself."""
 
 BODY_S: Final = 2.0
-"""How long a body may take to arrive, however it trickles."""
+"""How long a body may take to arrive."""
 
 PAGE_THREADS: Final = 4
 PAGES_WAITING: Final = 32
-"""Requests that wait for one of them; whoever comes then gets 503."""
+"""How many requests may wait for one of them; any more get 503."""
 
 COMMAND_THREADS: Final = 2
 COMMANDS_WAITING: Final = 16
-"""The same of commands, and of kill alone: it waits for no page and for no other command."""
+"""The same for commands, and again for kill alone: it waits for no page and no other command."""
 
 
 class Workers:
-    """Threads in which Flask answers, and how many requests may wait for them."""
+    """The threads in which Flask answers; limits how many requests may wait for them."""
 
     def __init__(self, flask: Flask, name: str, threads: int, waiting: int) -> None:
         self._flask = flask
@@ -64,7 +64,7 @@ class Workers:
         self._room = threads + waiting
 
     async def answer(self, environ: dict[str, Any]) -> Response | None:
-        """Return Flask's answer, whole; None at once if too many wait already."""
+        """Return Flask's whole answer, or None at once if too many are waiting already."""
         if not self._room:
             return None
         self._room -= 1
@@ -131,7 +131,7 @@ class Front:
                 return
         answer = await workers.answer(_environ(scope, headers, body))
         if answer is None:
-            await _refuse(send, 503, "busy", "too many requests wait already; ask again in a second", _SOON)
+            await _refuse(send, 503, "busy", "too many requests are waiting; try again in a second", _SOON)
             return
         start = [(name.lower().encode(), text.encode("latin-1")) for name, text in answer.headers]
         await send({"type": "http.response.start", "status": answer.status_code, "headers": start})
@@ -168,7 +168,7 @@ class Front:
         await send({"type": "http.response.start", "status": 200, "headers": head})
         first = stream.take()
         body = b"retry: 2000\n\n" + (first.encode() if first else b"")
-        # A client that does not read for so long has no page any more; whatever fails here, it is gone.
+        # A client that does not read for so long has no page any more. Whatever fails here, it is gone.
         with contextlib.suppress(OSError, RuntimeError, TimeoutError):
             while not stream.gone:
                 if squeeze is not None:
@@ -212,7 +212,7 @@ _SOON: Final = [(b"retry-after", b"1")]
 
 
 class _BadBody(Exception):
-    """A body that is not taken: the status, the code and the words of the refusal."""
+    """A body that is refused: status, code and message of the refusal."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         self.status = status
@@ -225,10 +225,10 @@ def _too_large() -> _BadBody:
 
 
 async def _body(headers: dict[str, str], receive: Receive) -> bytes:
-    """Return the body of a request, read before any thread is taken for it.
+    """Return the body of a request, read before it takes a thread.
 
     Raises:
-        _BadBody: it is too large, too slow, or broken off.
+        _BadBody: it is too large, too slow or incomplete.
     """
     length = headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 9 or int(length) > BODY_MAX:
@@ -239,7 +239,7 @@ async def _body(headers: dict[str, str], receive: Receive) -> bytes:
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
-                    raise _BadBody(400, "bad_request", "body: ended before it was whole")
+                    raise _BadBody(400, "bad_request", "body: ended before it was complete")
                 body += message.get("body", b"")
                 if len(body) > BODY_MAX:
                     raise _BadBody(
@@ -248,16 +248,16 @@ async def _body(headers: dict[str, str], receive: Receive) -> bytes:
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:
-        raise _BadBody(408, "request_timeout", f"body: expected whole within {BODY_S:g} s") from None
+        raise _BadBody(408, "request_timeout", f"body: expected all of it within {BODY_S:g} s") from None
 
 
 def _environ(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    """Return a request as WSGI (PEP 3333) puts it."""
+    """Return a request as a WSGI environ (PEP 3333)."""
     host, port = scope["server"]
     environ = {
         f"HTTP_{name}".upper().replace("-", "_"): text
         for name, text in headers.items()
-        # With an underscore it would read as another's hyphen.
+        # A name with an underscore could pass for another one with a hyphen.
         if "_" not in name and name not in ("content-length", "content-type", "transfer-encoding")
     }
     return environ | {

@@ -1,7 +1,7 @@
-"""Who is listening to server-sent events, and what each has not yet heard.
+"""Who listens to server-sent events, and what each has not received yet.
 
-An update only says that something changed; the page then fetches itself. So what waits for a slow client is
-never more than one update, whatever happens meanwhile.
+An update only says that something changed; the page then fetches itself. So no more than one update ever
+waits for a slow client.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ SEND_TIMEOUT_S: Final = 30.0
 
 
 class PageUpdate(msgspec.Struct, frozen=True):
-    """One server-sent event: where the data stands, what changed, and the status as JSON.
+    """One server-sent event: the position of the data, what changed, and the status as JSON.
 
-    `markets` and `events` are the tickers changed; `trader` means that its page looks different,
+    `markets` and `events` are the tickers that changed; `trader` means that the trader page looks different,
     `everything` that any page may.
     """
 
@@ -41,7 +41,7 @@ class PageUpdate(msgspec.Struct, frozen=True):
 
 
 class OpenStream:
-    """One open stream: `ticker`, `event` or `page` (such as "trader") wakes it, else the overview."""
+    """One open stream, woken by changes of `ticker`, `event` or `page` ("trader"), else of the overview."""
 
     def __init__(self, ticker: str | None, event: str | None, page: str | None = None) -> None:
         self.ready = asyncio.Event()
@@ -60,7 +60,7 @@ class OpenStream:
         elif self._page == "trader":
             wanted = update.everything or update.trader
         elif self._page in ("system", "explore"):
-            wanted = update.everything  # the rest it asks for at its own pace
+            wanted = update.everything  # these pages poll for the rest at their own pace
         else:
             wanted = update.everything or update.overview
         if wanted:
@@ -68,7 +68,7 @@ class OpenStream:
             self.ready.set()
 
     def take(self) -> PageUpdate | None:
-        """Return what waits, once."""
+        """Return the waiting update, once."""
         update, self.pending = self.pending, None
         self.ready.clear()
         return update
@@ -80,7 +80,7 @@ class OpenStream:
 
 
 class UpdateHub:
-    """All open streams. Any thread may `publish` and `close`; all else belongs to the event loop's thread."""
+    """All open streams. Any thread may `publish` and `close`; the event loop's thread does all else."""
 
     def __init__(self, max_streams: int = MAX_STREAMS) -> None:
         self._max = max_streams
@@ -97,7 +97,7 @@ class UpdateHub:
     def join(
         self, ticker: str | None = None, event: str | None = None, page: str | None = None
     ) -> OpenStream | None:
-        """Return a new stream that is offered the latest update at once, or None when there are too many."""
+        """Return a new stream, which gets the latest update at once, or None if there are too many."""
         self._owner.check()
         with self._lock:
             if self._closed or len(self._streams) >= self._max:
@@ -117,13 +117,13 @@ class UpdateHub:
             self._streams.discard(stream)
 
     def publish(self, update: PageUpdate) -> None:
-        """Offer an update to all. Any thread."""
+        """Offer an update to all streams. Any thread."""
         with self._lock:
             self._latest = update
         self._each(lambda stream: stream.offer(update))
 
     def close(self) -> None:
-        """End all streams and take no more. Any thread."""
+        """End all streams and accept no more. Any thread."""
         with self._lock:
             self._closed = True
         self._each(OpenStream.end)
@@ -139,5 +139,5 @@ class UpdateHub:
             for stream in streams:
                 do(stream)
 
-        with contextlib.suppress(RuntimeError):  # it has closed just now, with all its streams
+        with contextlib.suppress(RuntimeError):  # the loop has just closed, with all its streams
             loop.call_soon_threadsafe(deliver)

@@ -1,4 +1,4 @@
-"""One cut through all that pages show: what one page says is all from one of them."""
+"""A consistent cut through all that pages show: everything on one page comes from one moment."""
 
 from collections.abc import Mapping
 
@@ -16,8 +16,8 @@ class Finds(msgspec.Struct, frozen=True):
     """What markets are found by at one moment.
 
     Attributes:
-        starred: the watchlist. trouble: what is wrong with its file, "" if nothing is.
-        movers: by window (seconds). silent: why there may be nothing newer, "" while there is.
+        starred: the watchlist. trouble: what is wrong with its file; "" if nothing is.
+        movers: by window (seconds). silent: why there may be nothing newer; "" while the server answers.
     """
 
     shelf: Shelf
@@ -28,9 +28,9 @@ class Finds(msgspec.Struct, frozen=True):
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """What there is at one moment: markets and candidates at (epoch, seq), the trader's account, the status.
+    """One moment: markets and candidates at (epoch, seq), the trader's latest answers, the status.
 
-    `taken_ns`: when, by a clock that never jumps. `now_ms`: when, as the replica has it.
+    `taken_ns`: its time by a clock that never jumps. `now_ms`: its time by the replica's clock.
     """
 
     scan: Scan

@@ -1,4 +1,4 @@
-"""Asks the snapshot server, and a replay, how they stand."""
+"""Polls the snapshot server, and a replay, for their status."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -13,15 +13,15 @@ from markets.errors import KalshiBusError
 
 EVERY_S: Final = 1.0
 WATCHED_NS: Final = 15_000_000_000
-"""How long the snapshot server is asked after somebody looked."""
+"""How long the snapshot server is polled after somebody looked."""
 
 _TIMEOUT_MS: Final = 1_000
 
 
 class Monitor:
-    """Asks the snapshot server how it stands, while somebody looks, and a replay, while one plays.
+    """Polls the snapshot server while somebody looks at the system page, and a replay while one plays.
 
-    `run` in a thread of its own; everything else from any.
+    Call `run` in a thread of its own; everything else from any.
     """
 
     def __init__(self, context: Any, query: str, state: str) -> None:
@@ -33,14 +33,14 @@ class Monitor:
         self.snapshot_server: HealthAnswer | None = None
         """Its last answer to `health`; None while it does not answer or nobody looks."""
         self.replay: Mapping[str, Any] | None = None
-        """The replay's last account of itself; None while none plays."""
+        """The replay's last status; None while none plays."""
 
     def look(self, now_ns: int) -> None:
-        """Note that somebody looks now."""
+        """Note that somebody is looking."""
         self._looked_ns = now_ns
 
     def command_replay(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Tell the replay what to do; return its account of itself, or its refusal.
+        """Send a command to the replay; return its status, or its refusal.
 
         Raises:
             NoAnswer: nothing answers.

@@ -1,4 +1,4 @@
-"""Asks the snapshot server which markets have moved: its history is the one store of what happened."""
+"""Asks the snapshot server, whose history is the only one, which markets have moved."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -17,26 +17,25 @@ log = structlog.get_logger()
 WINDOWS_S: Final = tuple(sorted({show.window_s for show in SHOWS.values() if show.window_s is not None}))
 
 LOOKED_NS: Final = 60_000_000_000
-"""How long they are kept current after somebody looked."""
+"""How long movers are kept current after somebody looked."""
 
 EVERY_S: Final = 5.0
 SELDOM_S: Final = 60.0
-"""How often it is asked about a window, while somebody looks and otherwise: a first look has something.
-"""
+"""How often it is asked about a window while somebody looks, and otherwise (so that a first look finds some)."""
 
 SOON_S: Final = 0.3
-"""How long after it said that it is still working them out."""
+"""When to ask again after it said that it is still working them out."""
 
 Ask = Callable[[int], Movers]
 """Asks for the movers of a window (seconds)."""
 
 
 class MoversLink:
-    """`run` in a thread of its own; everything else from any.
+    """Call `run` in a thread of its own; everything else from any.
 
     Attributes:
-        latest: by window (seconds): what was said last.
-        silent: why there may be nothing newer; "" while it answers.
+        latest: window (seconds) -> its latest movers.
+        silent: why there may be nothing newer; "" while the server answers.
     """
 
     def __init__(self, ask: Ask, steady_ns: Callable[[], int]) -> None:
@@ -49,7 +48,7 @@ class MoversLink:
         self._owner = Owner("the asking for movers")
 
     def look(self, window_s: int) -> None:
-        """Note that somebody looks at the movers of a window now."""
+        """Note that somebody is looking at the movers of a window."""
         self._looked_ns[window_s] = self._steady_ns()
 
     def run(self, stop: Stop) -> None:
@@ -59,7 +58,7 @@ class MoversLink:
             self.update()
 
     def update(self) -> None:
-        """Ask about the windows whose turn it is."""
+        """Ask about the windows that are due."""
         now_ns = self._steady_ns()
         for window_s in WINDOWS_S:
             looked_ns, asked_ns = self._looked_ns.get(window_s), self._asked_ns.get(window_s)

@@ -1,11 +1,11 @@
 """The dashboard process: one replica, and the pages made from it.
 
 Threads: two `replica` follow the feed, and the trader's fair values and events; `scanner` looks for
-opportunities; `trader` asks the trader, and `alerts` the alerts where they are on; `wishes` passes on which
-markets are looked at; `monitor` asks the snapshot server, and a replay, how they stand, `movers` what has
-moved; `catalogue` keeps up what markets are found by; `watchlist` wishes for what is starred;
-`supervised` asks supervisord how the processes stand; the main thread serves HTTP. None of them ever waits
-for Kalshi.
+opportunities; `trader` polls the trader, and `alerts` the alerts where they are on; `wishes` passes on which
+markets are being looked at; `monitor` polls the snapshot server and a replay for their status, `movers` the
+snapshot server for what has moved; `catalogue` maintains what markets are found by; `watchlist` wishes for
+the starred markets; `supervised` asks supervisord for the state of the processes; the main thread serves
+HTTP. None of them ever waits for Kalshi.
 """
 
 import threading
@@ -41,20 +41,20 @@ from .service import Service
 PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
 
 WISH_TTL_S: Final = 60.0
-"""How long the book and the price history of a market are wished for once its page was asked for."""
+"""How long a market's book and price history are wished for after a request for its page."""
 
 PAST_MS: Final = 500
-"""So long a page waits for what happened in its market."""
+"""How long a page waits for its market's history."""
 
 PAST_MAX: Final = 5_000
-"""So many changes of a market's price are asked for."""
+"""How many changes of a market's price are asked for."""
 
 MOVERS_MAX: Final = 5_000
 MOVERS_MS: Final = 1_000
-"""So many movers are asked for, and so long they are waited for."""
+"""How many movers are asked for, and how long the answer is waited for."""
 
 THEN_MS: Final = 15_000
-"""So long a page waits for the time machine, which takes 10 s for a whole catalogue of 130,000 markets."""
+"""How long a page waits for the time machine, which takes 10 s for a whole catalogue of 130,000 markets."""
 
 log = structlog.get_logger()
 
@@ -112,7 +112,7 @@ def run(settings: Settings, stop: Stop) -> int:
     def past(ticker: str, start_ms: int) -> MarketHistory | None:
         try:
             return ask_history(context, settings.query, ticker, start_ms, limit=PAST_MAX, timeout_ms=PAST_MS)
-        except KalshiBusError as error:  # its page is shown without
+        except KalshiBusError as error:  # the page is shown without it
             log.info("past.unanswered", ticker=ticker, error=str(error))
             return None
 

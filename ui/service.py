@@ -1,4 +1,4 @@
-"""The dashboard's memory: the latest scan and status, kept by a thread of its own, and who is told."""
+"""The dashboard's state: the latest scan and status, kept by a thread of its own, which notifies browsers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -33,18 +33,18 @@ from .watchlist import Watchlist
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000
-"""Shortest time between two scans; also how fast a change of status is noticed."""
+"""Shortest time between two scans, and the longest until a change of status is noticed."""
 
 AGE_MS: Final = 1_000
-"""Time alone changes what is tradable (ages, starts, closes): scan at least this often."""
+"""Time alone changes what is tradable (ages, starts, closes), so scan at least this often."""
 
 REST: Final = 4
-"""A scan is followed by this many times its own duration of rest: at most a fifth of one core."""
+"""After a scan the scanner rests for this many times its duration: at most a fifth of one core is used."""
 
 REST_MAX_NS: Final = 10_000_000_000
 
 MOMENT_NS: Final = 1_000_000_000
-"""How long pages are made from one moment while nothing changes but time."""
+"""How long pages are made from the same moment while only time changes."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -52,7 +52,7 @@ _OF_MARKET: Final = frozenset({"market", "quote", "book", "suspect", "candles"})
 
 
 class Told(NamedTuple):
-    """What browsers were told last."""
+    """What browsers were last notified of."""
 
     standing: tuple[Any, ...] | None = None
     version: int = -1
@@ -61,7 +61,7 @@ class Told(NamedTuple):
 
 
 class Service:
-    """What the pages are made from. Any thread may read it; what it gives out is replaced, never changed."""
+    """What pages are made from. Any thread may read it; what it hands out is replaced, never changed."""
 
     def __init__(self, settings: Settings, hub: UpdateHub, clock: Clock) -> None:
         self.settings = settings
@@ -92,15 +92,15 @@ class Service:
         return self.scans.latest
 
     def now_ms(self) -> int:
-        """Now, as the replica has it."""
+        """Now, by the replica's clock."""
         return self._replica.now_ms()
 
     def now_ns(self) -> int:
-        """Now by this machine's clock, also in a replay."""
+        """Now by this machine's clock, even in a replay."""
         return self._clock.now_ns()
 
     def feed_counts(self) -> dict[str, int]:
-        """What this process's replica has counted since it started, and what waits for the scanner."""
+        """The counters of this process's replica since it started, and how much waits for the scanner."""
         return {**msgspec.structs.asdict(self._replica.status().stats), "waiting": len(self.inbox)}
 
     def steady_ns(self) -> int:
@@ -108,7 +108,7 @@ class Service:
         return self._clock.monotonic_ns()
 
     def moment(self) -> Moment:
-        """Return what there is now, for everything that one page says."""
+        """Return the present moment, from which all of one page is made."""
         moment, now_ns = self._moment, self.steady_ns()
         if (
             moment is None
@@ -135,7 +135,7 @@ class Service:
         return Finds(self.catalogue.latest, starred, self.watchlist.trouble, link.latest, link.silent)
 
     def _has_found(self, before: Finds) -> bool:
-        """Whether markets are found by something else now."""
+        """Whether what markets are found by has been replaced."""
         now = self._finds()
         return (
             now.shelf is not before.shelf
@@ -144,7 +144,7 @@ class Service:
         )
 
     def replaying(self) -> bool:
-        """Whether what is shown is a recording that is played back."""
+        """Whether a recording is being played back."""
         heartbeat = self._replica.heartbeat
         return heartbeat is not None and heartbeat.source == "replay"
 
@@ -155,7 +155,7 @@ class Service:
 
     @property
     def desk(self) -> Desk:
-        """What the trader last said."""
+        """The trader's latest answers."""
         return Desk() if self.trader is None else self.trader.desk
 
     def link(self) -> TraderLink:
@@ -169,7 +169,7 @@ class Service:
         return self.trader
 
     def system(self, moment: Moment) -> SystemView:
-        """What the system page shows; it is looked at now."""
+        """Return what the system page shows, and note that somebody is looking."""
         if self.monitor is not None:
             self.monitor.look(self.steady_ns())
         heartbeat, desk = self._replica.heartbeat, moment.desk
@@ -201,7 +201,7 @@ class Service:
     # -- life
 
     def follow(self, replica: ShownReplica) -> None:
-        """Take the replica to read from; its listener is `listen`."""
+        """Set the replica to read from; its listener is `listen`."""
         self._shown = replica
 
     def listen(self, actions: Sequence[Action]) -> None:
@@ -213,7 +213,7 @@ class Service:
             self.arrivals.add(self._clock.now_ns(), self._replica.published_ns)
 
     def follow_trader(self, link: TraderLink, values: ShownReplica) -> None:
-        """Take the link to the trader, and the replica of its fair values."""
+        """Set the link to the trader, and the replica of its fair values."""
         self.trader, self._values = link, values
 
     @property
@@ -222,7 +222,7 @@ class Service:
         return self._shown
 
     def run(self, stop: Stop) -> None:
-        """Scan and tell until `stop`. The scanner's thread runs this."""
+        """Scan and notify until `stop`. The scanner's thread runs this."""
         self._scans_owner.check()
         told = Told()
         next_ns = 0
@@ -239,14 +239,14 @@ class Service:
         self._hub.close()
 
     def _pass(self, news: bool) -> Batch | None:
-        """Bring the scan up to the replica's position; return what was new, None if nothing was to do."""
+        """Bring the scan up to the replica's position; return what was new, None if nothing had to be done."""
         replica = self._replica
         state = replica.state
         if not state.epoch:
             return None
         latest = self.scan
         news = self._take_values() or news
-        # A repair may change the state and leave it at its position.
+        # A repair may change the state without moving its position.
         if not news and (state.epoch, state.seq) == (latest.epoch, latest.seq):
             if not 0 <= replica.now_ms() - latest.now_ms < AGE_MS:
                 self.scans.advance(latest.state, Batch(), replica.now_ms())
@@ -261,7 +261,7 @@ class Service:
         return batch
 
     def _take_values(self) -> bool:
-        """Pass the trader's fair values on to the scanner if they moved."""
+        """Pass the trader's fair values on to the scanner if they changed."""
         if self._values is None:
             return False
         state = self._values.state
@@ -275,7 +275,7 @@ class Service:
         return True
 
     def _tell(self, batch: Batch | None, told: Told) -> Told:
-        """Publish an event if something a page shows has changed; return what was told."""
+        """Publish an event if something that a page shows has changed; return what was published."""
         moment = self._take_moment()
         scan, status = moment.scan, moment.status
         standing = (status.signature(), [problem.code for problem in status.problems])
@@ -292,10 +292,10 @@ class Service:
             markets = frozenset(key for kind, key in batch.records if kind in _OF_MARKET)
             event_of = self.scans.membership.event_of
             events = frozenset(event_of[ticker] for ticker in markets if ticker in event_of)
-        if deals != dealt and not everything:  # own orders and fills are on the page of their market
+        if deals != dealt and not everything:  # orders and fills are shown on the page of their market
             markets |= {deal.ticker for deal in deals ^ dealt}
         if everything or overview or markets or trader != desk:
-            self._moment = moment  # who is told asks at once
+            self._moment = moment  # whoever is notified asks at once
             data = _encode(status).decode()
             self._hub.publish(
                 PageUpdate(

@@ -1,4 +1,4 @@
-"""Answers and event streams, compressed for who takes gzip; nothing in them is secret from their reader."""
+"""Answers and event streams, compressed for clients that take gzip. They hold no secrets to protect."""
 
 import gzip
 import zlib
@@ -8,10 +8,10 @@ from werkzeug.wrappers import Response
 
 LEAST_BYTES: Final = 1_000
 LEVEL: Final = 4
-"""From here on a page gets a tenth smaller for twice the time."""
+"""Beyond this level a page gets a tenth smaller for twice the time."""
 
 _WINDOW_BITS: Final = 16 + 13
-"""8 kB of the past, in gzip's format: a status or two; more would be memory for each stream."""
+"""A window of 8 kB, in gzip's format, holds a status or two; a larger one would cost memory per stream."""
 
 _TYPES: Final = frozenset(
     {"text/html", "text/css", "text/javascript", "text/csv", "application/json", "image/svg+xml"}
@@ -40,7 +40,7 @@ def squeezed(response: Response, accept_encoding: str) -> Response:
 
 
 class SqueezedStream:
-    """Bytes that are sent as they come: each part can be read once it has arrived."""
+    """Compresses a stream in parts, each of which can be read as soon as it arrives."""
 
     def __init__(self) -> None:
         self._gzip = zlib.compressobj(LEVEL, zlib.DEFLATED, _WINDOW_BITS, 5)

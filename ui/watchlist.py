@@ -1,7 +1,7 @@
-"""The watchlist: markets that somebody has starred, in a file that outlives the process.
+"""The watchlist: the starred markets, in a file that outlives the process.
 
-What is starred is wished for all the time, so that it has a book and a history; the snapshot server's history
-keeps it longest.
+Starred markets are wished for all the time, so that they have a book and a history; the snapshot server's
+history keeps theirs longest.
 """
 
 import threading
@@ -21,13 +21,13 @@ log = structlog.get_logger()
 
 NAME: Final = "watchlist.json"
 MOST: Final = 200
-"""Starred markets: each is wished for, and the publisher's budget is one for all."""
+"""Most starred markets: each is wished for, and all wishes share the publisher's budget."""
 
 TICKER_MAX: Final = 200
 FILE_MAX: Final = 1_000_000
 
 WISH_S: Final = 20.0
-"""How often they are wished for, a third of how long a wish holds."""
+"""How often they are wished for: three times within the life of a wish."""
 
 WISHED: Final = ("book", "candles")
 
@@ -41,7 +41,7 @@ class Watchlist:
     """The starred markets, the latest last. Any thread.
 
     Args:
-        data_dir: where its file is.
+        data_dir: the folder of its file.
 
     Attributes:
         trouble: what is wrong with its file, for the page; "" if nothing is.
@@ -61,11 +61,11 @@ class Watchlist:
         return self._tickers
 
     def star(self, ticker: str, *, starred: bool) -> tuple[str, ...]:
-        """Star a market, or not any more; return all that are. It is on disk when this returns.
+        """Star or unstar a market; return all starred ones. The change is on disk when this returns.
 
         Raises:
             BadRecord: there are MOST already.
-            OSError: it cannot be written; nothing has changed then.
+            OSError: the file cannot be written; nothing has changed then.
         """
         with self._lock:
             left = tuple(one for one in self._tickers if one != ticker)
@@ -86,7 +86,7 @@ class Watchlist:
         return after
 
     def run(self, stop: Stop, wish: Callable[[Sequence[str], str], None]) -> None:
-        """Wish for what is starred until `stop`; call `wake` after setting it."""
+        """Wish for the starred markets until `stop`; call `wake` after setting that."""
         while not stop.is_set():
             if self._tickers:
                 for what in WISHED:
@@ -107,14 +107,14 @@ class Watchlist:
             return ()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             said = error.strerror if isinstance(error, OSError) else error
-            self.trouble = f"{self.path} cannot be read ({said}): the watchlist begins empty"
+            self.trouble = f"{self.path} cannot be read ({said}): the watchlist starts empty"
             log.warning("watchlist.damaged", file=str(self.path), error=str(error)[:200])
             return ()
         kept = [ticker for ticker in dict.fromkeys(read.tickers) if 0 < len(ticker) <= TICKER_MAX]
         return tuple(kept[-MOST:])
 
     def _write(self, tickers: Sequence[str]) -> None:
-        """Write the file anew; one that could not be read is put aside first.
+        """Rewrite the file; one that could not be read is renamed first.
 
         Raises:
             OSError: it cannot be written.

@@ -1,1 +1,1 @@
-"""What the pages show, worked out so that templates only write it down. Pure."""
+"""What the pages show, computed so that templates only lay it out. Pure."""

@@ -1,1 +1,1 @@
-"""The routes, and what answers and commands have in common."""
+"""The routes, and what their answers and commands share."""

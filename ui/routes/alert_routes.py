@@ -1,4 +1,4 @@
-"""The routes of the alerts: what they said as JSON, and commands to them."""
+"""The routes of the alerts: their latest answer as JSON, and commands to them."""
 
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ OPS: Final = ("set_rule", "remove_rule", "set_quiet", "test")
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of a command: `rule` of set_rule, `quiet` of set_quiet, `number` of the others."""
+    """Body of a command: `rule` for set_rule, `quiet` for set_quiet, `number` for the others."""
 
     rule: dict[str, Any] | None = None
     quiet: dict[str, Any] | None = None
@@ -29,14 +29,14 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AlertRoutes:
-    """What pages and programs read of the alerts, and have them do."""
+    """What pages and programs read from the alerts, and the commands they send."""
 
     def __init__(self, service: Service, commands: CommandRoutes) -> None:
         self._service = service
         self._commands = commands
 
     def look(self) -> Response:
-        """All that the alerts say; with `after` only what was told since, for pages that wait for it."""
+        """The alerts' whole answer; with `after`, only newer messages, for pages that poll for them."""
         link = self._service.alerts
         answer = link.answer if link.answers else None
         shared = {"on": link.on, "answers": link.answers}
@@ -48,7 +48,7 @@ class AlertRoutes:
         return json_reply(shared | (_news(answer, int(text)) if answer is not None else {}))
 
     def command(self, op: str) -> Response:
-        """Have the alerts do something."""
+        """Carry out a command to the alerts."""
         body = self._commands.body(op)
         try:
             asked = msgspec.json.decode(body or b"{}", type=_Body)
@@ -57,7 +57,7 @@ class AlertRoutes:
         parameters = self._parameters(op, asked)
         self._commands.pay(op)
         if not self._service.alerts.on:
-            raise ServiceUnavailable("alerts are off: KALSHI_BUS_ALERTS=yes starts them")
+            raise ServiceUnavailable("alerts are off: KALSHI_BUS_ALERTS=yes turns them on")
         try:
             done = self._service.alerts.command(op, **parameters)
         except Refusal as refusal:
@@ -76,13 +76,13 @@ class AlertRoutes:
         return {} if asked.number is None else {"number": asked.number}
 
     def _known(self, rule: PriceRule) -> PriceRule:
-        """Return a rule about a market with the series that this market is in."""
+        """Return a rule about a market with the market's series filled in."""
         state = this_moment(self._service).scan.state
         market = state.markets.get(rule.ticker) or state.markets.get(rule.ticker.upper())
         if market is None:
-            if rule.number:  # it may be changed, or switched off, after its market has gone
+            if rule.number:  # a rule may be edited or turned off after its market has gone
                 return rule
-            raise BadRecord("ticker", rule.ticker, "the ticker of a market that is there")
+            raise BadRecord("ticker", rule.ticker, "the ticker of a listed market")
         return msgspec.structs.replace(rule, ticker=market.ticker, series=market.series_ticker or "_")
 
 

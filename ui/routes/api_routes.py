@@ -1,4 +1,4 @@
-"""The routes below /api: the same as the pages, as JSON."""
+"""The routes below /api: what the pages show, as JSON."""
 
 from flask import Response, request
 
@@ -13,7 +13,7 @@ from .replies import json_reply, this_moment, unknown
 
 
 class ApiRoutes:
-    """What programs read: the same as the pages, as JSON."""
+    """What the pages show, as JSON for programs."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -43,11 +43,11 @@ class ApiRoutes:
         )
 
     def status(self) -> Response:
-        """How things stand."""
+        """The status."""
         return json_reply(this_moment(self._service).status)
 
     def trader(self) -> Response:
-        """What the trader last said."""
+        """The trader's latest answers."""
         moment = this_moment(self._service)
         now, summary = moment.status.now, moment.status.trader
         return json_reply({"now": now, "summary": summary, **desk_views.desk_json(moment.desk)})
@@ -57,7 +57,7 @@ class ApiRoutes:
         return json_reply(self._service.system(this_moment(self._service)))
 
     def market(self, ticker: str) -> Response:
-        """A market as Kalshi has it."""
+        """Kalshi's object of a market."""
         scan = this_moment(self._service).scan
         found = views.market_object(scan, ticker)
         if found is None and (meant := spelled(scan.state, ticker)) is not None:

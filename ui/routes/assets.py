@@ -9,7 +9,7 @@ from werkzeug.exceptions import NotFound
 
 
 class Assets:
-    """The static files, read once. Their URLs carry a hash, so a browser may keep them for ever."""
+    """The static files, read once. Their URLs contain a hash, so browsers may cache them for ever."""
 
     def __init__(self) -> None:
         root = files("ui") / "static"
@@ -24,12 +24,12 @@ class Assets:
     def url(self, name: str) -> str:
         """Return the URL of a file.
 
-        The version is a folder, so that a module imports its neighbours of the same version.
+        The version is a folder, so that modules import others of the same version.
         """
         return url_for("static", name=f"{self._version}/{name}")
 
     def static(self, name: str) -> Response:
-        """Answer with a file, by its name or by its URL below /static."""
+        """Answer with a file, given its name or its versioned path below /static."""
         version, _, rest = name.partition("/")
         if version == self._version:
             name = rest
@@ -44,5 +44,5 @@ class Assets:
         return response
 
     def favicon(self) -> Response:
-        """Answer with the icon that browsers ask for unasked."""
+        """Answer with the icon that browsers request of their own accord."""
         return self.static("favicon.svg")

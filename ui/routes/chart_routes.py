@@ -1,4 +1,4 @@
-"""What charts are drawn from: columns as JSON, and a still picture for who runs no scripts."""
+"""The data of charts: columns as JSON, and a still picture for browsers without scripts."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,7 +17,7 @@ from ui.service import Service
 from .replies import json_reply, this_moment, unknown
 
 Past = Callable[[str, int], MarketHistory | None]
-"""What happened in a market since a time (ms); None if nobody says."""
+"""Returns a market's history since a time (ms); None if there is no answer."""
 
 CANDLES: Final = "candles"
 
@@ -31,14 +31,14 @@ class ChartRoutes:
         self._past = past
 
     def market(self, ticker: str) -> Response:
-        """One market: prices and what was traded."""
+        """One market: prices and volume."""
         found = views.market_of(this_moment(self._service).scan, ticker)
         if found is None:
             raise unknown("market", ticker)
         return json_reply(self._chart(found))
 
     def event(self, event_ticker: str) -> Response:
-        """All outcomes of an event, the likeliest of many."""
+        """The outcomes of an event; if there are too many, the likeliest."""
         moment = this_moment(self._service)
         found = views.event_page(self._service.scans, moment.scan, event_ticker, moment.now_ms)
         if found is None:
@@ -48,7 +48,7 @@ class ChartRoutes:
         answers, charts = True, []
         for view in drawn:
             chart = self._chart(view, asks=answers, volume=False)
-            answers = bool(chart["answers"])  # a server that is silent once is not asked for the others
+            answers = bool(chart["answers"])  # once the server is silent, it is not asked for the others
             charts.append(chart)
         return json_reply({"event_ticker": event_ticker, "outcomes": charts, "most": OUTCOMES_MAX})
 
@@ -64,7 +64,7 @@ class ChartRoutes:
         return json_reply(later)
 
     def svg(self, ticker: str) -> Response:
-        """One market, drawn."""
+        """One market, as a picture."""
         found = views.market_of(this_moment(self._service).scan, ticker)
         if found is None:
             raise unknown("market", ticker)

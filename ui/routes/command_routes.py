@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class CommandRoutes:
-    """Commands to the trader. Everything that could come from another page is refused unread."""
+    """Commands to the trader and to a replay. What could come from another site's page is refused unread."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -64,12 +64,12 @@ class CommandRoutes:
         self.pay("replay")
         monitor = self._service.monitor
         if monitor is None or not self._service.replaying():
-            raise Conflict("no recording is played back")
+            raise Conflict("no recording is being played back")
         answer = monitor.command_replay(parameters)
         return json_reply(answer, 200 if answer.get("ok") else 409)
 
     def watchlist(self) -> Response:
-        """Put a market on the watchlist, or take it off."""
+        """Add a market to the watchlist, or remove it."""
         wanted = command_rules.read_star(self.body("watchlist"))
         self.pay("watchlist")
         if wanted.starred and wanted.ticker not in self._service.scan.state.markets:
@@ -82,7 +82,7 @@ class CommandRoutes:
         return json_reply({"tickers": tickers})
 
     def body(self, op: str) -> bytes:
-        """Return the body of a request that may command; everything else is refused."""
+        """Return the body of a request that may send commands; refuse any other."""
         because = command_rules.foreign(dict(request.headers), request.host)
         if because is not None:
             log.warning("command.refused", op=op, because=because)
@@ -92,6 +92,6 @@ class CommandRoutes:
         return request.get_data(cache=False)
 
     def pay(self, op: str) -> None:
-        """Take a command from its rate; too many are refused."""
+        """Count a command against its rate limit; refuse it if there are too many."""
         if not self._rates[op].take(self._service.steady_ns()):
             raise TooManyRequests("too many commands; try again in a moment")

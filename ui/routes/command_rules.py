@@ -1,4 +1,4 @@
-"""Commands from the page: who may send one, how often, and what it says. The pure half of the POST routes."""
+"""Commands from pages: who may send them, how often, and their bodies. The pure half of the POST routes."""
 
 import threading
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ from ui.watchlist import TICKER_MAX
 
 HEADER: Final = "X-Kalshi-Bus"
 VALUE: Final = "command"
-"""A header that no form can send: another page's script would have to ask first, and is never allowed."""
+"""A header that no form can send; another site's script would need a CORS preflight, which never succeeds."""
 
 BODY_MAX: Final = 1_024
 _NOT_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-"""What reading a body raises. A byte inside a string that is not UTF-8 is no DecodeError."""
+"""What decoding a body may raise. A byte that is not UTF-8 inside a string does not raise DecodeError."""
 
 REASON_MAX: Final = 200
 
@@ -37,11 +37,11 @@ PER_SECOND: Final = 0.5
 
 TICKET_BURST: Final = 20
 TICKETS_PER_SECOND: Final = 2.0
-"""Those of prepare and confirm: who takes orders back does it one by one."""
+"""For prepare and confirm: orders are cancelled one by one."""
 
 STAR_BURST: Final = 30
 STARS_PER_SECOND: Final = 5.0
-"""The watchlist's: a person stars one market after another, and each is one small file."""
+"""For the watchlist: people star one market after another, and each writes one small file."""
 
 BY_HAND_HERE: Final = f"{BY_HAND} on the dashboard"
 
@@ -53,7 +53,7 @@ class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WordBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of resume. `word` is needed after a kill."""
+    """Body of resume. `word` is required after a kill."""
 
     word: str = ""
 
@@ -102,7 +102,7 @@ class _What(msgspec.Struct):
 
 
 class Replay(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of a command to a replay: its `action`, with `speed` (0: as fast as it is taken) or `to_ms`."""
+    """Body of a command to a replay: its `action`, with `speed` (0: as fast as possible) or `to_ms`."""
 
     action: Literal["pause", "resume", "speed", "seek"]
     speed: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
@@ -119,7 +119,7 @@ BODIES: Final[dict[str, type[AnyBody]]] = {
     "prepare": PrepareBody,
     "confirm": ConfirmBody,
 }
-"""Of the commands to the trader."""
+"""The bodies of the commands to the trader."""
 
 PREPARE_BODIES: Final[dict[str, type[AnyPrepareBody]]] = {
     "buy": PrepareBody,
@@ -127,11 +127,11 @@ PREPARE_BODIES: Final[dict[str, type[AnyPrepareBody]]] = {
     "cancel": PrepareCancelBody,
     "flatten": PrepareFlattenBody,
 }
-"""Of prepare, by its `what`."""
+"""The bodies of prepare, by its `what`."""
 
 
 def foreign(headers: Mapping[str, str], host: str) -> str | None:
-    """Return why a request cannot be our page's or a local program's, None if it can."""
+    """Return why a request cannot come from our page or a local program; None if it can."""
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     if site not in (None, "same-origin", "none"):
         return f"Sec-Fetch-Site: got {site[:20]}, expected same-origin"
@@ -143,10 +143,10 @@ def foreign(headers: Mapping[str, str], host: str) -> str | None:
 
 
 def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
-    """Return the command to the trader that the page sends.
+    """Return the command to the trader in a request's body.
 
     Raises:
-        BadRecord: the body is not what the command takes.
+        BadRecord: the body does not fit the command.
     """
     body = body or b"{}"
     try:
@@ -166,7 +166,7 @@ def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
         return KillCommand(reason=reason) if op == "kill" else PauseCommand(reason=reason)
     if isinstance(read, WordBody):
         if len(read.word) > REASON_MAX:
-            raise BadRecord("word", read.word[:50], "the word")
+            raise BadRecord("word", read.word[:50], f"at most {REASON_MAX} characters")
         return ResumeCommand(word=read.word)
     return _by_hand(read)
 
@@ -195,7 +195,7 @@ def read_replay(body: bytes) -> dict[str, Any]:
     """Return the parameters of a command to a replay.
 
     Raises:
-        BadRecord: the body is not what it takes.
+        BadRecord: the body does not fit.
     """
     try:
         read = msgspec.json.decode(body, type=Replay)
@@ -211,17 +211,17 @@ def read_replay(body: bytes) -> dict[str, Any]:
 
 
 class StarBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of watchlist: a market, and whether it is to be on it."""
+    """Body of watchlist: a market, and whether it should be on it."""
 
     ticker: str
     starred: bool
 
 
 def read_star(body: bytes) -> StarBody:
-    """Return what the watchlist is told.
+    """Return the change of the watchlist in a request's body.
 
     Raises:
-        BadRecord: the body is not what it takes.
+        BadRecord: the body does not fit.
     """
     try:
         read = msgspec.json.decode(body, type=StarBody)
@@ -233,7 +233,7 @@ def read_star(body: bytes) -> StarBody:
 
 
 class CommandRate:
-    """A token bucket for one command. Each has its own: nothing else can use up the kill switch's."""
+    """A token bucket for one command. Each command has its own: no other can use up the kill switch's."""
 
     def __init__(self, burst: int = BURST, per_second: float = PER_SECOND) -> None:
         self._burst, self._per_second = float(burst), per_second

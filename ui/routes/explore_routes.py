@@ -1,4 +1,4 @@
-"""The routes by which markets are found: what there is, series, search, the watchlist."""
+"""The routes by which markets are found: lists, series, search, the watchlist."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -20,13 +20,13 @@ from ui.service import Service
 from .replies import json_reply, this_moment, unknown
 
 POLL_MS: Final = 3_000
-"""How often a page of markets asks for itself: among 130,000 some have always changed."""
+"""How often a page of markets polls: among 130,000, some have always changed."""
 
 WORDS_MAX: Final = 5_000
-"""Markets that the words of a filter are looked for in."""
+"""How many markets the words of a filter may match."""
 
 STRIP_MAX: Final = 12
-"""Starred markets that every page shows; the rest is on the watchlist's own."""
+"""How many starred markets every page shows; the rest are on the watchlist's own page."""
 
 HIT_COLUMNS: Final = (
     "kind", "ticker", "title", "detail", "event_ticker", "events", "markets", "volume_24h_fp",
@@ -34,7 +34,7 @@ HIT_COLUMNS: Final = (
 )  # fmt: skip
 
 SEARCH_LIMIT: Final = 20
-"""Results of the API without a `limit`."""
+"""How many results the API returns without a `limit`."""
 
 Render = Callable[..., Response]
 """Renders a template into a page."""
@@ -78,7 +78,7 @@ class ExploreRoutes:
         )
 
     def explore_csv(self) -> Response:
-        """The markets of the page as CSV, as many as a file holds."""
+        """The markets of the page as CSV, up to the limit of a file."""
         wanted = listing.parse_wanted(request.args.items(multi=True))
         wanted = msgspec.structs.replace(wanted, limit=listing.FILE_MAX)
         moment = this_moment(self._service)
@@ -86,7 +86,7 @@ class ExploreRoutes:
         return _csv("markets", listing.FILE_COLUMNS, map(listing.file_row, page.rows))
 
     def series(self, ticker: str) -> Response:
-        """A series with its events and its busiest markets."""
+        """A series with its events and its most active markets."""
         moment, shelf, markets_of = this_moment(self._service), self._shelf, self._service.markets_of
         found = None
         if shelf.ready:
@@ -118,7 +118,7 @@ class ExploreRoutes:
         )  # fmt: skip
 
     def search_csv(self) -> Response:
-        """What a search finds as CSV."""
+        """The results of a search as CSV."""
         text, limit = parse_search(request.args.items(multi=True), LIMIT_MAX)
         _, rows = self._search(text, limit)
         return _csv("search", HIT_COLUMNS, (list(_hit(row).values()) for row in rows))
@@ -138,7 +138,7 @@ class ExploreRoutes:
         )
 
     def watched(self, moment: Moment) -> dict[str, Any]:
-        """Return what every page shows of the watchlist."""
+        """Return the watchlist's part of every page."""
         tickers = moment.finds.starred
         rows = [one for ticker in tickers if (one := listing.listed(moment.scan.state, ticker)) is not None]
         return {
@@ -170,7 +170,7 @@ class ExploreRoutes:
         return page, found
 
     def _moves(self, wanted: ListQuery) -> Movers | None:
-        """Return the movers that are wanted; they are looked at now."""
+        """Return the movers of the wanted list, and note that somebody is looking at them."""
         window_s = wanted.list.window_s
         if window_s is None:
             return None
@@ -184,7 +184,7 @@ class ExploreRoutes:
 
 
 def _hit(row: SearchRow) -> dict[str, object]:
-    """Return a result as programs read it: exact strings."""
+    """Return a result for programs, with exact strings."""
     found: dict[str, object] = {
         "kind": row.kind,
         "ticker": row.ticker,
@@ -229,7 +229,7 @@ def _prices(one: ListedMarket) -> Mapping[str, int | None]:
 
 
 def _display(row: SearchRow) -> dict[str, str]:
-    """Return what of a result people read."""
+    """Return the texts of a result for people."""
     if row.market is None:
         return {"amount": f"{row.markets:,} {'market' if row.markets == 1 else 'markets'}"}
     prices = _prices(row.market)

@@ -1,4 +1,4 @@
-"""The routes that browsers show: pages, CSV, and what is said when something is wrong."""
+"""The routes that browsers show: pages, CSV, and error pages."""
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -34,14 +34,14 @@ from .replies import json_reply, this_moment
 
 PATH_MAX: Final = 60
 TICKER_MAX: Final = 200
-"""Longer tickers are cut: nobody's is half as long."""
+"""Longer tickers are cut: real ones are less than half as long."""
 
 BUSIEST_NS: Final = 10_000_000_000
-"""How long it is taken for true which markets are traded most; their prices are of the page's moment."""
+"""How long the choice of the most traded markets is kept; their prices are those of the page's moment."""
 
 
 class PageRoutes:
-    """What browsers show."""
+    """The pages and their files."""
 
     def __init__(self, service: Service, wish: Callable[[Sequence[str], str], None], past: Past) -> None:
         self._service = service
@@ -55,7 +55,7 @@ class PageRoutes:
         """Return the route of a page that browsers keep current.
 
         Args:
-            shared: whether it says nothing but what is of one moment.
+            shared: whether its content depends on nothing but the moment.
         """
 
         @wraps(view)
@@ -102,7 +102,7 @@ class PageRoutes:
         return views.highlights(state, known[1], moment.now_ms)
 
     def market(self, ticker: str) -> Response:
-        """A market; what is kept of it only while it is looked at is wished for."""
+        """A market; its book and price history, which are kept only while wanted, are wished for."""
         moment = this_moment(self._service)
         found = views.market_page(self._service.scans, moment.scan, ticker, moment.now_ms)
         if found is None:
@@ -135,7 +135,7 @@ class PageRoutes:
         )
 
     def _not_here(self, kind: str, ticker: str) -> Response:
-        """Lead to what was meant, in another case or of another kind; else say what became of it."""
+        """Redirect to what was meant, in another case or of another kind; else say what became of it."""
         moment = this_moment(self._service)
         state = moment.scan.state
         meant = spelled(state, ticker)
@@ -149,7 +149,7 @@ class PageRoutes:
         return self._page("missing.html", 404, found=found, still=True)
 
     def opportunities_csv(self) -> Response:
-        """The opportunities that pass, as CSV."""
+        """The opportunities that pass the filters, as CSV."""
         filters = parse(request.args.items(multi=True), limit_default=None)
         moment = this_moment(self._service)
         wanted = filters.select(moment.scan.opportunities, moment.now_ms)
@@ -157,7 +157,7 @@ class PageRoutes:
         return Response(for_programs.to_csv(wanted), mimetype="text/csv", headers=headers)
 
     def trader(self) -> Response:
-        """What the trader has, did and does."""
+        """The trader: positions, orders, fills, limits."""
         sorts = desk_views.parse_sorts(request.args.items(multi=True))
         desk = this_moment(self._service).desk
         page = desk_views.trader_page(
@@ -179,7 +179,7 @@ class PageRoutes:
         )
 
     def alerts(self) -> Response:
-        """The rules of the alerts, how they stand, and what was told."""
+        """The alert rules with their states, and the latest messages."""
         link = self._service.alerts
         return self._page(
             "alerts.html",
@@ -190,7 +190,7 @@ class PageRoutes:
         )
 
     def results(self) -> Response:
-        """What was earned, with what, and what can come of what is held."""
+        """What was earned, and by what; and the possible outcomes of open positions."""
         wanted = results_views.parse_choice(request.args.items(multi=True))
         service = self._service
         now_ms = service.now_ns() // 1_000_000
@@ -236,7 +236,7 @@ class PageRoutes:
         return Response(text, mimetype="text/csv", headers=headers)
 
     def refused(self, error: Refusal) -> Response:
-        """The trader will not."""
+        """The trader refuses."""
         return self._problem(409, error.code, str(error))
 
     def trader_csv(self, name: str) -> Response:
@@ -252,15 +252,15 @@ class PageRoutes:
         return self._problem(503, "trader_absent", str(error))
 
     def silent(self, error: NoAnswer) -> Response:
-        """Whoever was asked does not answer."""
+        """Another process does not answer."""
         return self._problem(503, "no_answer", str(error))
 
     def bad_parameter(self, error: BadRecord) -> Response:
-        """A parameter is wrong; it is named."""
+        """A parameter is wrong; the answer names it."""
         return self._problem(400, "bad_request", str(error), error.field)
 
     def http_error(self, error: HTTPException) -> Response:
-        """Everything else that is refused, or broken."""
+        """Any other error."""
         code = error.code or 500
         response = self._problem(code, error.name.lower().replace(" ", "_"), error.description or error.name)
         if allowed := error.get_response().headers.get("Allow"):

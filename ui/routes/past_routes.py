@@ -1,4 +1,4 @@
-"""The page of past moments: what the time machine says of a market, an event or the first markets."""
+"""The page of past moments: a market, an event or the first markets, from the time machine."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -18,22 +18,22 @@ from ui.service import Service
 from .replies import this_moment
 
 SHOWN: Final = 50
-"""So many markets of a list are shown."""
+"""How many markets of a list are shown."""
 
 NAMES: Final = frozenset({"at", "ticker", "event", "zone"})
 _FIELDS: Final = "event_ticker,title,yes_sub_title,status,yes_bid_dollars,yes_ask_dollars,last_price_dollars"
 
 AskPast = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Asks the time machine. Raises NoAnswer where none runs."""
+"""Asks the time machine. Raises NoAnswer if none is running."""
 
 
 def nobody(_question: Mapping[str, Any]) -> dict[str, Any]:
-    """Be the time machine where there is none."""
-    raise NoAnswer("no time machine runs")
+    """Stand in for the time machine where there is none."""
+    raise NoAnswer("no time machine is running")
 
 
 class Span(msgspec.Struct, frozen=True):
-    """What is recorded, ms since 1970, and where on it the page is."""
+    """The recorded period, in ms since 1970, and the page's place in it."""
 
     begin_ms: int
     end_ms: int
@@ -41,14 +41,14 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class PastRoutes:
-    """The page, from the service (its frame) and from the time machine (what was)."""
+    """The page: its frame from the service, its content from the time machine."""
 
     def __init__(self, service: Service, ask: AskPast) -> None:
         self._service = service
         self._ask = ask
 
     def past(self) -> Response:
-        """What was at a moment."""
+        """The markets as they were at a moment."""
         for name in request.args:
             if name not in NAMES:
                 raise BadRecord(name, request.args[name], "at, zone, ticker or event")
@@ -57,7 +57,7 @@ class PastRoutes:
             span = self._ask({"op": "span"})
         except NoAnswer:
             raise NotFound(
-                "Nothing is recorded here: KALSHI_BUS_RECORD is no, or its process is down."
+                "Nothing is being recorded: KALSHI_BUS_RECORD is no, or its process is down."
             ) from None
         end_ms = span.get("end_ms", 0)
         at = _in_utc(request.args.get("at") or str(end_ms), request.args.get("zone", ""))
@@ -88,7 +88,7 @@ class PastRoutes:
 
 
 def _in_utc(at: str, name: str) -> str:
-    """Return a moment as the time machine takes it; a time without a zone is one of the zone `name`.
+    """Return a moment in the time machine's terms; a time without a zone is taken to be in the zone `name`.
 
     Raises:
         BadRecord: there is no such zone.
@@ -103,5 +103,5 @@ def _in_utc(at: str, name: str) -> str:
     try:
         said = datetime.fromisoformat(at)
         return at if said.tzinfo else said.replace(tzinfo=zone).astimezone(UTC).isoformat()
-    except (ValueError, OverflowError):  # a position, ms, or nothing that is a time: whoever is asked says so
+    except (ValueError, OverflowError):  # a position, ms, or not a time, which the time machine will say
         return at

@@ -1,4 +1,4 @@
-"""Pages as they were sent: who asks in the same moment shares one, who has one is sent what differs."""
+"""Pages as sent: requests in the same moment share one, and a browser that has one gets only what differs."""
 
 import threading
 from collections import OrderedDict
@@ -12,21 +12,21 @@ from ui.pages.changed_rows import Rendering, RowKey, rendering
 from .replies import preferences
 
 HAVE: Final = "X-Kalshi-Bus-Have"
-"""Header of a request: the page that the browser has, by the name it came with."""
+"""Request header: the page that the browser has, by the name it was sent with."""
 
 PAGE: Final = "X-Kalshi-Bus-Page"
-"""Header of an answer: the name of the page."""
+"""Response header: the name of the page."""
 
 NOW: Final = "X-Kalshi-Bus-Now"
-"""Header of an answer: now, in milliseconds, as the page counts."""
+"""Response header: the present time, in ms by the page's clock."""
 
 VIEWS: Final = 64
 KEPT: Final = 8
-"""Pages (by their address), and of each so many of the last ones that browsers may have."""
+"""How many addresses are kept, and how many of the last pages of each, which browsers may still have."""
 
 
 class _View:
-    """One address: its page of the latest moment, and what earlier ones had of each row."""
+    """One address: its page of the latest moment, and the row digests of earlier ones."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -45,7 +45,7 @@ class _View:
 
 
 class Renderings:
-    """Any thread."""
+    """The pages sent lately, by address. Any thread."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -53,7 +53,7 @@ class Renderings:
         self._views: OrderedDict[str, _View] = OrderedDict()
 
     def answer(self, moment: object, make: Callable[[], Response]) -> Response:
-        """Return the page of this request: as made for somebody else in the same `moment`, or by `make`."""
+        """Return the page for this request: one made for another request in the same `moment`, or by `make`."""
         view = self._view(f"{request.full_path} {preferences().key}")
         with view.lock:
             had = view.had.get(request.headers.get(HAVE, ""))

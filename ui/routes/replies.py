@@ -15,7 +15,7 @@ def json_reply(value: object, status_code: int = 200) -> Response:
 
 
 def this_moment(service: Service) -> Moment:
-    """Return the one moment that all of the answer to this request is made from."""
+    """Return the moment from which the whole answer to this request is made."""
     if "moment" not in g:
         g.moment = service.moment()
     moment: Moment = g.moment
@@ -23,7 +23,7 @@ def this_moment(service: Service) -> Moment:
 
 
 def preferences() -> Preferences:
-    """Return how whoever made this request wants pages to look."""
+    """Return the display settings of whoever made this request."""
     if "preferences" not in g:
         g.preferences = parse_preferences(request.cookies.get(COOKIE))
     found: Preferences = g.preferences
@@ -32,4 +32,4 @@ def preferences() -> Preferences:
 
 def unknown(what: str, ticker: str) -> NotFound:
     """Return the error of a market or an event that is not in the state shown."""
-    return NotFound(f"No {what} {ticker[:200]} in the data this page has.")
+    return NotFound(f"There is no {what} {ticker[:200]} in the data.")
