@@ -239,7 +239,7 @@ class Service:
         self._hub.close()
 
     def _pass(self, news: bool) -> Batch | None:
-        """Bring the scan up to the replica's position; return what was new, None if nothing had to be done."""
+        """Bring the scan up to the replica's position; return what was new, None if there was no need."""
         replica = self._replica
         state = replica.state
         if not state.epoch:

@@ -1,8 +1,8 @@
-"""The list of opportunities as people read it: a row an event, its best way first, the rest folded away.
+"""The list of opportunities as people read it: one row per event, its best trade first, the rest folded away.
 
-Ranked by what a trade earns a day within the limits: the size that the book gives is cut to what an order, a
-market, an event and everything together may cost, and what it then earns is divided by the time until it is
-paid out.
+Rows are ranked by profit per day within the limits: the size available in the book is cut to what an order, a
+market, an event and everything together may cost, and its expected profit is divided by the time until the
+payout.
 """
 
 from collections import Counter
@@ -22,14 +22,14 @@ from .filters import SORTS
 HELD: Final = "held"
 DAYS_OF_YEAR: Final = 365
 TELLS_FROM_MS: Final = 86_400_000
-"""A yearly return says something from a day until the payout on."""
+"""A yearly return is meaningful only if the payout is at least this far away: a day."""
 
 
 class Room(msgspec.Struct, frozen=True):
-    """What a trade may cost, in micro-dollars; None is no bound.
+    """What a trade may cost, in micro-dollars; None for no bound.
 
     Attributes:
-        leg_e6: what may be bought of one market. trade_e6: of all legs together.
+        leg_e6: most that one leg may cost. trade_e6: most that all legs together may cost.
     """
 
     leg_e6: int | None = None
@@ -37,7 +37,7 @@ class Room(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, status: TraderStatus | None) -> "Room":
-        """Return the room that the trader's limits leave a trade in an event of which nothing is held."""
+        """Return the room that the trader's limits leave for a trade in an event with no position."""
         if status is None:
             return cls()
         limits = status.limits
@@ -48,7 +48,7 @@ class Room(msgspec.Struct, frozen=True):
         )
 
     def share(self, opportunity: Opportunity) -> float:
-        """Return which part of an opportunity's size fits, 0..1."""
+        """Return the share of an opportunity's size that fits, 0..1."""
         share = 1.0
         if self.leg_e6 is not None:
             dearest_e6 = max(leg.cost_e6 + (leg.fee_e6 or 0) for leg in opportunity.legs)
@@ -58,16 +58,16 @@ class Room(msgspec.Struct, frozen=True):
         return share
 
     def capital_e6(self, opportunity: Opportunity) -> int | None:
-        """Return what as much of an opportunity as fits needs."""
+        """Return the capital needed for as much of an opportunity as fits."""
         capital_e6 = opportunity.capital_e6
         return None if capital_e6 is None else int(capital_e6 * self.share(opportunity))
 
     def expected_e6(self, opportunity: Opportunity) -> int | None:
-        """Return what as much of an opportunity as fits is expected to earn."""
+        """Return the expected profit of as much of an opportunity as fits."""
         return None if opportunity.ev_e6 is None else int(opportunity.ev_e6 * self.share(opportunity))
 
     def per_day_e6(self, opportunity: Opportunity) -> int | None:
-        """Return what that is a day until it is paid out; None while it is not known when that is."""
+        """Return that profit per day until the payout; None if the time of the payout is not known."""
         capital_e6, yearly = self.capital_e6(opportunity), opportunity.annualised_return
         if capital_e6 is None or yearly is None:
             return None
@@ -78,11 +78,11 @@ NO_BOUND: Final = Room()
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What one event offers.
+    """The ways to trade one event.
 
     Attributes:
-        best: the way to look at first. others: the other ways, best first.
-        folded: why it is folded away: "held", or the word for which risk refuses it; "" if it is not.
+        best: the best way. others: the other ways, best first.
+        folded: why the row is folded away: "held", or the reason why risk refuses it; "" if it is not.
     """
 
     best: Opportunity
@@ -100,9 +100,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Board(msgspec.Struct, frozen=True):
-    """The rows to look at, and those that are held or that risk refuses, each best first.
+    """The rows to look at, and those folded away as held or refused by risk, each best first.
 
-    `because`: how many rows are folded away for each reason, most first.
+    `because`: how many rows are folded away for each reason, most frequent first.
     """
 
     rows: tuple[Row, ...]
@@ -122,9 +122,9 @@ def board(
     """Return opportunities by event.
 
     Args:
-        sort: a key of SORTS, with a minus before it for descending; "" for the most a day first.
-        pins: keys of opportunities whose events come first, in this order, whatever speaks against them.
-        pinned: opportunities that pass no filter but may be pinned.
+        sort: a key of SORTS, with a leading "-" for descending; "" for the highest profit per day first.
+        pins: keys of opportunities whose events come first, in this order, even if folded otherwise.
+        pinned: opportunities that may be pinned although they pass no filter.
     """
     of_event: dict[str, list[Opportunity]] = {}
     for opportunity in opportunities:
@@ -146,7 +146,7 @@ def board(
 
 
 def informs(opportunity: Opportunity) -> bool:
-    """Whether a yearly return says something: it is paid out in a day or later."""
+    """Whether a yearly return is meaningful: whether the payout is a day away or more."""
     yearly, capital_e6, ev_e6 = opportunity.annualised_return, opportunity.capital_e6, opportunity.ev_e6
     if not yearly or not capital_e6 or ev_e6 is None:
         return False
@@ -161,7 +161,7 @@ def _row(ways: Sequence[Opportunity], marks: Marks, room: Room) -> Row:
 
 
 def _folded(opportunity: Opportunity, mark: Mark) -> str:
-    """Return why an opportunity is folded away. That nothing is traded at all says nothing against it."""
+    """Return why an opportunity is folded away. A halt of all trading is no reason against it."""
     if not opportunity.tradable:
         return ""
     if mark.held:
@@ -192,5 +192,5 @@ def _e6(dollars: str) -> int:
     return int(Decimal(dollars).scaleb(6))
 
 
-WORDS: Final[Mapping[str, str]] = {HELD: "held already"}
-"""Why a row is folded away, where bus.trading.reasons has no sentence for it."""
+WORDS: Final[Mapping[str, str]] = {HELD: "already held"}
+"""Why a row is folded away, in words that bus.trading.reasons lacks."""

@@ -1,18 +1,18 @@
-"""The category and the series that a market or an event is in, as pages and addresses name them."""
+"""The category and the series of a market or an event, as pages and addresses name them."""
 
 from typing import Final
 
 from markets.records import Event, Market, Series
 
 NONE: Final = "(none)"
-"""The category, or the series, of what has none."""
+"""Stands for a missing category or series."""
 
 FACET_MAX: Final = 100
-"""Characters of a category that count."""
+"""Most characters of a category."""
 
 
 def category_of(event: Event | None, series: Series | None) -> str:
-    """Return the category of an event: its own, else that of its series."""
+    """Return the category of an event: its own, or else that of its series."""
     of_event = "" if event is None else facet_text(event.category)
     return of_event or ("" if series is None else facet_text(series.category)) or NONE
 
@@ -23,7 +23,7 @@ def series_of(market: Market, event: Event | None) -> str:
 
 
 def facet_text(text: str) -> str:
-    """Return a category as it counts: what is printed of it, in one line, cut."""
+    """Return a category as used here: printable, on one line, cut to length."""
     return " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * FACET_MAX]).split())[
         :FACET_MAX
     ]

@@ -1,7 +1,7 @@
-"""Which rows of a page a browser has already: those it is sent as a stub.
+"""Finds the rows of a page that a browser already has, which are then sent as stubs.
 
-A row is a `tr` with a `data-key` in a `tbody`; the rest of a page is small and sent as it is. What only time
-changes, the words of an age or a countdown, makes no row another: the page counts those itself.
+A row is a `tr` with a `data-key` in a `tbody`; the rest of a page is small and always sent. The text of an
+age or a countdown does not count as a change: the page updates those itself.
 """
 
 import re
@@ -19,7 +19,7 @@ _TIME_ALONE: Final = re.compile(r'(\sdata-(?:age|until)="[^"]*"[^>]*>)[^<]*')
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row: where it stands in the page's text, and what tells its content from another."""
+    """A row: its place in the page's text, and a digest of its content."""
 
     key: RowKey
     begin: int
@@ -28,18 +28,18 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Rendering(msgspec.Struct, frozen=True):
-    """A page as it was made: its text and its rows in order. `token` names its content."""
+    """A rendered page: its text and its rows in order. `token` identifies its content."""
 
     text: str
     rows: tuple[Row, ...]
     token: str
 
     def digests(self) -> Mapping[RowKey, bytes]:
-        """Return what a browser that has this page has of each row."""
+        """Return the digest of each row, as a browser with this page has it."""
         return {row.key: row.digest for row in self.rows}
 
     def without(self, had: Mapping[RowKey, bytes]) -> str:
-        """Return the page with a stub, a `tr` with `data-same` alone, for each row that is in `had`."""
+        """Return the page with a stub, an empty `tr` with `data-same`, for each row that is in `had`."""
         parts: list[str] = []
         at = 0
         for row in self.rows:
@@ -51,7 +51,7 @@ class Rendering(msgspec.Struct, frozen=True):
 
 
 def rendering(text: str) -> Rendering:
-    """Take a page apart. Rows inside of rows are part of them; of two with one key neither is ever a stub."""
+    """Split a page into rows. Nested rows belong to the outer one; rows with the same key are never stubs."""
     rows: list[Row] = []
     seen: dict[RowKey, int] = {}
     body = depth = begin = 0

@@ -1,7 +1,7 @@
-"""How a market's price moved: of what was heard here, and before it of Kalshi's minutes, hours and days.
+"""A market's price over time: from our own history, and before it from Kalshi's candlesticks.
 
-A price stands until the next point says otherwise; a side that nobody was on is None. Columns are floats, for
-display only: cents, seconds, contracts.
+A price holds until the next point; a side without orders is None. Columns are floats, for display only:
+cents, seconds, contracts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,13 +18,13 @@ from markets.units import DAY_MS, HOUR_MS, MINUTE_MS, PRICE_ONE_E4
 
 WIDTH: Final = 1_000
 HEIGHT: Final = 200
-"""Size of the picture in its own units; the page stretches it."""
+"""Size of the picture in its own units; the page scales it."""
 
 LEAST_E4: Final = 400
-"""A picture spans at least 4 cents: a quiet market looks quiet."""
+"""A picture spans at least 4 cents, so that a quiet market looks quiet."""
 
 POINTS_MAX: Final = 900
-"""More are not told apart."""
+"""More could not be told apart."""
 
 VOLUME_BARS: Final = 60
 
@@ -34,17 +34,17 @@ SPANS_MS: Final = {
     ALL: 400 * DAY_MS,
 }  # fmt: skip
 SPAN: Final = "6h"
-"""How far back a picture may go, and does unless it is asked for another."""
+"""How far back a picture can go, and how far it goes by default."""
 
 LENGTHS_MS: Final = (MINUTE_MS, HOUR_MS, DAY_MS)
-"""Of candlesticks, the shortest first."""
+"""Lengths of candlesticks, shortest first."""
 
 OUTCOMES_MAX: Final = 12
-"""Lines in one picture."""
+"""Most lines in one picture."""
 
 
 class Point(NamedTuple):
-    """Best bid and ask of YES from a time on; None: nobody bids, or offers."""
+    """Best bid and ask of YES from a time on; None if there are no bids, or no offers."""
 
     time_ms: int
     bid_e4: int | None
@@ -60,9 +60,9 @@ class Line(msgspec.Struct, frozen=True):
 
     Attributes:
         time: seconds. bid, ask, middle: cents.
-        begins: from when on everything was heard here (seconds), None if nothing was. What is before it is
-            made of candlesticks.
-        holes: (from, to) in seconds within which something may have happened that was not heard.
+        begins: when our own history begins (seconds), None if there is none. Points before it come from
+            candlesticks.
+        holes: (from, to) in seconds, in which changes may have been missed.
     """
 
     time: list[float]
@@ -74,7 +74,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Volume(msgspec.Struct, frozen=True):
-    """What was traded, in periods of `width` seconds: when each begins, and how many contracts."""
+    """Contracts traded in periods of `width` seconds, each with the time at which it begins."""
 
     width: float
     time: list[float]
@@ -85,9 +85,9 @@ class Picture(NamedTuple):
     """A drawing of a line in units of WIDTH and HEIGHT.
 
     Attributes:
-        line: "x,y x,y" through the middles of bid and ask.
-        band: outline of what lay between bid and ask.
-        bottom_e4, top_e4: prices at the lower and upper edge.
+        line: "x,y x,y" through the midpoints of bid and ask.
+        band: outline of the area between bid and ask.
+        bottom_e4, top_e4: prices at the lower and upper edges.
     """
 
     line: str
@@ -108,11 +108,11 @@ def start_of(span: str, now_ms: int, opened_ms: int | None) -> int:
 
 
 def points_of(candles: Candles | None, past: MarketHistory | None, now: Point, start_ms: int) -> list[Point]:
-    """Return how a market's prices stood from `start_ms` on.
+    """Return a market's prices from `start_ms` on.
 
     Args:
-        candles: tell of what was before `past`.
-        now: how they stand: the last point. What is said to be later was not so yet in this moment.
+        candles: cover the time before `past`.
+        now: the present prices, which make the last point; anything later than this moment is left out.
     """
     begin_ms = past.quotes_begin_ms if past is not None else None
     heard = [
@@ -122,7 +122,7 @@ def points_of(candles: Candles | None, past: MarketHistory | None, now: Point, s
     ]
     first_ms = now.time_ms if not heard else max(begin_ms or 0, heard[0].time_ms)
     found: list[Point] = []
-    for sent in _by_length(candles):  # the finest first: it is right where it reaches
+    for sent in _by_length(candles):  # the finest first, since it is exact as far back as it goes
         points = [point for point in map(_closed, sent) if point is not None]
         found = [point for point in points if start_ms <= point.time_ms < first_ms] + found
         first_ms = min([first_ms, *(point.time_ms for point in points)])
@@ -130,7 +130,7 @@ def points_of(candles: Candles | None, past: MarketHistory | None, now: Point, s
 
 
 def line_of(points: Sequence[Point], past: MarketHistory | None, start_ms: int) -> Line:
-    """Return points as columns, with a gap where something was missed."""
+    """Return points as columns, with a gap for each hole."""
     holes = [] if past is None else [hole for hole in past.quotes_holes if hole[1] > start_ms]
     rows = list(points)
     for from_ms, to_ms in holes:
@@ -149,10 +149,10 @@ def line_of(points: Sequence[Point], past: MarketHistory | None, start_ms: int) 
 def volume_of(
     candles: Candles | None, past: MarketHistory | None, volume_e2: int | None, start_ms: int, now_ms: int
 ) -> Volume:
-    """Return what was traded in each of some equal periods from `start_ms` on.
+    """Return the contracts traded in equal periods from `start_ms` on.
 
     Args:
-        volume_e2: what had been traded until now, for all that was heard since the last point.
+        volume_e2: the total volume now, which adds what was traded since the last point.
     """
     width_ms = max(1, -(-(now_ms - start_ms) // VOLUME_BARS))
     counts: dict[int, int] = {}
@@ -184,7 +184,7 @@ def volume_of(
 
 
 def picture(points: Sequence[Point]) -> Picture | None:
-    """Return a drawing of prices as they stood; None if fewer than two have a bid and an ask."""
+    """Return a drawing of prices; None if fewer than two have a bid and an ask."""
     known = [
         (point.time_ms, point.bid_e4, point.ask_e4)
         for point in _in_steps(points)
@@ -213,19 +213,19 @@ def _cents(price_e4: float | None) -> float | None:
 
 
 def _with_gap(points: list[Point], begin_ms: int, end_ms: int) -> list[Point]:
-    """Return points between which nothing is said from `begin_ms` to `end_ms`."""
+    """Return points with a gap from `begin_ms` to `end_ms`."""
     before = [point for point in points if point.time_ms <= begin_ms]
     after = [point for point in points if point.time_ms >= end_ms]
     if not before or not after:
         return points
     found = [*before, Point(begin_ms + 1, None, None)]
-    if after[0].time_ms > end_ms:  # what it came to be in the meantime would have been heard
+    if after[0].time_ms > end_ms:  # unchanged: a change during the gap would show as a point at its end
         found.append(before[-1]._replace(time_ms=end_ms))
     return found + after
 
 
 def _in_steps(points: Sequence[Point]) -> list[Point]:
-    """Return points between which a line is straight: a price stands until the next one comes."""
+    """Return points that make a line step, since a price holds until the next one."""
     steps = list(points[:1])
     for before, after in pairwise(points):
         if after.time_ms > before.time_ms + 1:
@@ -235,7 +235,7 @@ def _in_steps(points: Sequence[Point]) -> list[Point]:
 
 
 def _without_repeats(points: Iterable[Point]) -> list[Point]:
-    """Return points each of which says something else than the one before: sizes are not drawn."""
+    """Return the points that differ from the previous one in price; sizes are not drawn."""
     found: list[Point] = []
     for point in points:
         if not found or point[1:] != found[-1][1:]:
@@ -244,7 +244,7 @@ def _without_repeats(points: Iterable[Point]) -> list[Point]:
 
 
 def _thinned(points: list[Point]) -> list[Point]:
-    """Return what a picture can show: of each part of the time the last, the highest and the lowest."""
+    """Return as many points as a picture can show: the last, highest and lowest of each part of the time."""
     if len(points) <= POINTS_MAX:
         return points
     begin_ms, span_ms = points[0].time_ms, points[-1].time_ms - points[0].time_ms + 1
@@ -271,7 +271,7 @@ def _heard(quote: HistoryQuote) -> Point:
 
 
 def _by_length(candles: Candles | None) -> list[list[Candlestick]]:
-    """Return candlesticks, the shortest first."""
+    """Return lists of candlesticks, the shortest first."""
     found: list[list[Candlestick]] = []
     for raw in () if candles is None else (candles.minutes, candles.raw, candles.days):
         try:
@@ -282,9 +282,9 @@ def _by_length(candles: Candles | None) -> list[list[Candlestick]]:
 
 
 def _closed(candle: Candlestick) -> Point | None:
-    """Return what stood at the end of a candlestick; None of what says nothing of it.
+    """Return the prices at the end of a candlestick; None if it does not give them.
 
-    A side that nobody was on stands at 0 or 1: that is no price.
+    A side without orders is given as 0 or 1, which is not a price.
     """
     bid, ask = candle.yes_bid_close_e4, candle.yes_ask_close_e4
     if candle.end_ms is None or bid is None or ask is None:

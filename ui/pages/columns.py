@@ -1,4 +1,4 @@
-"""The opportunities table as somebody wants it: filters, order, columns, pinned rows; all in the address."""
+"""The opportunities table as wanted: filters, order, columns, pinned rows; all held in the address."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -14,9 +14,9 @@ PIN_MAX: Final = 120
 
 
 class TableColumn(msgspec.Struct, frozen=True):
-    """A column: key, heading, what it means, which direction a first click sorts ("" ascending), style.
+    """A column: key, heading, meaning, direction of the first click ("" ascending), style.
 
-    Styles say where a column gives way while nobody chose the set: `wide` to all but wide screens, `mid` to
+    Unless columns were chosen, styles say when one is dropped: `wide` on all but wide screens, `mid` on
     narrow ones.
     """
 
@@ -32,30 +32,30 @@ COLUMNS: Final = (
     TableColumn("title", "Opportunity", "What to buy", "", "what"),
     TableColumn("net", "Net edge", "Profit per contract after fees, in cents"),
     TableColumn("gross", "Gross", "Profit per contract before fees, in cents", css="num wide"),
-    TableColumn("fees", "Fees", "Taker fees of the whole size", css="num wide"),
+    TableColumn("fees", "Fees", "Taker fees for the whole size", css="num wide"),
     TableColumn("ev", "EV", "Expected profit of the whole size, after fees"),
-    TableColumn("day", "A day", "What as much as the limits allow earns a day until it is paid out"),
-    TableColumn("value", "Value", "Fair probability less price, in percentage points", css="num mid"),
-    TableColumn("fair", "Fair", "Fair probability in per cent, give or take its uncertainty", css="num wide"),
-    TableColumn("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
+    TableColumn("day", "Per day", "Expected profit per day until the payout, at the size the limits allow"),
+    TableColumn("value", "Value", "Fair probability minus price, in percentage points", css="num mid"),
+    TableColumn("fair", "Fair", "Fair probability in percent, plus or minus its uncertainty", css="num wide"),
+    TableColumn("size", "Size", "Contracts (in a basket, of its largest leg) available at this edge"),
     TableColumn("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
     TableColumn(
         "locked",
         "Locked",
-        "What it earns at least once the event is decided, after fees; a minus can be lost",
+        "Least profit once the event is decided, after fees; a negative amount can be lost",
         css="num mid roomy",
     ),
     TableColumn(
         "void",
         "If void",
-        "What it earns at least if it is called off and each leg is settled inside its bid and ask",
+        "Least profit if it is called off and each leg is settled between its bid and ask",
         css="num mid roomy",
     ),
     TableColumn("worst", "Worst case", "Profit in the worst outcome", css="num wide"),
     TableColumn(
         "annual",
         "Yearly",
-        "Return on capital until the expected payout, per year; from a day until then on",
+        "Return on capital until the expected payout, per year; shown if that is a day away or more",
         css="num mid roomy",
     ),
     TableColumn("start", "Starts", "Start of the match", "", "num when mid"),
@@ -70,7 +70,7 @@ CHOICES: Final = tuple(column.key for column in COLUMNS if column.key != "title"
 
 
 class TableView(msgspec.Struct, frozen=True):
-    """What the page shows. `chosen` columns, () for the usual ones; `pins` are keys of opportunities."""
+    """What the page shows. `chosen` are columns, () for the usual ones; `pins` are keys of opportunities."""
 
     filters: Filters
     chosen: tuple[str, ...] = ()
@@ -78,15 +78,15 @@ class TableView(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[TableColumn, ...]:
-        """The columns in their order."""
+        """The columns in order."""
         wanted = {"title", *self.chosen}
         return tuple(column for column in COLUMNS if not self.chosen or column.key in wanted)
 
     def toggled(self, key: str, keys: Iterable[str] = ()) -> str | None:
-        """Return the pins with `key` pinned or not any more, as in the address; None for none.
+        """Return the pins after toggling `key`, as in the address; None for none.
 
         Args:
-            keys: of the other ways in its row: whichever is pinned, the row is.
+            keys: those of the other ways in its row; if any is pinned, the row is.
         """
         row = {key, *keys}
         pins = [pin for pin in self.pins if pin not in row]
@@ -96,7 +96,7 @@ class TableView(msgspec.Struct, frozen=True):
 
 
 def parse_view(pairs: Iterable[tuple[str, str]]) -> TableView:
-    """Return the view of a query string: `cols` and `pin` are lists with commas, `cols` may repeat.
+    """Return the view in a query string: `cols` and `pin` are comma-separated lists, `cols` may repeat.
 
     Raises:
         BadRecord: naming the first parameter that is wrong.
@@ -105,7 +105,7 @@ def parse_view(pairs: Iterable[tuple[str, str]]) -> TableView:
     chosen = [key for name, text in pairs if name == "cols" for key in text.split(",") if key]
     for key in chosen:
         if key not in CHOICES:
-            raise BadRecord("cols", key, f"some of {', '.join(CHOICES)}, with commas between them")
+            raise BadRecord("cols", key, f"some of {', '.join(CHOICES)}, separated by commas")
     pins = [key for name, text in pairs if name == "pin" for key in text.split(",") if key]
     if len(pins) > PINS_MAX or any(len(key) > PIN_MAX for key in pins):
         raise BadRecord("pin", ",".join(pins), f"at most {PINS_MAX} keys of opportunities")
@@ -114,5 +114,5 @@ def parse_view(pairs: Iterable[tuple[str, str]]) -> TableView:
 
 
 def without_view(query: Mapping[str, str]) -> dict[str, str]:
-    """Return what of a query string selects and orders rows: all that a file takes."""
+    """Return the part of a query string that selects and sorts rows, which is all that a file uses."""
     return {name: text for name, text in query.items() if name not in ("cols", "pin")}

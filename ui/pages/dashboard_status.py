@@ -1,4 +1,4 @@
-"""How things stand: one account for the header strip, `/api/status` and the event stream."""
+"""The status: one account for the header strip, `/api/status` and the event stream."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -36,14 +36,14 @@ class DashboardStatus(msgspec.Struct, frozen=True):
     """The state of data, feed, publisher and exchange, as `/api/status` shows it.
 
     Attributes:
-        feed: "starting" (no data yet), "live", "resyncing" (something was lost, or the publisher began anew:
-            it is fetched, and the last whole state is shown) or "lost" (nothing is heard).
-        resyncing: since when and how far, None unless something is known to lack.
+        feed: "starting" (no data yet), "live", "resyncing" (something was lost or the publisher started a new
+            epoch; while it is fetched, the last whole state is shown) or "lost" (nothing is received).
+        resyncing: since when and how far; None unless something is known to be missing.
         as_of: end of the last complete sweep's fetch, Unix seconds; `age_seconds` counts from there.
         exchange: None until the exchange has said whether it trades.
         publisher: its own account in the last heartbeat, None before one.
-        trader: how the trader stands (ui.desk.Desk.summary).
-        replay: where a replay stands and what it may be told, None while none plays.
+        trader: the trader's state (ui.desk.Desk.summary).
+        replay: a replay's state and range, None while none plays.
         problems: what is wrong now, worst first, each with a `code` and a sentence.
     """
 
@@ -75,7 +75,7 @@ class DashboardStatus(msgspec.Struct, frozen=True):
     resyncing: Resyncing | None = None
 
     def signature(self) -> tuple[Any, ...]:
-        """Everything but the passing of time: when it changes, pages look different."""
+        """Everything that does not change with time alone; when it changes, pages look different."""
         trader = self.trader and msgspec.structs.replace(
             self.trader, as_of=None, pnl_today_dollars=None, pnl_bid_dollars=None, pnl_settlement_dollars=None
         )
@@ -96,7 +96,7 @@ def status_of(
     """Return the status that belongs to a scan.
 
     Args:
-        processes: what supervisord says, if there is one.
+        processes: supervisord's answer, if there is one.
         trader: ui.desk.Desk.summary.
     """
     state, now_ms = scan.state, replica.now_ms()
@@ -139,7 +139,7 @@ def status_of(
 
 
 def replay_of(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return of a replay's account of itself what the page shows. `speed` 0.0: as fast as it is taken."""
+    """Return the part of a replay's status that the page shows. `speed` 0.0: as fast as possible."""
     if told is None:
         return None
     names = ("position_ms", "begin_ms", "end_ms", "paused", "ended", "problem")

@@ -25,7 +25,7 @@ from ui.desk import Desk, Profit, Row
 
 
 class DeskColumn(msgspec.Struct, frozen=True):
-    """A sortable column: the row's member, heading, what it means, first direction, style."""
+    """A sortable column: the row's member, heading, meaning, first direction, style."""
 
     key: str
     name: str
@@ -40,17 +40,15 @@ TABLES: Final[Mapping[str, tuple[DeskColumn, ...]]] = {
         DeskColumn("side", "Side", "YES or NO", "", ""),
         DeskColumn("count_fp", "Contracts"),
         DeskColumn("average_price_dollars", "Average", "Average price paid, without fees"),
-        DeskColumn("bid_dollars", "Bid", "Best price it can be sold at now, the last one while nobody bids"),
-        DeskColumn("value_dollars", "Value", "Contracts at the bid", "-", "num wide"),
-        DeskColumn("unrealised_dollars", "At bid", "Sold at the bid, less cost"),
+        DeskColumn("bid_dollars", "Bid", "Best price it can be sold at now; the last one if there is no bid"),
+        DeskColumn("value_dollars", "Value", "Contracts valued at the bid", "-", "num wide"),
+        DeskColumn("unrealised_dollars", "At bid", "Value at the bid, less cost"),
         DeskColumn(
             "settlement_dollars",
             "At settlement",
-            "What it surely pays where a basket locks it, else what it is expected to pay, less cost",
+            "Guaranteed payout if a basket locks it, else expected payout, less cost",
         ),
-        DeskColumn(
-            "cost_dollars", "Cost", "What was paid, without fees; and its share of the market's limit"
-        ),
+        DeskColumn("cost_dollars", "Cost", "Paid, without fees; and its share of the market's limit"),
         DeskColumn("fees_dollars", "Fees", "", "-", "num mid"),
         DeskColumn("start_time", "Starts", "Start of the match", "", "num mid"),
         DeskColumn("close_time", "Closes", "End of trading", "", "num wide"),
@@ -67,7 +65,7 @@ TABLES: Final[Mapping[str, tuple[DeskColumn, ...]]] = {
         DeskColumn("price_dollars", "Limit", "Highest price it may pay"),
         DeskColumn("cost_dollars", "Cost", "Paid, without fees", "-", "num mid"),
         DeskColumn("status", "State", "", "", ""),
-        DeskColumn("reason", "Why", "Why it got no more, or the timeline", "", ""),
+        DeskColumn("reason", "Why", "Why no more was filled", "", ""),
     ),
     "fills": (
         DeskColumn("id", "No."),
@@ -93,7 +91,7 @@ TABLES: Final[Mapping[str, tuple[DeskColumn, ...]]] = {
 }
 
 NOT_IN_FILES: Final = frozenset({"basis", "trades", "expected_from"})
-"""Members that are lists: no cell holds one."""
+"""Members that are lists, which do not fit in a cell."""
 
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     name: tuple(field for field in row.__struct_fields__ if field not in NOT_IN_FILES)
@@ -108,7 +106,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table in its order. `sort` is "" for the trader's own."""
+    """A sorted table. `sort` is "" for the trader's own order."""
 
     name: str
     columns: tuple[DeskColumn, ...]
@@ -117,7 +115,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class LimitRow(NamedTuple):
-    """A limit: what it bounds, the share in use, and the limit itself, as text where it is money."""
+    """A limit: what it bounds, the share in use, and the limit itself (text if it is money)."""
 
     name: str
     share: float
@@ -125,7 +123,7 @@ class LimitRow(NamedTuple):
 
 
 class CurveInWords(msgspec.Struct, frozen=True):
-    """The equity curve for those who do not see it, in dollars; `drawdown` is the largest, 0 or below."""
+    """The equity curve as text, in dollars; `drawdown` is the largest, 0 or negative."""
 
     first: float
     last: float
@@ -139,9 +137,9 @@ class CurveInWords(msgspec.Struct, frozen=True):
 class TraderPage(msgspec.Struct, frozen=True):
     """The tables, the limits, refusals by number, and the curve in words.
 
-    `working` are the orders that have not ended, the newest first. `fills_of` are the fills of an order by
-    its number, the oldest first; `pnl` and `left_out` are Desk.pnl's. `places` are those in the queue,
-    `deadlines` what is said of orders whose fate nobody knows, both by the order's number.
+    `working` are the orders that have not ended, newest first. `fills_of` maps an order's number to its
+    fills, oldest first; `pnl` and `left_out` come from Desk.pnl. `places` (in the queue) and `deadlines` (of
+    orders whose fate is unknown) are by the order's number.
     """
 
     tables: Mapping[str, Table]
@@ -157,7 +155,7 @@ class TraderPage(msgspec.Struct, frozen=True):
 
 
 def parse_sorts(arguments: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the wanted order of each table; of a repeated parameter the last counts (it is the click).
+    """Return the wanted order of each table; the last of a repeated parameter counts (it is the click).
 
     Raises:
         BadRecord: unknown table or column.
@@ -215,7 +213,7 @@ def _rows(desk: Desk, name: str) -> Sequence[Row]:
 
 
 def fills_of(fills: Sequence[FillRow]) -> dict[int, list[FillRow]]:
-    """Return fills, which come newest first, by the number of their order, the oldest first."""
+    """Return fills, which come newest first, by the number of their order, oldest first."""
     found: dict[int, list[FillRow]] = {}
     for fill in reversed(fills):
         found.setdefault(fill.order, []).append(fill)
@@ -224,27 +222,27 @@ def fills_of(fills: Sequence[FillRow]) -> dict[int, list[FillRow]]:
 
 _WORKS: Final = {
     OrderState.INTENDED: "in the journal, not sent yet",
-    OrderState.SENT: "sent; what the exchange says is awaited",
-    OrderState.RESTING: "waits in the book, nothing of it is filled",
-    OrderState.PARTIAL: "a part is filled, the rest waits in the book",
-    OrderState.UNKNOWN: "nobody knows its fate",
+    OrderState.SENT: "sent; waiting for the exchange's answer",
+    OrderState.RESTING: "resting in the book, nothing filled",
+    OrderState.PARTIAL: "partly filled, the rest is resting in the book",
+    OrderState.UNKNOWN: "its fate is not known",
 }
-"""How an order stands that has not ended."""
+"""The state of an order that has not ended, in words."""
 
 
 def fate(order: OrderRow) -> str:
-    """Return how an order stands, in words: why it got no more, or that it is still open."""
+    """Return the state of an order in words: why no more of it was filled, or that it is still open."""
     if order.status.ended:
         return why_ended(order.reason or "")
     if order.reason:
-        return f"nobody knows its fate: {why_ended(order.reason)}"
-    return _WORKS.get(order.status, "under way")
+        return f"its fate is not known: {why_ended(order.reason)}"
+    return _WORKS.get(order.status, "in progress")
 
 
 class Own(msgspec.Struct, frozen=True):
-    """What the trader has done in one market, of what the dashboard keeps: the newest first.
+    """What the trader has done in one market, as far as the dashboard keeps it; newest first.
 
-    `levels` are prices on the YES scale (0.0001 dollar) at which it bought or bids, for the order book.
+    `levels`: for the order book, YES price (0.0001 dollar) -> that it bought or is bidding there.
     """
 
     positions: Sequence[PositionRow]
@@ -267,7 +265,7 @@ def own(desk: Desk, ticker: str) -> Own:
 
 
 class ChartMark(NamedTuple):
-    """An order or a fill on a chart: `kind` "order" or "fill", price of YES in cents; for display only."""
+    """An order or a fill on a chart: `kind` "order" or "fill", YES price in cents; for display only."""
 
     kind: str
     time: float
@@ -277,7 +275,7 @@ class ChartMark(NamedTuple):
 
 
 def marks_drawn(own: Own) -> list[ChartMark]:
-    """Return what a chart marks of the trader's orders and fills."""
+    """Return the trader's orders and fills as marks on a chart."""
     orders = [ChartMark("order", o.created, _yes_e4(o) / 100, o.side, o.count_fp) for o in own.orders]
     fills = [fill for some in own.fills_of.values() for fill in some]
     return orders + [ChartMark("fill", f.time, _yes_e4(f) / 100, f.side, f.count_fp) for f in fills]
@@ -289,7 +287,7 @@ def _yes_e4(row: OrderRow | FillRow) -> int:
 
 
 def desk_json(desk: Desk) -> dict[str, object]:
-    """Return all the trader said, as `/api/trader` gives it."""
+    """Return the trader's latest answers, as `/api/trader` gives them."""
     return {
         "status": desk.status,
         **{name: _rows(desk, name) for name in TABLES},
@@ -313,10 +311,10 @@ def curve_columns(points: Sequence[EquityPoint]) -> dict[str, list[float | None]
 
 
 def _one_figure(equity: Sequence[float | None], settlement: Sequence[float | None]) -> list[float | None]:
-    """Return equity at settlement: of a locked basket no bid makes a drawdown. Before there was any, at bid.
+    """Return equity at settlement, in which the bids of a locked basket cause no drawdown; at first, at bid.
 
-    Where it is not known later, as while a trader that has just begun has not seen all, nothing is: equity at
-    bid in its place would be a fall and a rise that never were.
+    Before the first known figure at settlement, equity at bid stands in. A later one that is not known, as
+    just after the trader's start, stays unknown: equity at bid would show a fall and a rise that never were.
     """
     begins = next((at for at, dollars in enumerate(settlement) if dollars is not None), len(settlement))
     return [*equity[:begins], *settlement[begins:]]
@@ -348,7 +346,7 @@ def _sorted(rows: Sequence[Row], sort: str) -> Sequence[Row]:
         return rows
     key, down = sort.removeprefix("-"), sort.startswith("-")
     known = [row for row in rows if getattr(row, key) is not None]
-    unknown = [row for row in rows if getattr(row, key) is None]  # last, whatever the direction
+    unknown = [row for row in rows if getattr(row, key) is None]  # last in either direction
     return sorted(known, key=lambda row: _order(key, getattr(row, key)), reverse=down) + unknown
 
 
@@ -370,22 +368,22 @@ def _ms(seconds: object) -> int | None:
 SOURCES: Final[Mapping[str, str]] = {
     "floor": "locked",
     "result": "by the result",
-    "mid": "the middle of bid and ask",
-    "consensus": "by the prices of all outcomes",
-    "last_mid": "the last middle of bid and ask",
-    "last_bid": "the last bid",
+    "mid": "midpoint of bid and ask",
+    "consensus": "from the prices of all outcomes",
+    "last_mid": "last midpoint of bid and ask",
+    "last_bid": "last bid",
     "cost": "at cost",
 }
-"""Where an expected value is from, in words; others are names of sources of fair values."""
+"""Where an expected value comes from, in words; any other word names a source of fair values."""
 
 
 def source_in_words(sources: Sequence[str]) -> str:
-    """Return where an expected value is from, in words."""
-    return ", ".join(SOURCES.get(source, f"fair value of {source}") for source in sources)
+    """Return where an expected value comes from, in words."""
+    return ", ".join(SOURCES.get(source, f"fair value from {source}") for source in sources)
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "e2": _exact(2), "e4": _exact(4), "e6": _exact(6), "ms": _ms, "why": why_refused,
     "fate": fate, "sources": source_in_words, "sum_e6": lambda dollars: int(dollars.scaleb(6)),
 }  # fmt: skip
-"""From the trader's decimal strings and seconds to the integers that the other filters show."""
+"""Template filters from the trader's decimal strings and seconds to the integers that other filters show."""

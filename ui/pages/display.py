@@ -1,6 +1,6 @@
-"""Numbers and times as people read them. Exact integers in, short text out; a dash for what is unknown.
+"""Numbers and times for people. Exact integers in, short text out; a dash for unknown values.
 
-Minus signs are typographic (U+2212), so that they stand as wide as a plus in a column of figures.
+Minus signs are typographic (U+2212), as wide as a plus in a column of figures.
 """
 
 from datetime import UTC, datetime, tzinfo
@@ -17,12 +17,12 @@ def price(price_e4: int | None) -> str:
 
 
 def quoted(price_e4: int | None) -> str:
-    """A price in cents, a dash where the exchange says 0 or 1 for "none": no order, never traded."""
+    """A price in cents; a dash for 0 and 1, which the exchange uses for "none" (no order, never traded)."""
     return price(price_e4 if price_e4 is not None and 0 < price_e4 < 10_000 else None)
 
 
 def together(text: str) -> str:
-    """A sentence whose amounts do not break after their sign at the end of a line."""
+    """A sentence in which no line breaks between the sign of an amount and the amount."""
     return text.replace("\u2212$", "\u2212\u2060$").replace("+$", "+\u2060$")
 
 
@@ -42,7 +42,7 @@ def whole(count_e2: int | None) -> str:
 
 
 def money(money_e6: int | None, *, sign: bool = False) -> str:
-    """Dollars and cents, ``$1,240.50``; below a cent with four decimals: little is not nothing."""
+    """Dollars and cents, ``$1,240.50``; four decimals below a cent, which must not read as zero."""
     if money_e6 is None:
         return UNKNOWN
     places = 2 if money_e6 == 0 or abs(money_e6) >= 10_000 else 4
@@ -51,7 +51,7 @@ def money(money_e6: int | None, *, sign: bool = False) -> str:
 
 
 def dollars(money_e6: int | None) -> str:
-    """Whole dollars with their sign, for where there is no room: ``+$1,240``, ``$0``."""
+    """Whole dollars with their sign, for narrow places: ``+$1,240``, ``$0``."""
     if money_e6 is None:
         return UNKNOWN
     size = (abs(money_e6) + 500_000) // 1_000_000
@@ -75,7 +75,7 @@ def points(probability: float | None, *, sign: bool = False) -> str:
 
 
 def rate(fraction: float | None) -> str:
-    """A yearly return in per cent: ``38 %``, ``4.2 %``; beyond 9,999 % the number says nothing."""
+    """A yearly return in percent: ``38 %``, ``4.2 %``; above 9,999 % the number is meaningless."""
     if fraction is None:
         return UNKNOWN
     size = abs(fraction) * 100
@@ -84,7 +84,7 @@ def rate(fraction: float | None) -> str:
 
 
 def duration(ms: int | None) -> str:
-    """A length of time by its two largest units: ``4 s``, ``2 m 5 s``, ``3 d 4 h``."""
+    """A length of time in its two largest units: ``4 s``, ``2 m 5 s``, ``3 d 4 h``."""
     if ms is None:
         return UNKNOWN
     left = max(0, ms) // 1000
@@ -115,7 +115,7 @@ def moment(time_ms: int | None, zone: tzinfo = UTC) -> str:
 
 
 def stamp(time_ms: int | None, now_ms: int, zone: tzinfo = UTC) -> str:
-    """A time as short as it stays clear: ``18:00:05`` today, else ``21 Nov 18:00``."""
+    """A time, as short as is clear: ``18:00:05`` today, else ``21 Nov 18:00``."""
     if time_ms is None:
         return UNKNOWN
     at, now = _at(time_ms, zone), _at(now_ms, zone)
@@ -130,17 +130,17 @@ def megabytes(size: int | None) -> str:
 
 
 def plain(text: str) -> str:
-    """A title without the asterisks that Kalshi sets some words apart with."""
+    """A title without the asterisks with which Kalshi marks some words."""
     return text.replace("**", "")
 
 
 def brief(text: str, most: int = 140) -> str:
-    """A text cut to what a row has room for, with an ellipsis."""
+    """A text cut to fit a row, with an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def _at(time_ms: int, zone: tzinfo) -> datetime:
-    """A time in a zone; in UTC where the zone would put it past the last year there is."""
+    """A time in a zone, or in UTC if it would be past the last representable year there."""
     at = datetime.fromtimestamp(time_ms / 1000, UTC)
     try:
         return at.astimezone(zone)
@@ -149,14 +149,14 @@ def _at(time_ms: int, zone: tzinfo) -> datetime:
 
 
 def _trim(value: int, places: int) -> str:
-    """An integer of 10**-places without trailing zeros, thousands apart."""
+    """An integer in units of 10**-places, without trailing zeros, with thousands separators."""
     whole, fraction = divmod(value, 10**places)
     digits = f"{fraction:0{places}d}".rstrip("0")
     return f"{whole:,}.{digits}" if digits else f"{whole:,}"
 
 
 def _rounded(value: int, places: int, shown: int) -> str:
-    """A positive integer of 10**-places rounded to `shown` decimals, half up."""
+    """A positive integer in units of 10**-places, rounded half up to `shown` decimals."""
     step = 10 ** (places - shown)
     whole, fraction = divmod((value + step // 2) // step, 10**shown)
     return f"{whole:,}.{fraction:0{shown}d}"

@@ -1,7 +1,7 @@
-"""What there is, to look through: category > series > event with counts, and markets as somebody wants them.
+"""Browsing all markets: category > series > event with counts, and lists of markets, filtered and sorted.
 
-Columns of plain numbers, one place a market, find in milliseconds which of 130,000 markets come first in any
-order; what a page then says of them is all from its own moment. Pure.
+Columns of plain numbers, with one place per market, find in milliseconds which of 130,000 markets come first
+in any order; everything that a page then shows of them comes from its own moment. Pure.
 """
 
 from array import array
@@ -27,16 +27,16 @@ from ui.pages.views import MarketRow, market_row
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 200
 FILE_MAX: Final = 10_000
-"""Rows of a file."""
+"""Most rows of a file."""
 
 SPARE: Final = 30
-"""So many more rows are looked at than are shown: prices have moved since the columns were written."""
+"""How many more rows are looked at than shown, since prices have moved since the columns were written."""
 
 SAMPLE: Final = 64
-"""Of so many markets one is looked at to learn where the first of all begin."""
+"""One in so many markets is sampled to learn which numbers come first."""
 
 UNKNOWN: Final = -(2**62)
-"""A number that is not known; it comes last in every order."""
+"""Stands for a number that is not known; it comes last in every order."""
 
 _TEXT_MAX: Final = 200
 _MAX_HOURS: Final = 1_000_000
@@ -47,9 +47,9 @@ WATCHLIST: Final = "watchlist"
 
 
 class MarketList(msgspec.Struct, frozen=True):
-    """A list of markets: its name in the address, its title, its usual order, and what it says of itself.
+    """A list of markets: its name in the address, title, usual order, and description.
 
-    `window_s`: over how long its markets have moved, None for a list that is not of movers.
+    `window_s`: the time over which movers are measured; None for other lists.
     """
 
     key: str
@@ -62,13 +62,13 @@ class MarketList(msgspec.Struct, frozen=True):
 SHOWS: Final = {
     show.key: show
     for show in (
-        MarketList("active", "Most active", "-day_volume", "by contracts traded in 24 hours"),
-        MarketList("movers-1h", "Movers 1 h", "-move", "by how far YES has moved in an hour", HOUR_S),
-        MarketList("movers-24h", "Movers 24 h", "-move", "by how far YES has moved in a day", DAY_S),
-        MarketList("new", "New", "-listed", "the latest that the exchange listed first"),
-        MarketList("closing", "Closing soon", "closes", "whose trading ends next"),
-        MarketList("spreads", "Widest spreads", "-spread", "of what was traded in 24 hours"),
-        MarketList(WATCHLIST, "Watchlist", "", "the markets you have starred, in that order"),
+        MarketList("active", "Most active", "-day_volume", "most contracts traded in 24 hours first"),
+        MarketList("movers-1h", "Movers 1 h", "-move", "largest moves of YES in an hour first", HOUR_S),
+        MarketList("movers-24h", "Movers 24 h", "-move", "largest moves of YES in a day first", DAY_S),
+        MarketList("new", "New", "-listed", "newest listings first"),
+        MarketList("closing", "Closing soon", "closes", "next to close first"),
+        MarketList("spreads", "Widest spreads", "-spread", "traded in 24 hours, widest spread first"),
+        MarketList(WATCHLIST, "Watchlist", "", "in the order you starred them"),
     )
 }
 
@@ -87,11 +87,11 @@ SORTS: Final[dict[str, Key]] = {
     "closes": lambda one: one.row.view.market.close_ms,
     "listed": lambda one: listed_ms(one.row.view.market),
 }
-"""Orders by name: ascending, or descending with a leading minus. A move counts whichever way it went."""
+"""Orders by name: ascending, or descending with a leading minus. Moves are sorted by size, not direction."""
 
 
 class ListColumn(msgspec.Struct, frozen=True):
-    """A column: key, heading, what it means, the order of a first click, style."""
+    """A column: key, heading, meaning, direction of the first click, style."""
 
     key: str
     name: str
@@ -103,15 +103,15 @@ class ListColumn(msgspec.Struct, frozen=True):
 COLUMNS: Final = (
     ListColumn("bid", "YES bid", "Best bid for YES"),
     ListColumn("ask", "YES ask", "Best offer of YES"),
-    ListColumn("spread", "Spread", "Ask less bid", css="num mid"),
+    ListColumn("spread", "Spread", "Ask minus bid", css="num mid"),
     ListColumn("last", "Last", "Price of the last trade", css="num mid"),
-    ListColumn("move", "Moved", "From what YES stood at then to now; a sort takes both directions"),
-    ListColumn("day", "1 day", "Last price less that of a day ago, as the exchange says", css="num small"),
+    ListColumn("move", "Moved", "Change of the YES price since then; sorted by size in either direction"),
+    ListColumn("day", "1 day", "Last price minus that of a day ago, from the exchange", css="num small"),
     ListColumn("day_volume", "24 h volume", "Contracts traded in 24 hours", css="num day-volume"),
     ListColumn("volume", "Volume", "Contracts ever traded", css="num wide"),
-    ListColumn("interest", "Open interest", "Contracts that are held", css="num wide"),
+    ListColumn("interest", "Open interest", "Contracts held", css="num wide"),
     ListColumn("closes", "Closes", "End of trading", "", "num when"),
-    ListColumn("listed", "Listed", "When the exchange made it", css="num wide"),
+    ListColumn("listed", "Listed", "When the exchange created it", css="num wide"),
 )
 
 assert {column.key for column in COLUMNS} == set(SORTS), "every column sorts"
@@ -121,7 +121,7 @@ FILE_COLUMNS: Final = (
     "yes_ask_dollars", "last_price_dollars", "then_dollars", "change_24h_dollars", "volume_24h_fp",
     "volume_fp", "open_interest_fp", "close_time", "listed_time", "as_of",
 )  # fmt: skip
-"""Columns of a file of markets; `then_dollars` is what YES stood at when the time of movers began."""
+"""Columns of a file of markets; `then_dollars` is the YES price at the start of the movers' window."""
 
 EVENT_COLUMNS: Final = (
     "event_ticker", "series_ticker", "category", "title", "sub_title", "markets", "volume_24h_fp",
@@ -142,14 +142,14 @@ PARAMETERS: Final = (
 
 
 class ListQuery(msgspec.Struct, frozen=True):
-    """Which markets somebody wants to see; "" and None select all.
+    """Which markets are wanted; "" and None select all.
 
     Attributes:
         show: a key of SHOWS.
-        q: words, as the search takes them.
-        min_volume_e2: least contracts traded in 24 hours. max_spread_e4: most between bid and ask.
+        q: words, as in the search.
+        min_volume_e2: least contracts traded in 24 hours. max_spread_e4: widest spread.
         max_ms: longest time to the end of trading.
-        sort: a key of SORTS, "-" before it for descending; "" for the list's own order.
+        sort: a key of SORTS, with a leading "-" for descending; "" for the list's own order.
     """
 
     show: str = "active"
@@ -164,12 +164,12 @@ class ListQuery(msgspec.Struct, frozen=True):
 
     @property
     def list(self) -> MarketList:
-        """The list that is wanted."""
+        """The wanted list."""
         return SHOWS[self.show]
 
     @property
     def order(self) -> str:
-        """The order that is wanted."""
+        """The wanted order."""
         return self.sort or self.list.sort
 
     @property
@@ -179,13 +179,13 @@ class ListQuery(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[ListColumn, ...]:
-        """The columns in their order: what moved when only where that is known."""
+        """The columns in order; "move" only in lists of movers."""
         moves = self.list.window_s is not None
         return tuple(column for column in COLUMNS if (column.key != "move") or moves)
 
 
 class ListedMarket(msgspec.Struct, frozen=True):
-    """One market in a list, from one moment. `then_e4`: what YES stood at when the time began."""
+    """One market in a list, from one moment. `then_e4`: the YES price at the start of the window."""
 
     row: MarketRow
     event: Event | None
@@ -204,7 +204,7 @@ class ListedMarket(msgspec.Struct, frozen=True):
 
     @property
     def stands_e4(self) -> int | None:
-        """What YES stands at."""
+        """The present YES price."""
         bid, ask = (None if side is None else side[0] for side in (self.row.yes_bid, self.row.yes_ask))
         return standing_price_e4(bid, ask, self.row.view.quote.last_price_e4)
 
@@ -215,7 +215,7 @@ class ListedMarket(msgspec.Struct, frozen=True):
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """Rows in order, and how many markets pass in all. `gone`: starred tickers that are not in the data."""
+    """Sorted rows, and how many markets pass in all. `gone`: starred tickers that are not in the data."""
 
     rows: tuple[ListedMarket, ...]
     total: int
@@ -223,7 +223,7 @@ class ListPage(msgspec.Struct, frozen=True):
 
 
 class SearchRow(msgspec.Struct, frozen=True):
-    """One thing that was found: a market with its prices, or how much is in an event or a series.
+    """One result of a search: a market with its prices, or an event or a series with its counts.
 
     `detail`: a market's outcome, an event's subtitle.
     """
@@ -240,7 +240,7 @@ class SearchRow(msgspec.Struct, frozen=True):
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """An event of a series. `closes_ms`: when trading ends in the first of its markets."""
+    """An event of a series. `closes_ms`: when the first of its markets closes."""
 
     event: Event
     markets: int
@@ -249,7 +249,7 @@ class EventRow(msgspec.Struct, frozen=True):
 
 
 class Facet(msgspec.Struct, frozen=True):
-    """A category, a series or an event: how much is in it. `volume_24h_e2`: contracts traded in 24 hours."""
+    """Counts for a category, a series or an event. `volume_24h_e2`: contracts traded in 24 hours."""
 
     name: str
     events: int
@@ -258,11 +258,11 @@ class Facet(msgspec.Struct, frozen=True):
 
 
 class MarketTree(msgspec.Struct, frozen=True):
-    """What there is.
+    """Categories, series and events, with counts.
 
     Attributes:
         categories: most markets first. series: by category, most traded first.
-        events: tickers, by series. whole: each series, whatever the categories of its events.
+        events: tickers by series. whole: each series, over all categories of its events.
     """
 
     categories: tuple[Facet, ...] = ()
@@ -272,10 +272,11 @@ class MarketTree(msgspec.Struct, frozen=True):
 
 
 class Columns:
-    """What orders and filters need of every market, in arrays by place. One thread writes, any reads.
+    """The numbers of every market that orders and filters need, in arrays by place.
 
-    A reader may see a market's old numbers beside another's new ones; what it shows it takes from its own
-    moment, where it looks again whether a market passes.
+    One thread writes, any may read.
+    A reader may see old numbers of one market beside new ones of another. What it shows it takes from its own
+    moment, against which it checks the filters again.
     """
 
     def __init__(self) -> None:
@@ -297,7 +298,7 @@ class Columns:
         return len(self.place_of)
 
     def put(self, market: Market, event: Event | None, series: Series | None) -> None:
-        """Take a market's static part."""
+        """Store a market's static part."""
         ticker = market.ticker
         place = self.place_of.get(ticker)
         if place is None:
@@ -314,7 +315,7 @@ class Columns:
         self._count(place, self._day_volume(place))
 
     def put_quote(self, quote: Quote) -> None:
-        """Take a market's quote; of one whose static part is not known nothing is kept."""
+        """Store a market's quote; it is ignored until the market's static part is known."""
         place = self.place_of.get(quote.ticker)
         if place is None:
             return
@@ -345,7 +346,7 @@ class Columns:
         self._free.append(place)
 
     def activity(self, hit: SearchHit) -> int:
-        """Return how many contracts were traded in 24 hours in a series, an event or a market."""
+        """Return how many contracts of a series, an event or a market were traded in 24 hours."""
         if hit.kind == MARKET:
             place = self.place_of.get(hit.ticker)
             return 0 if place is None else self._day_volume(place)
@@ -354,10 +355,10 @@ class Columns:
     def first(
         self, wanted: ListQuery, now_ms: int, among: Iterable[str] | None, most: int
     ) -> tuple[list[str], int]:
-        """Return the first `most` markets that pass, in the order that is wanted, and how many pass in all.
+        """Return the first `most` markets that pass, in the wanted order, and how many pass in all.
 
         Args:
-            among: tickers to choose from, in an order that counts where no other is wanted; None for all.
+            among: tickers to choose from, whose order is kept if no other is wanted; None for all.
         """
         active, places = self._active, self._trading()
         if among is not None:
@@ -375,12 +376,12 @@ class Columns:
         descending = wanted.order.startswith("-")
         if name in self._numbers:
             places = _first(places, self._numbers[name], most, descending=descending)
-        elif name and not descending:  # what moved most comes first among movers
+        elif name and not descending:  # movers come with the largest moves first
             places = places[::-1]
         return [self.tickers[place] for place in places[:most]], total
 
     def tree(self, events: Iterable[Event], series: Mapping[str, Series]) -> MarketTree:
-        """Return what there is, counted."""
+        """Return categories, series and events, with counts."""
         categories: dict[str, set[str]] = {}
         count_events: Counter[tuple[str, str]] = Counter()
         by_series: dict[str, list[str]] = {}
@@ -437,7 +438,7 @@ class Columns:
         )
 
     def _trading(self) -> Sequence[int]:
-        """Return the places of all markets that trade."""
+        """Return the places of all active markets."""
         trading = self._places
         if trading is None:
             self._places = trading = [place for place, active in enumerate(self._active) if active]
@@ -447,7 +448,7 @@ class Columns:
         number = self._numbered.get(name)
         if number is None:
             number = len(self._names)
-            self._names.append(name)  # first: readers come by the number
+            self._names.append(name)  # first, since readers look names up by number
             self._numbered[name] = number
         return number
 
@@ -459,7 +460,7 @@ class Columns:
         self._active.append(0)
         for numbers in self._numbers.values():
             numbers.append(UNKNOWN)
-        self.tickers.append("")  # last: readers go by its length
+        self.tickers.append("")  # last, since readers go by its length
         return place
 
     def _clear(self, place: int) -> None:
@@ -478,7 +479,7 @@ class Columns:
         return max(0, self._numbers["day_volume"][place])
 
     def _count(self, place: int, difference: int) -> None:
-        """Add to what was traded in a market's event and series."""
+        """Add to the volumes of a market's event and series."""
         if difference == 0:
             return
         names = self.event_of[place], self._names[self._series[place]]
@@ -491,7 +492,7 @@ class Columns:
 
 
 def listed(state: Records, ticker: str, then_e4: int | None = None) -> ListedMarket | None:
-    """Return a market for a list, or None before both of its parts are known."""
+    """Return a market for a list, or None until both its parts are known."""
     view = market_view(state, ticker)
     if view is None:
         return None
@@ -510,10 +511,10 @@ def page_of(
     among: Sequence[str] | None,
     moves: Movers | None,
 ) -> ListPage:
-    """Return the markets of a state that pass, in their order; the columns only say where to look.
+    """Return the markets of a state that pass, in order; the columns only say where to look.
 
     Args:
-        among: tickers to choose from; None for all. moves: what YES stood at when the time began.
+        among: tickers to choose from; None for all. moves: the YES prices at the start of the window.
     """
     tickers, total = columns.first(wanted, now_ms, among, wanted.limit + SPARE)
     then_e4 = {} if moves is None else {mover.ticker: mover.then_e4 for mover in moves.movers}
@@ -530,7 +531,7 @@ def search_rows(
     markets_of: Mapping[str, Sequence[str]],
     hits: Iterable[SearchHit],
 ) -> list[SearchRow]:
-    """Return what was found as it is in a state; what is not in it any more is left out."""
+    """Return the results of a search as they are in a state; those no longer in it are left out."""
     rows: list[SearchRow] = []
     for hit in hits:
         title, detail = title_of(state, hit)
@@ -553,7 +554,7 @@ def search_rows(
 def event_rows(
     state: Records, columns: Columns, markets_of: Mapping[str, Sequence[str]], events: Iterable[str]
 ) -> list[EventRow]:
-    """Return events as they are in a state, the busiest first."""
+    """Return events as they are in a state, most active first."""
     rows = []
     for event_ticker in events:
         event = state.events.get(event_ticker)
@@ -566,7 +567,7 @@ def event_rows(
 
 
 def ordered(rows: Sequence[ListedMarket], order: str) -> list[ListedMarket]:
-    """Return rows in an order; what is not known comes last, and what is equal stays as it was."""
+    """Return sorted rows; unknown values come last, and equal ones keep their order."""
     name = order.removeprefix("-")
     if not name:
         return list(rows)
@@ -577,15 +578,15 @@ def ordered(rows: Sequence[ListedMarket], order: str) -> list[ListedMarket]:
 
 
 def listed_ms(market: Market) -> int | None:
-    """Return when a market was listed: made, or opened where that is not said."""
+    """Return when a market was listed: created, or opened if its creation is not given."""
     return market.created_ms if market.created_ms is not None else market.open_ms
 
 
 def parse_wanted(pairs: Iterable[tuple[str, str]]) -> ListQuery:
-    """Return what a query string asks for; an empty value counts as not given.
+    """Return the query in a query string; an empty value counts as not given.
 
     Raises:
-        BadRecord: naming the first parameter that is unknown, doubled or wrong.
+        BadRecord: naming the first parameter that is unknown, repeated or wrong.
     """
     given: dict[str, Any] = {}
     for name, text in pairs:
@@ -599,7 +600,7 @@ def parse_wanted(pairs: Iterable[tuple[str, str]]) -> ListQuery:
         given[field] = read(text)
     wanted = ListQuery(**given)
     if wanted.sort.removeprefix("-") == "move" and wanted.list.window_s is None:
-        raise BadRecord("sort", wanted.sort, "another order: only lists of movers have this one")
+        raise BadRecord("sort", wanted.sort, "another order (only lists of movers have this one)")
     return wanted
 
 
@@ -620,7 +621,7 @@ def _text(name: str) -> Callable[[str], str]:
 
 def _sort(text: str) -> str:
     if text.removeprefix("-") not in SORTS:
-        raise BadRecord("sort", text[:50], f"one of {', '.join(SORTS)}, a minus before it for descending")
+        raise BadRecord("sort", text[:50], f"one of {', '.join(SORTS)}, with a leading minus for descending")
     return text
 
 
@@ -668,7 +669,7 @@ _PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 
 
 def _bounds(wanted: ListQuery, now_ms: int) -> list[tuple[str, int, int]]:
-    """Return what numbers of a market must lie between, both inclusive."""
+    """Return the bounds on numbers of a market, as (column, low, high), both inclusive."""
     found: list[tuple[str, int, int]] = []
     if wanted.min_volume_e2 is not None:
         found.append(("day_volume", wanted.min_volume_e2, -UNKNOWN))
@@ -700,9 +701,9 @@ def _passes(one: ListedMarket, wanted: ListQuery, now_ms: int) -> bool:
 
 
 def _first(places: Sequence[int], numbers: Sequence[int], most: int, *, descending: bool) -> list[int]:
-    """Return the places of the first numbers, with what is not known last."""
+    """Return the places of the first numbers, with unknown ones last."""
     low, high = UNKNOWN + 1, -UNKNOWN
-    # A sample says beyond which number there are some times as many as are wanted: only those are sorted.
+    # From a sample follows a bound beyond which lie a few times as many as wanted; only those are sorted.
     sample = sorted(number for place in places[::SAMPLE] if (number := numbers[place]) != UNKNOWN)
     share = min(len(sample), 2 + 4 * most // SAMPLE)
     if share < len(sample) and descending:
@@ -748,7 +749,7 @@ def event_file_row(row: EventRow) -> list[object]:
 
 
 def dollars(price_e4: int | None) -> str | None:
-    """Return a price, or a change of one, as dollars; None of what is not known."""
+    """Return a price, or a change of price, in dollars; None if unknown."""
     if price_e4 is None:
         return None
     return f"-{format_price(-price_e4)}" if price_e4 < 0 else format_price(price_e4)

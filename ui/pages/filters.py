@@ -1,4 +1,4 @@
-"""The query of an opportunities list: one parser for page, API and CSV, and what it selects."""
+"""The query of an opportunities list: one parser for page, API and CSV, and the selection it makes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -31,7 +31,7 @@ SORTS: Final[dict[str, _Key]] = {
     "void": lambda o: o.if_void_e6,
     "worst": lambda o: o.worst_case_e6,
     "annual": lambda o: o.annualised_return,
-    # A day, of the whole size; the page cuts it to the limits (board.py).
+    # Per day, for the whole size; the page cuts it to the limits (board.py).
     "day": lambda o: None if o.annualised_return is None else o.annualised_return * (o.capital_e6 or 0),
     "start": lambda o: o.start_ms,
     "close": lambda o: o.close_ms,
@@ -46,18 +46,18 @@ PARAMETERS: Final = (
 
 
 class Filters(msgspec.Struct, frozen=True):
-    """What to select. None and "" select all; a candidate whose number is unknown passes no bound on it.
+    """What to select. None and "" select all; a candidate with an unknown number fails any bound on it.
 
     Attributes:
         limit: how many at most.
-        min_value: least `value`, probability less price, 0..1. Baskets have none.
+        min_value: least `value` (probability minus price), 0..1. Baskets have none.
         min_ev_e6: least expected profit.
-        max_ms: longest time to the start of the match if that lies ahead, else to the close.
+        max_ms: longest time until the match starts, or until the close if it has started.
         min_volume_e2: least contracts ever traded in the least traded leg.
         kind: one kind only.
         q: words that must all occur in title, tickers or outcomes.
-        sort: key of SORTS, "-" before it for descending; "" for best first.
-        why_not: also candidates that are not tradable, with their reasons.
+        sort: key of SORTS, with a leading "-" for descending; "" for best first.
+        why_not: include candidates that are not tradable, with their reasons.
     """
 
     limit: int | None = LIMIT_DEFAULT
@@ -76,7 +76,7 @@ class Filters(msgspec.Struct, frozen=True):
         return self != Filters(limit=self.limit, sort=self.sort, why_not=self.why_not)
 
     def select(self, opportunities: Sequence[Opportunity], now_ms: int) -> list[Opportunity]:
-        """Return what passes, in order, cut at `limit`. `opportunities` come best first."""
+        """Return those that pass, sorted and cut at `limit`. `opportunities` come best first."""
         found = [opportunity for opportunity in opportunities if self._passes(opportunity, now_ms)]
         name = self.sort.removeprefix("-")
         if name:
@@ -99,17 +99,17 @@ class Filters(msgspec.Struct, frozen=True):
 
 
 def parse(pairs: Iterable[tuple[str, str]], limit_default: int | None = LIMIT_DEFAULT) -> Filters:
-    """Return the filters of a query string; an empty value counts as not given.
+    """Return the filters in a query string; an empty value counts as not given.
 
     Raises:
-        BadRecord: naming the first parameter that is unknown, doubled or wrong.
+        BadRecord: naming the first parameter that is unknown, repeated or wrong.
     """
     given: dict[str, str] = {}
     for name, text in pairs:
         if name not in _PARSERS:
             raise BadRecord(name, text, f"one of the parameters {', '.join(PARAMETERS)}")
         if name in given:
-            raise BadRecord(name, text, "the parameter once")
+            raise BadRecord(name, text, "the parameter only once")
         given[name] = text
     fields: dict[str, Any] = {"limit": limit_default}
     for name, text in given.items():
@@ -154,7 +154,7 @@ def _q(text: str) -> str:
 
 def _sort(text: str) -> str:
     if text.removeprefix("-") not in SORTS:
-        raise BadRecord("sort", text, f"one of {', '.join(SORTS)}, with a minus before it for descending")
+        raise BadRecord("sort", text, f"one of {', '.join(SORTS)}, with a leading minus for descending")
     return text
 
 

@@ -29,7 +29,7 @@ COLUMNS: Final = (
 
 
 def to_json(opportunity: Opportunity, now_ms: int, room: Room = NO_BOUND) -> dict[str, Any]:
-    """Return an opportunity as the API gives it: exact strings and, under `display`, as people read them.
+    """Return an opportunity as the API gives it: exact strings and, under `display`, texts for people.
 
     Args:
         room: what a trade may cost within the limits.
@@ -93,7 +93,7 @@ def to_csv(opportunities: Sequence[Opportunity]) -> str:
 
 
 def rows_to_csv(columns: Sequence[str], rows: Sequence[msgspec.Struct]) -> str:
-    """Return rows of the trader's as CSV with a header line. No cell starts a formula.
+    """Return rows from the trader as CSV with a header line. No cell starts a formula.
 
     Times are ISO 8601 in UTC, as in every CSV of the project.
     """

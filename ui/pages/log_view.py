@@ -16,7 +16,7 @@ from .system import LOGGING
 LEVELS: Final = ("debug", "info", "warning", "error")
 LINES: Final = 200
 TAIL_BYTES: Final = 262_144
-"""Read of the end of each log: about a thousand lines."""
+"""How much of the end of each log is read: about a thousand lines."""
 
 TEXT_MAX: Final = 100
 _HEAD: Final = frozenset({"timestamp", "level", "process", "event", "logger"})
@@ -33,7 +33,7 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class LogFilter(msgspec.Struct, frozen=True):
-    """What of the logs is wanted: least level, one process, words."""
+    """Which log lines are wanted: least level, one process, words."""
 
     level: str = "info"
     process: str = ""
@@ -41,12 +41,12 @@ class LogFilter(msgspec.Struct, frozen=True):
 
 
 def log_lines(folder: Path, wanted: LogFilter) -> list[LogLine]:
-    """Return the newest lines of all logs in a folder that pass, the newest first."""
+    """Return the newest matching lines of all logs in a folder, newest first."""
     found: list[LogLine] = []
     for path in sorted(folder.glob("*.jsonl")):
         if not wanted.process or path.stem == wanted.process:
             found += _passing(path, wanted)
-    # Stable: within a log the order is its own, a line without a time stands at the one before it.
+    # The sort is stable: a log keeps its order, and a line without a time has that of the line before it.
     found.sort(key=lambda line: line.time_ms or 0, reverse=True)
     return found[:LINES]
 
@@ -72,7 +72,7 @@ def _passing(path: Path, wanted: LogFilter) -> Iterable[LogLine]:
 
 
 def _line(text: str, process: str, before_ms: int | None) -> LogLine:
-    """Return a line; what is no JSON (a refusal, the interpreter's last words) counts as an error."""
+    """Return a parsed line; text that is not JSON (such as a traceback at the end) counts as an error."""
     try:
         event = msgspec.json.decode(text, type=dict[str, Any])
         time_ms = round(datetime.fromisoformat(str(event["timestamp"])).timestamp() * 1000)
@@ -95,7 +95,7 @@ def _rank(level: str) -> int:
 
 
 def parse_log_filter(pairs: Sequence[tuple[str, str]]) -> LogFilter:
-    """Return the filter of a query string.
+    """Return the filter in a query string.
 
     Raises:
         BadRecord: unknown parameter or wrong value.

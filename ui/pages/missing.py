@@ -1,4 +1,4 @@
-"""What a page says that is asked for a ticker which is not here: what became of it, and what is near it."""
+"""What a page shows for a ticker that is not listed: what became of it, and similar ones."""
 
 from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
@@ -13,20 +13,20 @@ from bus.protocol.state import Records
 from bus.trading.shapes import SettlementRow
 
 NEAR_MAX: Final = 12
-"""So much is suggested."""
+"""Most suggestions."""
 
 LENGTH_MAX: Final = 60
-"""So much of a ticker is compared: longer ones are nobody's."""
+"""How many characters of a ticker are compared; real ones are shorter."""
 
 COMPARED_MAX: Final = 1_000
-"""So many tickers of a kind are compared letter by letter: a tenth of a second."""
+"""How many tickers of a kind are compared letter by letter, which takes a tenth of a second."""
 
 ALIKE: Final = 0.7
-"""Least likeness (of 1) of a series that somebody may have meant."""
+"""Least similarity (0..1) of a series that may have been meant."""
 
 
 class Near(NamedTuple):
-    """An event or a market; `detail` is an event's subtitle, a market's outcome."""
+    """An event or a market; `detail` is an event's subtitle or a market's outcome."""
 
     kind: str
     ticker: str
@@ -35,7 +35,7 @@ class Near(NamedTuple):
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """What is known of a ticker that is not listed. `last` is the last that was heard of its market."""
+    """What is known of a ticker that is not listed. `last` is the last known quote of its market."""
 
     kind: str
     ticker: str
@@ -45,14 +45,14 @@ class Missing(msgspec.Struct, frozen=True):
 
     @property
     def was(self) -> bool:
-        """Whether there was such a market."""
+        """Whether there ever was such a market."""
         return self.last is not None or bool(self.settled)
 
 
 def spelled(state: Records, text: str) -> tuple[str, str] | None:
-    """Return kind ("market", "event") and ticker of what somebody wrote in another case; None: nothing.
+    """Return the kind ("market", "event") and ticker that a text means, ignoring case; None if none.
 
-    A market comes first: of a few events the only market has the event's ticker.
+    A market comes first, since the only market of some events has the event's ticker.
     """
     text = text.strip()
     records: tuple[tuple[str, Collection[str]], ...] = (("market", state.markets), ("event", state.events))
@@ -62,7 +62,7 @@ def spelled(state: Records, text: str) -> tuple[str, str] | None:
                 return kind, ticker
     folded = text.casefold()
     for kind, known in records:
-        for ticker in known:  # few tickers have small letters of their own
+        for ticker in known:  # a few tickers contain lower-case letters
             if ticker.casefold() == folded:
                 return kind, ticker
     return None
@@ -88,7 +88,7 @@ def missing(
 
 
 def near(state: Records, ticker: str) -> tuple[Near, ...]:
-    """Return events and markets whose tickers are most like `ticker`, of its series or one of a like name."""
+    """Return the events and markets with the most similar tickers, in its series or similarly named ones."""
     ticker = ticker[:LENGTH_MAX]
     series = ticker.split("-", 1)[0]
     every = {event.split("-", 1)[0] for event in state.events}

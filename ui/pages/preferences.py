@@ -1,7 +1,7 @@
-"""How somebody wants pages to look: time zone, theme, density. The browser keeps it, in one cookie.
+"""Display settings: time zone, theme, density. The browser keeps them, in one cookie.
 
-The server has to know it to make the first page right, and nothing else needs it: so it is no setting, and in
-no file. What cannot be understood counts as not said, part by part: no cookie breaks a page.
+Only the server needs them, to render the first page right, so they are neither a setting nor in a file. Each
+part that cannot be understood counts as not given: no cookie breaks a page.
 """
 
 import re
@@ -15,7 +15,7 @@ import msgspec
 
 COOKIE: Final = "kalshi-bus-preferences"
 COOKIE_MAX: Final = 200
-"""So long a cookie is read: none of ours is half as long."""
+"""Longer cookies are ignored: ours are less than half as long."""
 
 ZoneWord = Literal["utc", "local", "et"]
 Theme = Literal["system", "light", "dark"]
@@ -33,7 +33,7 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,3}")
 class Zone(msgspec.Struct, frozen=True):
     """A time zone: what was chosen, and its name in the IANA database.
 
-    `unknown`: what was chosen is not in this machine's database, so that times are UTC.
+    `unknown`: the chosen name, if this machine's database does not have it; times are then in UTC.
     """
 
     word: ZoneWord = "utc"
@@ -46,13 +46,13 @@ class Zone(msgspec.Struct, frozen=True):
         return UTC if self.name == "Etc/UTC" else ZoneInfo(self.name)
 
     def short(self, now_ms: int) -> str:
-        """Return what it is called now, in a few letters: ``UTC``, ``EST``, ``CET``, ``+0545``."""
+        """Return its present abbreviation: ``UTC``, ``EST``, ``CET``, ``+0545``."""
         return datetime.fromtimestamp(now_ms / 1000, self.info).strftime("%Z") or self.name
 
     def words(self, now_ms: int) -> str:
-        """Return what it is called now: ``UTC``, ``US Eastern (EST, UTC-05:00)``."""
+        """Return its present name: ``UTC``, ``US Eastern (EST, UTC-05:00)``."""
         if self.unknown:
-            return f"UTC: this machine does not know the zone {self.unknown}"
+            return f"UTC, because this machine does not know the zone {self.unknown}"
         if self.info is UTC:
             return "UTC"
         at = datetime.fromtimestamp(now_ms / 1000, self.info)
@@ -64,7 +64,7 @@ class Zone(msgspec.Struct, frozen=True):
 
 
 class Preferences(msgspec.Struct, frozen=True):
-    """How pages are to look."""
+    """The display settings of one browser."""
 
     zone: Zone = Zone()
     theme: Theme = "system"
@@ -72,7 +72,7 @@ class Preferences(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The same text for the same pages."""
+        """A text that is equal for equal settings."""
         return f"{self.zone.word}:{self.zone.unknown or self.zone.name} {self.theme} {self.density}"
 
 
@@ -80,7 +80,7 @@ USUAL: Final = Preferences()
 
 
 def parse_preferences(cookie: str | None) -> Preferences:
-    """Return what a cookie says, as ``zone=local:Europe/Berlin&theme=dark&density=compact``."""
+    """Return the settings in a cookie such as ``zone=local:Europe/Berlin&theme=dark&density=compact``."""
     if not cookie or len(cookie) > COOKIE_MAX:
         return USUAL
     said = dict(parse_qsl(cookie))
@@ -92,12 +92,12 @@ def parse_preferences(cookie: str | None) -> Preferences:
 
 
 def zone_named(name: str) -> ZoneInfo | None:
-    """Return a zone of the IANA database, None if this machine knows none of this name."""
+    """Return a zone of the IANA database; None if this machine does not know the name."""
     if not _NAME.fullmatch(name):
         return None
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown; no zone; a folder of them
+    except (KeyError, ValueError, OSError):  # unknown; not a zone; a folder of zones
         return None
 
 

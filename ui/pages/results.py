@@ -1,4 +1,4 @@
-"""What the results page shows: the report of a period and of another, days, risks, and the calibration."""
+"""What the results page shows: the report of a period and one to compare, days, risks, calibration."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +12,7 @@ from markets.errors import BadRecord
 
 WEEKS_SHOWN: Final = 27
 ROWS_SHOWN: Final = 60
-"""So many rows of a table stand on the page; its file has all."""
+"""Most rows of a table on the page; its file has them all."""
 
 PERIODS: Final[Mapping[str, int | None]] = {"today": 1, "7 days": 7, "30 days": 30, "all": None}
 """Periods by name, in days up to today."""
@@ -32,7 +32,7 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def rows_of(report: ReportAnswer, name: str) -> Sequence[ReportRow | EquityDay]:
-    """Return the rows of a file that is made from a report."""
+    """Return the rows of a file made from a report."""
     rows: Sequence[ReportRow | EquityDay] = (
         report.equity_days if name == "equity" else getattr(report, f"by_{name}")
     )
@@ -40,20 +40,20 @@ def rows_of(report: ReportAnswer, name: str) -> Sequence[ReportRow | EquityDay]:
 
 
 class Period(NamedTuple):
-    """Days of UTC, both included; None: from the beginning, until now."""
+    """UTC days, both included; None means from the beginning, or until now."""
 
     since: date | None = None
     until: date | None = None
 
     @property
     def query(self) -> dict[str, str]:
-        """As it stands in the address."""
+        """The period in the address."""
         days = {"since": self.since, "until": self.until}
         return {name: day.isoformat() for name, day in days.items() if day is not None}
 
     @property
     def words(self) -> str:
-        """As it is called."""
+        """The period in words."""
         if self.since is None and self.until is None:
             return "all days"
         if self.since == self.until and self.since is not None:
@@ -63,18 +63,18 @@ class Period(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What is asked for: a period, and maybe another that it is compared with."""
+    """The wanted period, and possibly another to compare it with."""
 
     period: Period
     than: Period | None
 
 
 def parse_choice(arguments: Iterable[tuple[str, str]]) -> Choice:
-    """Return the periods of a query string; an empty value counts as not given.
+    """Return the periods in a query string; an empty value counts as not given.
 
     Raises:
-        BadRecord: naming the first parameter that is unknown, doubled or no day, or a period that ends before
-            it begins.
+        BadRecord: naming the first parameter that is unknown, repeated or not a day, or whose period ends
+            before it begins.
     """
     days: dict[str, date] = {}
     seen: set[str] = set()
@@ -82,7 +82,7 @@ def parse_choice(arguments: Iterable[tuple[str, str]]) -> Choice:
         if name not in PARAMETERS:
             raise BadRecord(name, text, f"one of the parameters {', '.join(PARAMETERS)}")
         if name in seen:
-            raise BadRecord(name, text, "the parameter once")
+            raise BadRecord(name, text, "the parameter only once")
         seen.add(name)
         if text:
             days[name] = _day(name, text)
@@ -94,7 +94,7 @@ def parse_choice(arguments: Iterable[tuple[str, str]]) -> Choice:
 def _period(prefix: str, days: Mapping[str, date]) -> Period:
     since, until = days.get(f"{prefix}since"), days.get(f"{prefix}until")
     if since is not None and until is not None and until < since:
-        raise BadRecord(f"{prefix}until", until.isoformat(), f"a day from {since.isoformat()} on")
+        raise BadRecord(f"{prefix}until", until.isoformat(), f"{since.isoformat()} or later")
     return Period(since, until)
 
 
@@ -104,7 +104,7 @@ def _day(name: str, text: str) -> date:
     except ValueError:
         day = None
     if day is None or not FIRST_DAY <= day <= LAST_DAY:
-        raise BadRecord(name, text, "a day as 2026-01-31")
+        raise BadRecord(name, text, "a day such as 2026-01-31")
     return day
 
 
@@ -118,7 +118,7 @@ def presets(now_ms: int) -> dict[str, Period]:
 
 
 def before(period: Period) -> Period | None:
-    """Return the days before a period, as many as it has; None where it has no two ends."""
+    """Return the period of the same length just before; None unless both ends are given."""
     if period.since is None or period.until is None:
         return None
     days = period.until - period.since + timedelta(1)
@@ -128,7 +128,7 @@ def before(period: Period) -> Period | None:
 
 
 class DayCell(msgspec.Struct, frozen=True):
-    """A day of the calendar; `row` is None where nothing moved. `weight` is 1 to 4, by what it earned."""
+    """A day of the calendar; `row` is None if nothing happened. `weight` is 1 to 4, by the profit or loss."""
 
     day: date
     row: ReportRow | None = None
@@ -136,14 +136,14 @@ class DayCell(msgspec.Struct, frozen=True):
 
     @property
     def tone(self) -> str:
-        """A class of the style sheet."""
+        """A CSS class."""
         if self.row is None or not self.weight:
             return ""
         return f"{'up' if earned(self.row) > 0 else 'down'}-{self.weight}"
 
 
 class Point(msgspec.Struct, frozen=True):
-    """A point of the calibration plot, in its viewBox of 100 x 100; `r` grows with the lots."""
+    """A point of the calibration plot, in its viewBox of 100 x 100; `r` grows with the number of lots."""
 
     x: float
     y: float
@@ -151,7 +151,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """What was said of contracts, and what they paid: as a drawing and as a table."""
+    """The forecast value of contracts against what they paid, as a drawing and a table."""
 
     name: str
     points: Sequence[Point]
@@ -162,9 +162,9 @@ class ResultsPage(msgspec.Struct, frozen=True):
     """The page.
 
     Attributes:
-        weeks: the calendar, a week a row from Monday on, the newest last. older: days before it.
-        tables: title -> name of the file, rows most profitable first, and how many more there are.
-        worst_dollars, best_dollars, ...: sums over `risks`; all worst cases at once need not be possible.
+        weeks: the calendar, one row per week from Monday, newest last. older: number of days before it.
+        tables: title -> name of the file, rows with the most profitable first, and how many more there are.
+        sums: sums over `risks`, by name; not all worst cases need be possible at once.
     """
 
     report: ReportAnswer
@@ -209,9 +209,9 @@ def results_page(
 
 
 def earned(row: ReportRow) -> Decimal:
-    """Return what a row earned: at settlement, where anybody knows what is held is worth.
+    """Return a row's profit: at settlement where that is known, else realised.
 
-    What is realised alone would show the fees of what is held as a loss, and none of what it locks.
+    Realised profit alone would count the fees of open positions as a loss, and none of what they lock in.
     """
     return Decimal(row.profit_dollars if row.settlement_dollars is None else row.settlement_dollars)
 
@@ -220,12 +220,12 @@ def _most_first(rows: Sequence[ReportRow]) -> tuple[Sequence[ReportRow], int]:
     ordered = sorted(rows, key=lambda row: (-earned(row), row.name))
     if len(ordered) <= ROWS_SHOWN:
         return ordered, 0
-    half = ROWS_SHOWN // 2  # those that earn most, and those that lose most
+    half = ROWS_SHOWN // 2  # the largest profits, and the largest losses
     return [*ordered[:half], *ordered[-half:]], len(ordered) - ROWS_SHOWN
 
 
 def calendar(by_day: Sequence[ReportRow]) -> tuple[list[list[DayCell | None]], int]:
-    """Return the newest weeks of days, and how many days with something moved are before them."""
+    """Return the newest weeks, and the number of earlier days on which anything happened."""
     rows = {date.fromisoformat(row.name): row for row in by_day}
     if not rows:
         return [], 0
@@ -251,7 +251,7 @@ def _cell(day: date, row: ReportRow | None, most: Decimal) -> DayCell:
 
 
 def plot(row: CalibrationRow) -> Plot:
-    """Return what was said and what came as points, the unlikely to the left, what paid above."""
+    """Return forecasts (to the right) against outcomes (upwards) as points."""
     most = max((one.lots for one in row.bins), default=1)
     points = [
         Point(
@@ -265,11 +265,11 @@ def plot(row: CalibrationRow) -> Plot:
 
 
 def win_rate(row: ReportRow) -> float | None:
-    """Return the share of trades that earned something, of those that are over; None of none."""
+    """Return the share of closed trades that made a profit; None if there are none."""
     return row.won / row.over if row.over else None
 
 
 def profit_factor(row: ReportRow) -> float | None:
-    """Return what was won for a dollar that was lost; None where nothing was lost."""
+    """Return dollars won per dollar lost; None if nothing was lost."""
     lost = Decimal(row.lost_dollars)
     return float(Decimal(row.won_dollars) / -lost) if lost < 0 else None

@@ -42,7 +42,7 @@ _wire: Final = Reader(_SeriesWire, "series")
 
 
 class SeriesSource(msgspec.Struct, frozen=True):
-    """Where a result, or a rule, is published. `url` is "" where it is no address of the web."""
+    """Where results or rules are published. `url` is "" if it is not a web address."""
 
     name: str
     url: str
@@ -51,7 +51,7 @@ class SeriesSource(msgspec.Struct, frozen=True):
 class SeriesPage(msgspec.Struct, frozen=True):
     """A series. `series` is None while only events and markets name it.
 
-    `fee`: what a trade costs, in words. `sources`: by what results are decided, and the contract's terms.
+    `fee`: the cost of a trade, in words. `sources`: what results are decided by, and the contract's terms.
     """
 
     ticker: str
@@ -91,19 +91,19 @@ def series_page(
 
 
 def fee_words(series: Series | None) -> str:
-    """Return what trades of a series cost, in words; an event may say otherwise."""
+    """Return the fees of a series in words; an event may override them."""
     if series is None:
-        return "unknown: the series is not in the data"
+        return "unknown, because the series is not in the data"
     maker_e4 = MAKER_RATE_E4.get(series.fee_type)
     if maker_e4 is None or series.fee_multiplier_e4 is None:
-        return "unknown: not a fee whose rule is published"
+        return "unknown, because the rule of this fee is not published"
     times = series.fee_multiplier_e4
     if times == 0:
         return "none"
     taker, maker = (
         f"{rate_e4 * times / 1e8:.4f}".rstrip("0").rstrip(".") for rate_e4 in (TAKER_RATE_E4, maker_e4)
     )
-    return f"taker {taker}, maker {maker} × price × (1 − price) a contract"  # noqa: RUF001 - as written
+    return f"taker {taker}, maker {maker} × price × (1 − price) per contract"  # noqa: RUF001 - as written
 
 
 def _sources(series: Series) -> tuple[SeriesSource, ...]:
@@ -120,7 +120,7 @@ def _sources(series: Series) -> tuple[SeriesSource, ...]:
 
 
 def _address(url: str | None) -> str:
-    """Return an address of the web, "" for anything else."""
+    """Return a web address; "" for anything else."""
     try:
         parts = urlsplit((url or "").strip())
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the system page shows of processes: how each stands, and where in the feed."""
+"""What the system page shows of processes: the state of each, and its position in the feed."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,22 @@ from ui.arrivals import Ages
 DRIFT_WORDS: Final = {
     "unknown": "not documented",
     "missing": "missing",
-    "type": "another type",
+    "type": "wrong type",
     "range": "out of range",
-    "enum": "a new word",
+    "enum": "new value",
 }
-"""What of a member is otherwise than documented -> how the page says it."""
+"""Kind of difference from the documentation -> its words on the page."""
 
 ROLES: Final = ("simulator", "publisher", "snapshot_server", "trader", "ui")
 LOGGING: Final = (*ROLES, "orders", "watchdog", "recorder", "past", "forwarder", "alerts")
-"""Whoever writes a log, as its file is named."""
+"""The processes that write logs, as their files are named."""
 
 WHERE_WANTED: Final = ("alerts",)
-"""Processes that are there where somebody wants them."""
+"""Processes that run only where wanted."""
 
 
 class ProcessRow(msgspec.Struct, frozen=True):
-    """One process; None is not known. `state` is supervisord's word, or "by hand" or "not running"."""
+    """One process; None where not known. `state` is supervisord's, or "by hand" or "not running"."""
 
     name: str
     state: str
@@ -48,7 +48,7 @@ class ProcessRow(msgspec.Struct, frozen=True):
 
 
 class PlaceRow(msgspec.Struct, frozen=True):
-    """Where a process stands in the feed; `behind` messages of the publisher's last heartbeat."""
+    """A process's position in the feed; `behind`: messages short of the publisher's last heartbeat."""
 
     name: str
     epoch: int | None
@@ -60,9 +60,9 @@ class PlaceRow(msgspec.Struct, frozen=True):
 
 
 class SystemView(msgspec.Struct, frozen=True):
-    """The system page but for its logs. `feed`: what this process's replica has counted.
+    """The system page except for its logs. `feed`: the counters of this process's replica.
 
-    `drift`: what the exchange sends otherwise than documented, the newest first; `drift_more`: how many more.
+    `drift`: where the exchange departs from its documentation, newest first; `drift_more`: how many more.
     """
 
     supervised: bool
@@ -76,7 +76,7 @@ class SystemView(msgspec.Struct, frozen=True):
 
 
 def process_rows(run_dir: Path, supervised: Processes | None) -> list[ProcessRow]:
-    """Return the processes of a run directory: supervisord's, or whoever holds a role there."""
+    """Return the processes of a run directory: supervisord's, or those that hold a role there."""
     rows = []
     by_hand = (*ROLES, *(name for name in WHERE_WANTED if holder(run_dir, name)))
     for name in supervised if supervised is not None else by_hand:
@@ -121,13 +121,13 @@ def place_rows(
     snapshot_server: HealthAnswer | None,
     trader: TraderStatus | None,
 ) -> list[PlaceRow]:
-    """Return where each process stands in the feed.
+    """Return each process's position in the feed.
 
     Args:
-        ours: where this process's replica stands; `shown_seq`: what its pages show.
-        published_seq: of the publisher's last heartbeat.
-        snapshot_server: its last answer, None without one.
-        trader: its last status, None without one.
+        ours: the position of this process's replica; `shown_seq`: that of its pages.
+        published_seq: that of the publisher's last heartbeat.
+        snapshot_server: its last answer, None if there is none.
+        trader: its last status, None if there is none.
     """
     epoch = ours.epoch or None
 

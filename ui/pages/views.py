@@ -1,4 +1,4 @@
-"""What the market and event pages show, worked out once so that templates only write it down."""
+"""What the market and event pages show, computed so that templates only lay it out."""
 
 import heapq
 from collections.abc import Sequence
@@ -34,29 +34,29 @@ _rules_wire: Final = Reader(_RulesWire, "market")
 
 
 class Names:
-    """What markets and events are called, by ticker; the ticker itself where the catalogue knows none."""
+    """Names of markets, events and series by ticker; the ticker itself where no name is known."""
 
     def __init__(self, state: Records) -> None:
         self._state = state
 
     def event(self, event_ticker: str) -> str:
-        """An event's title."""
+        """Return an event's title."""
         event = self._state.events.get(event_ticker)
         return event.title if event else event_ticker
 
     def series(self, series_ticker: str) -> str:
-        """A series' title."""
+        """Return a series' title."""
         series = self._state.series.get(series_ticker)
         return (series.title if series else "") or series_ticker
 
     def market(self, ticker: str) -> str:
-        """A market's outcome."""
+        """Return a market's outcome."""
         market = self._state.markets.get(ticker)
         return market.yes_sub_title or ticker if market else ticker
 
 
 class Rung(msgspec.Struct, frozen=True):
-    """One price level: its size, the size up to it, and that as a share (0..100) of the deeper side."""
+    """One price level: its size, the total down to it, and that as a share (0..100) of the deeper side's."""
 
     price_e4: int
     count_e2: int
@@ -74,8 +74,8 @@ class BookSide(msgspec.Struct, frozen=True):
 class MarketPage(msgspec.Struct, frozen=True):
     """A market with its book, times, rules and the opportunities it is a leg of.
 
-    `best` is of the newer of book and quote. `book_is_old`: the quote is newer, and says otherwise than the
-    ladders. `book_is_quote`: no order book is kept, the ladders hold the quote's best prices only.
+    `best` comes from the newer of book and quote. `book_is_old`: the quote is newer and differs from the
+    ladders. `book_is_quote`: no order book is kept, and the ladders hold only the quote's best prices.
     """
 
     view: MarketView
@@ -98,7 +98,7 @@ class MarketPage(msgspec.Struct, frozen=True):
 
 
 class MarketRow(msgspec.Struct, frozen=True):
-    """One market in a list with its best prices; `change_e4` is since a day ago."""
+    """One market in a list with its best prices; `change_e4` is over one day."""
 
     view: MarketView
     yes_bid: Level | None
@@ -109,7 +109,7 @@ class MarketRow(msgspec.Struct, frozen=True):
 
 
 class Highlights(msgspec.Struct, frozen=True):
-    """The most traded markets of a day, one an event, and the next matches as (event, start_ms)."""
+    """The most traded markets of a day, one per event, and the next matches as (event, start_ms)."""
 
     busiest: tuple[MarketRow, ...] = ()
     starting: tuple[tuple[Event, int], ...] = ()
@@ -118,7 +118,7 @@ class Highlights(msgspec.Struct, frozen=True):
 class EventPage(msgspec.Struct, frozen=True):
     """An event with its markets. The sums are None unless every market has that price.
 
-    `drawn` are the markets whose prices a chart shows: the likeliest.
+    `drawn` are the markets in the chart: the likeliest.
     """
 
     view: EventView
@@ -180,7 +180,7 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
 
 
 def market_of(scan: Scan, ticker: str) -> MarketView | None:
-    """Return a market as it stands, or None if it is unknown."""
+    """Return a market, or None if it is unknown."""
     return market_view(scan.state, ticker)
 
 
@@ -215,7 +215,7 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
 
 
 def busiest(state: Records) -> tuple[str, ...]:
-    """Return the most traded markets of a day, one an event: one pass over all quotes."""
+    """Return the most traded markets of a day, one per event, in one pass over all quotes."""
     best: dict[str, tuple[int, str]] = {}
     for ticker, quote in state.quotes.items():
         market = state.markets.get(ticker)
@@ -226,7 +226,7 @@ def busiest(state: Records) -> tuple[str, ...]:
 
 
 def highlights(state: Records, tickers: Sequence[str], now_ms: int) -> Highlights:
-    """Return what a state shows at a glance: these markets, and the next matches."""
+    """Return these markets, and the next matches, of a state."""
     rows = [market_row(view) for ticker in tickers if (view := market_view(state, ticker)) is not None]
     events: dict[str, int] = {}
     coming = [(m.start_ms, m.id, m) for m in state.milestones.values() if m.start_ms is not None]
@@ -267,7 +267,7 @@ def _rules(market: Market) -> tuple[str, ...]:
 
 
 def _likeliest(row: MarketRow) -> tuple[float, int, str]:
-    """Strikes in their order, other outcomes the likeliest first."""
+    """Sort strikes by number, other outcomes the likeliest first."""
     market = row.view.market
     if market.floor_strike is not None:
         return (market.floor_strike, 1, market.ticker)

@@ -53,7 +53,7 @@ class Renderings:
         self._views: OrderedDict[str, _View] = OrderedDict()
 
     def answer(self, moment: object, make: Callable[[], Response]) -> Response:
-        """Return the page for this request: one made for another request in the same `moment`, or by `make`."""
+        """Return the page for this request: one made for another in the same `moment`, or one by `make`."""
         view = self._view(f"{request.full_path} {preferences().key}")
         with view.lock:
             had = view.had.get(request.headers.get(HAVE, ""))
