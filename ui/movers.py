@@ -21,7 +21,7 @@ LOOKED_NS: Final = 60_000_000_000
 
 EVERY_S: Final = 5.0
 SELDOM_S: Final = 60.0
-"""How often it is asked about a window while somebody looks, and otherwise (so that a first look has some)."""
+"""How often it is asked about a window while somebody looks, and otherwise, for the first look."""
 
 SOON_S: Final = 0.3
 """When to ask again after it said that it is still working them out."""

@@ -57,7 +57,7 @@ def test_a_key_that_is_refused_is_said_wherever_a_user_looks_and_heals(runner: R
         assert "a key of prod is unknown there" in page
         assert "What to do: Check KALSHI_API_KEY_ID" in process.output()
         system = str(get(f"{page_url}system")[1])
-        assert "What the publisher says of the exchange" in system
+        assert "The exchange, as the publisher sees it" in system
         doctor = subprocess.run(
             [sys.executable, "-m", "bus", "doctor"],
             env=runner.env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,

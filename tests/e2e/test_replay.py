@@ -118,7 +118,7 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     assert (health["source"], stack.ui_status()["source"]) == ("replay", "replay")
     page = get(f"{stack.ui_url}/")[1]
     assert "REPLAY</span>" in page
-    assert "A recording is played back" in page
+    assert "A recording is being played back" in page
 
     # At the recorded pace: now is the recording's, and nothing is old.
     replay.tell("resume")

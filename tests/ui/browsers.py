@@ -1,4 +1,4 @@
-"""A browser that keeps its connections and its cookies."""
+"""A minimal HTTP client that stands in for a browser."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ FAST = {
 
 
 class Browser:
-    """As much of a browser as these tests need."""
+    """The little of a browser that these tests need."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -65,7 +65,7 @@ class Events:
             self.headers[name.lower()] = text
 
     def next(self) -> dict[str, str]:
-        """The next event's fields; comments and other blocks without data are left out."""
+        """Return the next event's fields; comments and blocks without data are skipped."""
         fields: dict[str, str] = {}
         while True:
             line = self._file.readline()

@@ -1,4 +1,4 @@
-"""A desk with everything on it."""
+"""A desk with something of everything."""
 
 from typing import Any
 
@@ -145,7 +145,7 @@ FULL = Desk(
 
 
 class NoSuchMember(Undefined):
-    """Refuses members that a record does not have; names that a page is not given stay empty."""
+    """Fails on members that a record lacks; names that a template is not given stay empty."""
 
     def __init__(
         self, hint: str | None = None, obj: object = None, name: str | None = None, **rest: Any

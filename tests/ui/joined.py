@@ -17,7 +17,7 @@ from ui.service import Service
 
 
 class StillReplica:
-    """A replica whose state moves only by hand."""
+    """A replica whose state the test moves."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -33,7 +33,7 @@ class StillReplica:
 
 
 def joined(state: State | None = None) -> tuple[Service, StillReplica]:
-    """A dashboard that has scanned a state once; without one, that of the stage."""
+    """Return a dashboard that has scanned a state once: this one, or else the stage's."""
     clock = ManualClock()
     service, replica = Service(Settings.load({}, Path("/tmp")), UpdateHub(), clock), StillReplica(clock)
     if state is None:
@@ -49,7 +49,7 @@ def joined(state: State | None = None) -> tuple[Service, StillReplica]:
 
 
 def shown(service: Service, replica: StillReplica, desk: Desk) -> Any:
-    """A client of the pages, with a trader that has said this."""
+    """Return a client of the pages, with a trader that has answered this."""
     standing = ReplicaStatus(1, replica.state.seq, True, "live", False, None, (), "live", Stats())
     replica.status = lambda: standing  # type: ignore[method-assign]
     service.trader = SimpleNamespace(desk=desk)  # type: ignore[assignment]

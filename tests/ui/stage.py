@@ -36,7 +36,7 @@ MATCH = "KXMLSGAME-26AUG19VANHOU"
 """Three outcomes whose YES bids sum to 105¢, without fees: a tradable basket."""
 
 PAIR = "KXNBAGAME-26NOV29NOPCHI"
-"""Two outcomes, one offered 6¢ below what the other says it is worth: a value."""
+"""Two outcomes, one offered 6¢ below what the other's price implies: a value."""
 
 DULL = "KXHIGHNY-26NOV22"
 """No candidate, and a nasty title."""
@@ -128,7 +128,7 @@ def milestone(id_: str, event_ticker: str, start_ms: int) -> Milestone:
 
 
 def world(now_ms: int, fillers: int = 40) -> list[Change]:
-    """Three events of interest and `fillers` plain markets."""
+    """Return three events of interest and `fillers` plain markets."""
     references: list[tuple[str, Sequence[Record]]] = [
         ("series", [series("KXMLSGAME", 0), series("KXNBAGAME", 0), series("KXHIGHNY"), series("KXFILL")]),
         (
@@ -179,7 +179,7 @@ def world(now_ms: int, fillers: int = 40) -> list[Change]:
 
 
 def fill(state: State, changes: Sequence[Change]) -> list[tuple[str, str]]:
-    """Put changes into a state directly; return what a replica would say has changed."""
+    """Put changes into a state directly; return what a replica would report as changed."""
     changed: list[tuple[str, str]] = []
     with state.lock:
         for topic, kind, records in changes:
@@ -209,7 +209,7 @@ class Stage:
         self._feed: FeedServer | None = None
 
     def open(self) -> None:
-        """Open an epoch with the whole world in it."""
+        """Open an epoch that holds the whole world."""
         now_ms = self.clock.now_ms()
         self.writer.load(world(now_ms))
         with self.writer.state.lock:
@@ -254,7 +254,7 @@ class Stage:
             eventually(lambda name=name: self._is_free(name))  # type: ignore[misc]
 
     def _is_free(self, name: str) -> bool:
-        # ZeroMQ closes in a thread of its own, some time after it was told to.
+        # ZeroMQ closes sockets in a thread of its own, some time after it was told to.
         try:
             check_endpoint(name, f"ipc://{self._run_dir}/{name}.sock")
         except StartupError:
@@ -266,17 +266,17 @@ class Stage:
             self.stop(part)
 
     def reset(self) -> None:
-        """Commit the world's quotes and books again, seen now, and be healthy."""
+        """Commit the world's quotes and books again as of now, in good health."""
         self.health = HEALTHY
         changes = world(self.clock.now_ms())
         self.commit(*(one for _, kind, records in changes if kind in ("quote", "book") for one in records))
 
     def commit(self, *records: Record, **changes: Any) -> None:
-        """Publish a complete sweep whose difference is `records`."""
+        """Publish a complete sweep in which `records` changed."""
         self._publish(records, True, changes)
 
     def stream(self, *records: Record) -> None:
-        """Publish records as they would be streamed."""
+        """Publish records as streamed changes."""
         self._publish(records, False, {})
 
     def _publish(self, records: Sequence[Record], commit: bool, changes: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard's link to the alerts: what was done is said to be done."""
+"""The dashboard's link to the alerts: a command that was done is reported as done."""
 
 import threading
 from pathlib import Path
@@ -12,7 +12,9 @@ from bus.server import QueryServer
 from ui.alerts_link import AlertsLink
 
 
-def test_a_command_that_was_done_is_done_whatever_is_said_after_it(zmq_context: Any, short_dir: Path) -> None:
+def test_a_command_counts_as_done_whatever_the_next_question_returns(
+    zmq_context: Any, short_dir: Path
+) -> None:
     def refuse(_question: object, _now_ms: int) -> dict[str, Any]:
         raise Refusal("busy", "not now")
 

@@ -1,4 +1,4 @@
-"""The alerts on the pages: rules kept, what is told counted, notified and listed; real processes behind."""
+"""Alerts on the pages, with real processes: rules edited; alerts counted, notified and listed."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ LONG_MS = 30_000
 
 
 class Desk:
-    """The dashboard and the alerts, and what they say over HTTP."""
+    """The dashboard and the alerts, over HTTP."""
 
     def __init__(self, runner: Runner, stage: Stage, server: Server) -> None:
         self.runner = runner
@@ -72,7 +72,7 @@ def desk(runner: Runner, stage: Stage) -> Iterator[Desk]:
         yield Desk(runner, stage, server)
 
 
-def test_commands_are_checked_as_others_are_and_nothing_says_a_url(desk: Desk) -> None:
+def test_commands_are_checked_like_all_others_and_no_url_is_revealed(desk: Desk) -> None:
     rule = {"kind": "price", "ticker": TICKER.lower(), "at_dollars": "0.6000"}
     assert desk.do("set_rule", {"rule": rule}, Origin="http://evil.example").status_code == 403
     assert desk.do("set_rule", {"rule": rule}, **{"X-Kalshi-Bus": ""}).status_code == 403
@@ -107,13 +107,13 @@ def test_commands_are_checked_as_others_are_and_nothing_says_a_url(desk: Desk) -
     eventually(lambda: not desk.look()["answers"], 30)
     page = desk.get("/alerts")
     assert page is not None
-    assert "The alerts do not answer: nothing is judged" in page.text
+    assert "The alerts do not answer: no rule is checked" in page.text
     assert desk.do("test", {}).status_code == 503
     outputs = "".join(process.output() for process in desk.runner.processes)
     assert SECRET not in outputs
 
 
-def test_where_they_are_off_the_page_says_how_to_switch_them_on(stage: Stage, runner: Runner) -> None:
+def test_if_alerts_are_off_the_page_says_how_to_turn_them_on(stage: Stage, runner: Runner) -> None:
     stage.open()
     runner.start("ui")
     url = f"http://127.0.0.1:{runner.ui_port}"
@@ -136,7 +136,7 @@ NOTED = """window.noted = []; window.Notification = class extends EventTarget {
   static async requestPermission() { return (localStorage.permission = "granted"); }
   constructor(title, options) { super(); window.noted.push(`${title}: ${options.body}`); }
 };"""
-"""A headless browser shows no notifications: this notes them."""
+"""Records notifications, which a headless browser does not show."""
 
 
 def shoot(page: Page, name: str) -> None:
@@ -145,7 +145,7 @@ def shoot(page: Page, name: str) -> None:
 
 
 @pytest.mark.chromium
-def test_a_rule_is_kept_on_the_page_and_told_to_every_tab(desk: Desk) -> None:
+def test_a_rule_is_edited_on_the_page_and_its_alert_reaches_every_tab(desk: Desk) -> None:
     with launched() as chromium, watched(chromium, desk.url, f"/alerts?ticker={TICKER}") as page:
         page.context.add_init_script(NOTED)
         page.reload()
@@ -160,7 +160,7 @@ def test_a_rule_is_kept_on_the_page_and_told_to_every_tab(desk: Desk) -> None:
         page.get_by_role("button", name="Add", exact=True).click()
         row = page.locator(".alert-rules tbody tr")
         expect(row).to_contain_text(f"{TICKER}: bid of YES above 60c", timeout=LONG_MS)
-        expect(row).to_contain_text("watches", timeout=LONG_MS)
+        expect(row).to_contain_text("watching", timeout=LONG_MS)
 
         other = page.context.new_page()
         other.goto(desk.url + "/system")
@@ -187,11 +187,11 @@ def test_a_rule_is_kept_on_the_page_and_told_to_every_tab(desk: Desk) -> None:
         page.goto(desk.url + "/alerts")
         expect(page.locator("#alerts-count")).to_be_hidden(timeout=LONG_MS)
         assert not page.title().startswith("(")
-        row.get_by_role("button", name="Change rule 1").click()
+        row.get_by_role("button", name="Edit rule 1").click()
         expect(page.locator("#alert-form [name=at]")).to_have_value("60")
         page.locator("#alert-form [name=at]").fill("70")
         page.locator("#alert-form [name=urgent]").check()
-        page.get_by_role("button", name="Keep", exact=True).first.click()
+        page.get_by_role("button", name="Save", exact=True).first.click()
         expect(row).to_contain_text("above 70c", timeout=LONG_MS)
         expect(row).to_contain_text("urgent")
         for scheme in ("light", "dark"):
@@ -205,7 +205,7 @@ def test_a_rule_is_kept_on_the_page_and_told_to_every_tab(desk: Desk) -> None:
                 assert (width, overflow(page), clipped(page)) == (width, 0, [])
             shoot(page, f"alerts-{scheme}-375")
         row.get_by_role("button", name="Remove rule 1").click()
-        expect(row.get_by_role("button", name="Remove rule 1")).to_contain_text("Remove it?")
+        expect(row.get_by_role("button", name="Remove rule 1")).to_contain_text("Remove?")
         row.get_by_role("button", name="Remove rule 1").click()
         expect(page.locator("section[aria-labelledby=rules]")).to_contain_text(
             "No rules yet", timeout=LONG_MS

@@ -1,11 +1,11 @@
-"""Ages of what arrives: the last minute's, bounded."""
+"""The ages of messages on arrival: those of the last minute, bounded in number."""
 
 from ui.arrivals import SAMPLES, Arrivals
 
 MS = 1_000_000
 
 
-def test_ages_are_of_the_last_minute() -> None:
+def test_ages_cover_the_last_minute() -> None:
     arrivals = Arrivals()
     assert arrivals.ages(0).p50_ms is None
     arrivals.add(0, -900 * MS)  # old by the time of the question

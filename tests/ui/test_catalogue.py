@@ -1,4 +1,4 @@
-"""The catalogue that is kept up change by change is the one that would be made anew."""
+"""A catalogue updated change by change equals one built from scratch."""
 
 import msgspec
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ NOW_MS = 1_790_000_000_000
 
 
 class Kept:
-    """A catalogue, and the state that it is of."""
+    """A catalogue, and the state that it covers."""
 
     def __init__(self) -> None:
         self.state = State(1)
@@ -39,7 +39,7 @@ class Kept:
 
 
 def told(kept: Kept) -> tuple[object, ...]:
-    """All that a catalogue says, in an order of its own."""
+    """Return the whole content of a catalogue, sorted."""
     shelf = kept.catalogue.latest
     columns = shelf.columns
     numbers = {
@@ -90,13 +90,15 @@ def changes_of(step: tuple[str, str, object, object]) -> list[tuple[str, str, li
 
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.lists(STEPS, min_size=1, max_size=5), min_size=1, max_size=8))
-def test_kept_up_or_made_anew_it_is_the_same(batches: list[list[tuple[str, str, object, object]]]) -> None:
+def test_updated_or_built_from_scratch_it_is_the_same(
+    batches: list[list[tuple[str, str, object, object]]],
+) -> None:
     kept, anew = Kept(), Kept()
     kept.take([], whole=True)
     for batch in batches:
         for step in batch:
             known = set(kept.state.markets)
-            # A quote is of a market that is known, as the bus has it.
+            # On the bus, a quote is always of a known market.
             if step[0] == "quote" and f"{step[1]}-{step[2]}" not in known:
                 continue
             kept.take(changes_of(step))
@@ -107,7 +109,7 @@ def test_kept_up_or_made_anew_it_is_the_same(batches: list[list[tuple[str, str, 
     assert told(kept) == told(anew)
 
 
-def test_a_market_that_goes_leaves_its_place_to_another() -> None:
+def test_a_removed_market_leaves_its_place_to_another() -> None:
     columns = Columns()
     for name in ("A", "B"):
         columns.put(market("KX-1", name, name, NOW_MS), None, None)
@@ -123,7 +125,7 @@ def test_a_market_that_goes_leaves_its_place_to_another() -> None:
     assert columns.activity(SearchHit(SERIES, "KX")) == 7
 
 
-def test_what_raises_costs_the_catalogue_itself_and_it_begins_anew() -> None:
+def test_after_an_error_the_catalogue_is_rebuilt() -> None:
     kept = Kept()
     kept.take([("ref.", "event", [event("KXA-1", "Boston")])], whole=True)
     kept.catalogue._begin()
@@ -132,12 +134,12 @@ def test_what_raises_costs_the_catalogue_itself_and_it_begins_anew() -> None:
     assert {hit.ticker for hit in kept.catalogue.latest.find("kxa", 9).hits} == {"KXA-1", "KXA-2", "KXA"}
 
 
-def test_an_update_without_news_keeps_what_is_there() -> None:
+def test_an_update_without_news_changes_nothing() -> None:
     kept = Kept()
     kept.catalogue.update(1)
     kept.take([("ref.", "event", [event("KXA-1", "Boston")])])
 
-    assert kept.catalogue.latest.ready, "the first scan is taken whole, whatever it says"
+    assert kept.catalogue.latest.ready, "the first scan is taken whole, whatever its batch"
     latest = kept.catalogue.latest
     kept.catalogue.update(10**12)
     assert kept.catalogue.latest is latest

@@ -1,4 +1,4 @@
-"""The trader's pages and commands over HTTP, with the real trader process beside the dashboard's."""
+"""The trader's pages and commands over HTTP, with real trader and dashboard processes."""
 
 import csv
 import http.client
@@ -73,7 +73,7 @@ def state(browser: Browser) -> str:
     return str(browser.json("/api/status")["trader"]["state"])
 
 
-def test_without_a_trader_the_page_says_how_to_start_it_and_kill_holds_for_the_next(
+def test_without_a_trader_the_page_says_how_to_start_it_and_a_kill_applies_to_the_next(
     ui: Process, runner: Runner, browser: Browser
 ) -> None:
     assert state(browser) == "not running"
@@ -91,9 +91,7 @@ def test_without_a_trader_the_page_says_how_to_start_it_and_kill_holds_for_the_n
     assert browser.json("/api/trader")["status"]["killed"]["reason"] == "<b>enough</b>"
 
 
-def test_the_page_shows_what_the_trader_did_and_the_files_are_the_same(
-    trading: Process, browser: Browser
-) -> None:
+def test_the_page_and_its_files_show_what_the_trader_did(trading: Process, browser: Browser) -> None:
     eventually(lambda: browser.json("/api/trader")["fills"], what="something is bought")
     found: Any = eventually(
         lambda: (desk := browser.json("/api/trader"))["status"]["fills"] == len(desk["fills"]) and desk
@@ -135,7 +133,7 @@ def test_pause_resume_kill_and_release(trading: Process, runner: Runner, browser
     eventually(lambda: state(browser) == "running")
 
 
-def test_nothing_but_our_page_and_local_programs_commands(
+def test_only_our_page_and_local_programs_can_send_commands(
     ui: Process, runner: Runner, browser: Browser
 ) -> None:
     port, kill_file = runner.ui_port, runner.folder / "data" / "KILLED"
@@ -160,23 +158,23 @@ def test_nothing_but_our_page_and_local_programs_commands(
     assert not kill_file.exists()
     answers = [post(port, "resume") for _ in range(7)]
     assert [status for status, _, _ in answers][-1] == 429
-    assert post(port, "kill")[0] == 200  # its bucket is its own
+    assert post(port, "kill")[0] == 200  # it has its own bucket
     assert kill_file.exists()
 
 
-def test_a_trader_that_is_killed_outright_is_noticed_and_found_again(
+def test_the_loss_and_return_of_the_trader_process_are_noticed(
     trading: Process, runner: Runner, browser: Browser
 ) -> None:
     trading.kill()
     eventually(lambda: state(browser) == "not answering", what="its absence is noticed")
-    assert "Shown is what it last said" in browser.get("/trader")[2]
+    assert "This is what it last reported" in browser.get("/trader")[2]
     runner.start("trader").wait_event("trader.ready")
     eventually(lambda: state(browser) == "running", what="it is found again")
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("count", [4, 50, 500])
-def test_bodies_that_do_not_come_hold_up_nothing(
+def test_bodies_that_never_arrive_delay_nothing(
     trading: Process, runner: Runner, browser: Browser, count: int
 ) -> None:
     port = runner.ui_port
@@ -192,7 +190,7 @@ def test_bodies_that_do_not_come_hold_up_nothing(
         eventually(lambda: state(browser) == "killed", 2)
 
 
-def test_a_body_that_does_not_come_is_refused_by_its_deadline(ui: Process, runner: Runner) -> None:
+def test_a_body_that_never_arrives_is_refused_by_its_deadline(ui: Process, runner: Runner) -> None:
     with ExitStack() as clients:
         waiting = []
         for shape, _ in SLOW_BODIES.values():
@@ -207,13 +205,13 @@ def test_a_body_that_does_not_come_is_refused_by_its_deadline(ui: Process, runne
 
 
 @pytest.mark.alone
-def test_kill_waits_for_no_other_command_and_for_no_page(
+def test_a_kill_waits_for_no_other_command_and_no_page(
     trading: Process, runner: Runner, browser: Browser
 ) -> None:
     port = runner.ui_port
     pause = COMMAND % b"pause" + b"Content-Length: 2\r\n\r\n{}"
     csv_file = b"GET /trader/orders.csv HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    trading.signal(signal.SIGSTOP)  # whoever asks it anything waits for seconds
+    trading.signal(signal.SIGSTOP)  # every question to it now waits for seconds
     with Crowd(port, 30, pause), Crowd(port, 30, csv_file), ThreadPoolExecutor(1) as user:
         killed = user.submit(post, port, "kill", {"reason": "now"})
         eventually((runner.folder / "data" / "KILLED").exists, 1, "the kill switch is set")
@@ -223,14 +221,14 @@ def test_kill_waits_for_no_other_command_and_for_no_page(
 
 
 @pytest.mark.alone
-def test_pages_that_nobody_reads_hold_up_nothing(ui: Process, runner: Runner, browser: Browser) -> None:
+def test_clients_that_do_not_read_delay_nothing(ui: Process, runner: Runner, browser: Browser) -> None:
     asked = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20
     with Crowd(runner.ui_port, 60, asked, reads=False):
         eventually(browser.answers)
         assert max(waits_s(lambda: browser.get("/api/status"), 20)) < 1
 
 
-def test_more_than_it_can_answer_gets_503_at_once_and_nothing_dies(
+def test_excess_requests_get_503_at_once_and_nothing_dies(
     ui: Process, runner: Runner, browser: Browser
 ) -> None:
     with ThreadPoolExecutor(80) as clients:

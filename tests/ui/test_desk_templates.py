@@ -1,4 +1,4 @@
-"""Pages of a trader that has something of everything to say; a misnamed member is an error."""
+"""Pages for a trader with something of everything; a misnamed member is an error."""
 
 import re
 from typing import Any
@@ -41,7 +41,7 @@ def pages(desk: Desk) -> dict[str, str]:
     return found
 
 
-def test_a_locked_basket_says_what_it_pays_and_an_old_mark_that_it_is_old() -> None:
+def test_a_locked_basket_shows_what_it_pays_and_an_old_mark_its_age() -> None:
     trader = pages(FULL)["/trader"]
 
     rows = {row.split('"')[0]: row for row in trader.split('data-key="trade-')[1:]}
@@ -50,12 +50,12 @@ def test_a_locked_basket_says_what_it_pays_and_an_old_mark_that_it_is_old() -> N
     assert "Floor" in trader
     assert "by the result" in trader
     assert re.search(r">old 1\S* ?m", trader)
-    assert "by the result, fair value of polls" in trader
+    assert "by the result, fair value from polls" in trader
     for heading in ("Profit at settlement", "Profit at bid", "Locked in", "Promised"):
         assert heading in trader
 
 
-def test_a_trade_says_its_kind_and_source_and_a_settlement_that_it_was_corrected() -> None:
+def test_a_trade_shows_its_kind_and_source_and_a_corrected_settlement_says_so() -> None:
     said = words(FULL)
 
     assert "2, value, tidy, polls:" in said
@@ -64,11 +64,11 @@ def test_a_trade_says_its_kind_and_source_and_a_settlement_that_it_was_corrected
 
 
 def words(desk: Desk) -> str:
-    """What the trader's page says, without its marks."""
+    """The text of the trader's page, without markup."""
     return " ".join(re.sub(r"<[^>]*>", " ", pages(desk)["/trader"]).split())
 
 
-def test_every_page_says_what_the_trader_says() -> None:
+def test_pages_show_what_the_trader_reports() -> None:
     found = pages(FULL)
     trader, market = found["/trader"], found[f"/m/{MARKET}"]
 
@@ -83,14 +83,14 @@ def test_every_page_says_what_the_trader_says() -> None:
     assert "<code>crawls</code> took longer than 50 ms to decide 2 times, 70 ms at most." in trader
     assert 'data-strategy="value"' not in trader
     assert "In pairs" in trader
-    assert "1 open order: nobody can say what became of it." in trader
+    assert "1 open order: what became of it is not known." in trader
     assert "trades 3, 5" in trader
     assert "Strategies: value, no_basket." in trader
-    assert trader.count("nobody knows its fate: timeout") == 3  # among what works, its row and its life
+    assert trader.count("its fate is not known: timeout") == 3  # working orders, its row and its timeline
     assert (
         trader.count("nothing was left at the price when it arrived") == 4
-    )  # of the old word, and of the new
-    assert market.count("nobody knows its fate: timeout; what it may still cost is held for it") == 1
+    )  # for the old word and the new one
+    assert market.count("its fate is not known: timeout; what it may still cost is reserved") == 1
     assert 'title="not enough cash"' in found["/"]
 
 
@@ -108,7 +108,7 @@ def test_opportunities_explain_themselves_and_fold_away_what_risk_refuses() -> N
     assert "At most one of these 3 can win." not in shown
 
 
-def test_where_everything_is_folded_away_the_page_says_so() -> None:
+def test_the_page_says_so_if_everything_is_folded_away() -> None:
     rest = RefusedTrade(
         strategy="mine",
         event_ticker=PAIR,
@@ -118,7 +118,7 @@ def test_where_everything_is_folded_away_the_page_says_so() -> None:
     status = msgspec.structs.replace(STATUS, refused=(*STATUS.refused, rest))
     said = text_of(pages(msgspec.structs.replace(FULL, status=status))["/"])
 
-    assert "Nothing new worth trading now What 2 events offer is held already, or risk refuses it." in said
+    assert "Nothing new worth trading now Everything in 2 events is already held or refused by risk." in said
     assert "2 events held or refused by risk:" in said
 
 
@@ -127,22 +127,22 @@ def test_where_everything_is_folded_away_the_page_says_so() -> None:
     [
         (Desk(), "The trader is not running"),
         (Desk(answers=True), "The trader is starting"),
-        (Desk(problem="OrdersAnswer: no"), "The trader does not answer as it should"),
+        (Desk(problem="OrdersAnswer: no"), "The trader gives a faulty answer"),
         (Desk(killed=KilledStatus(at=None, reason="x")), f"python -m trader resume {WORD}"),
-        (Desk(status=STATUS), "The trader does not answer. Shown is what it last said. Start it"),
-        (Desk(status=STATUS, problem="OrdersAnswer: no"), "does not answer as it should. Shown is what it"),
+        (Desk(status=STATUS), "The trader does not answer. This is what it last reported. Start it"),
+        (Desk(status=STATUS, problem="OrdersAnswer: no"), "gives a faulty answer. This is what it last"),
         (Desk(status=STATUS, problem="OrdersAnswer: no"), "OrdersAnswer: no"),
     ],
 )
-def test_a_trader_that_says_nothing_or_nonsense_has_a_page_that_says_so(desk: Desk, words: str) -> None:
+def test_the_page_says_so_if_the_trader_answers_nothing_or_nonsense(desk: Desk, words: str) -> None:
     assert words in pages(desk)["/trader"]
 
 
-def test_the_page_has_the_word_from_the_server() -> None:
+def test_the_page_gets_the_release_word_from_the_server() -> None:
     assert f'data-word="{WORD}"' in pages(Desk())["/trader"]
 
 
-def test_working_orders_stand_by_themselves_each_in_its_state_with_age_and_how_it_stands() -> None:
+def test_working_orders_have_their_own_table_with_state_age_and_details() -> None:
     orders = [
         an_order(number=5, status=OrderState.RESTING),
         an_order(number=4, status=OrderState.PARTIAL, filled_fp="4.00"),
@@ -157,14 +157,14 @@ def test_working_orders_stand_by_themselves_each_in_its_state_with_age_and_how_i
 
     assert "Working orders 4" in page
     assert re.search(
-        r"0 of 12 12 41¢ 120 3 s ago resting [\w ]+ waits in the book, nothing of it is filled Cancel", page
+        r"0 of 12 12 41¢ 120 3 s ago resting [\w ]+ resting in the book, nothing filled Cancel", page
     )
     assert re.search(
-        r"4 of 12 8 41¢ not known partial [\w ]+ a part is filled, the rest waits in the book Cancel", page
+        r"4 of 12 8 41¢ not known partial [\w ]+ partly filled, the rest is resting in the book Cancel", page
     )
-    # In the table of all orders, too.
-    assert page.count("nobody knows its fate: timeout; counts as not placed in") == 2
-    assert re.search(r"12 4 8 rest 41¢ [\S]+ partial", page)
+    # Also in the table of all orders.
+    assert page.count("its fate is not known: timeout; counts as not placed in") == 2
+    assert re.search(r"12 4 8 resting 41¢ [\S]+ partial", page)
     assert "sells 12 YES at 40¢ or better" in page
 
 
@@ -172,13 +172,13 @@ def test_working_orders_stand_by_themselves_each_in_its_state_with_age_and_how_i
     ("state", "said"),
     [
         ("works", "Flattening, round 3: 1 order open, 1 position left."),
-        ("left", "The last flattening did not get flat; 1 order stayed open."),
+        ("left", "The last flattening was not complete; 1 order stayed open."),
     ],
 )
-def test_a_flattening_says_how_far_it_is_and_what_stayed(state: Any, said: str) -> None:
+def test_a_flattening_shows_its_progress_and_what_is_left(state: Any, said: str) -> None:
     left = LeftPosition(ticker=MARKET, count_fp="10.00", reason="no_depth")
     flatten = FlattenStatus(number=1, state=state, rounds=3, cancelled=1, sent=1, open_orders=1, left=(left,))
     page = words(msgspec.structs.replace(FULL, status=a_status(flatten=flatten)))
 
     assert said in page
-    assert ("10 stayed, not enough is offered at the price" in page) is (state == "left")
+    assert ("10 not sold, not enough is offered at the price" in page) is (state == "left")

@@ -1,4 +1,4 @@
-"""Pages by which markets are found: what they list, in which order, and what they say of what is missing."""
+"""Pages to find markets: what they list, in which order, and what they show for missing data."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ COMMAND = {"X-Kalshi-Bus": "command", "Origin": "http://localhost"}
 
 
 class Desktop:
-    """A dashboard in this process that has put its markets in order."""
+    """A dashboard in this process that has sorted its markets."""
 
     def __init__(self, folder: Path) -> None:
         self.service, self.replica = joined()
@@ -33,7 +33,7 @@ class Desktop:
         self.service.catalogue.update(0)
 
     def change(self, *records: tuple[str, str, Record]) -> None:
-        """Put records, as (topic, kind, record), and scan."""
+        """Put records, given as (topic, kind, record), and scan."""
         changed = fill(self.replica.state, [(topic, kind, [record]) for topic, kind, record in records])
         seq = self.replica.state.seq
         self.service.inbox.listen([Changed(seq, 0, [(kind, (key,)) for kind, key in changed])])
@@ -83,7 +83,7 @@ def moved(desktop: Desktop, window_s: int, *movers: tuple[str, int], begin_ms: i
     desktop.service.movers.update()
 
 
-def test_categories_series_and_events_are_listed_with_how_much_is_in_them(desktop: Desktop) -> None:
+def test_categories_series_and_events_are_listed_with_counts(desktop: Desktop) -> None:
     page = desktop.text("/explore")
     assert re.search(r'category=Sports"[^>]*><bdi>Sports</bdi> <span class="share">45<', page)
     assert "Climate and Weather" in page
@@ -94,7 +94,7 @@ def test_categories_series_and_events_are_listed_with_how_much_is_in_them(deskto
     assert "New Orleans vs Chicago" in desktop.text("/explore?category=Sports&series=KXNBAGAME")
 
 
-def test_each_list_has_its_order_and_a_heading_gives_another(desktop: Desktop) -> None:
+def test_each_list_has_its_own_order_and_headings_change_it(desktop: Desktop) -> None:
     now_ms = desktop.replica.now_ms()
     desktop.change(
         a_quote(desktop.replica, f"{MATCH}-VAN", 4_000, 4_200, volume_24h_e2=10**9),
@@ -114,7 +114,7 @@ def test_each_list_has_its_order_and_a_heading_gives_another(desktop: Desktop) -
     assert 'aria-sort="descending"' in desktop.text("/explore")
 
 
-def test_filters_narrow_and_the_file_has_what_the_page_has(desktop: Desktop) -> None:
+def test_filters_narrow_the_page_and_its_file_alike(desktop: Desktop) -> None:
     desktop.change(a_quote(desktop.replica, f"{MATCH}-VAN", 4_000, 4_200, volume_24h_e2=10**9))
 
     assert desktop.rows("/explore?min_volume=9999999") == [f"{MATCH}-VAN"]
@@ -122,7 +122,7 @@ def test_filters_narrow_and_the_file_has_what_the_page_has(desktop: Desktop) -> 
         f"{MATCH}-{name}" for name in ("VAN", "HOU", "TIE")
     } | {f"{PAIR}-{name}" for name in ("NOP", "CHI")}
     assert desktop.rows("/explore?max_hours=1") == []
-    assert "Nothing passes these filters" in desktop.text("/explore?max_hours=1")
+    assert "No market matches these filters" in desktop.text("/explore?max_hours=1")
     assert set(desktop.rows("/explore?q=chicago")) == {f"{PAIR}-CHI", f"{PAIR}-NOP"}
     assert "read as “<b>chicago</b>”" in desktop.text("/explore?q=chicgo")
     assert [row["ticker"] for row in desktop.file("/explore.csv?q=chicago&sort=bid")] == desktop.rows(
@@ -142,7 +142,7 @@ def test_a_wrong_parameter_is_refused_by_name(desktop: Desktop, query: str) -> N
     assert f"{query.partition('=')[0]}:" in desktop.text(f"/explore?{query}", 400)
 
 
-def test_movers_say_since_when_and_count_from_this_page_s_own_prices(desktop: Desktop) -> None:
+def test_movers_show_since_when_and_move_to_the_page_s_own_prices(desktop: Desktop) -> None:
     now_ms = desktop.replica.now_ms()
     desktop.change(a_quote(desktop.replica, f"{MATCH}-HOU", 5_000, 5_200, last_price_e4=5_100))
     moved(
@@ -163,7 +163,7 @@ def test_movers_say_since_when_and_count_from_this_page_s_own_prices(desktop: De
     assert "less than 1 d" in page
 
 
-def test_a_list_of_movers_says_why_there_is_none(desktop: Desktop) -> None:
+def test_a_list_of_movers_says_why_it_is_empty(desktop: Desktop) -> None:
     def refuse(_window_s: int) -> Movers:
         raise HistoryRefused(Error("not_ready", "the movers are being worked out"))
 
@@ -171,10 +171,10 @@ def test_a_list_of_movers_says_why_there_is_none(desktop: Desktop) -> None:
     link.update()
     assert "The movers are being worked out" in desktop.text("/explore?show=movers-1h")
     moved(desktop, 3_600)
-    assert "No such market" in desktop.text("/explore?show=movers-1h")
+    assert "<h2>No markets</h2>" in desktop.text("/explore?show=movers-1h")
 
 
-def test_a_series_has_its_events_markets_fee_and_sources(desktop: Desktop) -> None:
+def test_the_page_of_a_series_shows_its_events_markets_fee_and_sources(desktop: Desktop) -> None:
     raw = msgspec.json.encode(
         {
             "settlement_sources": [
@@ -204,7 +204,7 @@ def test_a_series_has_its_events_markets_fee_and_sources(desktop: Desktop) -> No
     desktop.text("/s/KXNOSUCH/events.csv", 404)
 
 
-def test_a_series_that_only_its_events_name_has_a_page(desktop: Desktop) -> None:
+def test_a_series_known_only_from_its_events_has_a_page(desktop: Desktop) -> None:
     odd = "KX/ODD?#%&+"
     now_ms, topic = desktop.replica.now_ms(), market_topic("KXODD")
     desktop.change(
@@ -218,8 +218,8 @@ def test_a_series_that_only_its_events_name_has_a_page(desktop: Desktop) -> None
     address = re.search(r'href="(/s/[^"]+)"', desktop.text("/explore?series=KX/ODD%3F%23%25%26%2B"))
     assert address is not None
     page = desktop.text(address[1].replace("&amp;", "&"))
-    assert "list of series does not have it" in page
-    assert "unknown: the series is not in the data" in page
+    assert "It is not in the exchange's list of series" in page
+    assert "unknown, because the series is not in the data" in page
     assert "(none)" in page
 
 
@@ -233,7 +233,7 @@ def test_breadcrumbs_are_links_from_the_category_down(desktop: Desktop) -> None:
     assert '/explore?category=Climate+and+Weather"' in desktop.text(f"/e/{DULL}")
 
 
-def test_search_shows_prices_and_forgives_a_typing_error(desktop: Desktop) -> None:
+def test_search_shows_prices_and_forgives_a_typo(desktop: Desktop) -> None:
     found = desktop.client.get("/api/search?q=CHICGAO").json
     assert found["read_as"] == {"chicgao": ["chicago"]}
     first = next(one for one in found["results"] if one["ticker"] == f"{PAIR}-CHI")
@@ -257,14 +257,14 @@ def test_search_shows_prices_and_forgives_a_typing_error(desktop: Desktop) -> No
     assert desktop.file("/search.csv?q=zzzz") == []
 
 
-def test_what_is_starred_is_on_every_page_and_stays(desktop: Desktop, tmp_path: Path) -> None:
+def test_starred_markets_are_on_every_page_and_survive_a_restart(desktop: Desktop, tmp_path: Path) -> None:
     def star(ticker: str, starred: bool = True, status: int = 200) -> None:
         answer = desktop.client.post(
             "/api/watchlist", json={"ticker": ticker, "starred": starred}, headers=COMMAND
         )
         assert answer.status_code == status, answer.text
 
-    assert "Nothing is starred" in desktop.text("/explore?show=watchlist")
+    assert "Your watchlist is empty" in desktop.text("/explore?show=watchlist")
     star(f"{PAIR}-CHI")
     star(f"{MATCH}-TIE")
     star(f"{PAIR}-CHI")
@@ -281,7 +281,7 @@ def test_what_is_starred_is_on_every_page_and_stays(desktop: Desktop, tmp_path: 
     assert desktop.rows("/explore?show=watchlist") == [f"{MATCH}-TIE"]
 
 
-def test_names_of_ten_thousand_characters_make_no_page_long(desktop: Desktop) -> None:
+def test_names_of_ten_thousand_characters_are_cut_on_every_page(desktop: Desktop) -> None:
     long = "<b>" + "x" * 10_000
     desktop.change(
         ("ref.", "event", event("KXLONG-1", long, category=long, sub_title=long)),
@@ -297,7 +297,7 @@ def test_names_of_ten_thousand_characters_make_no_page_long(desktop: Desktop) ->
     assert desktop.rows(f"/explore?category={category}") == ["KXLONG-1-A"]
 
 
-def test_before_the_markets_are_in_order_pages_say_so(tmp_path: Path) -> None:
+def test_pages_say_so_until_the_markets_are_sorted(tmp_path: Path) -> None:
     service, replica = joined()
     service.watchlist = Watchlist(tmp_path)
     client = shown(service, replica, Desk())
@@ -311,5 +311,5 @@ def test_before_the_markets_are_in_order_pages_say_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("show", sorted(SHOWS))
-def test_every_list_is_an_address_that_works(desktop: Desktop, show: str) -> None:
+def test_every_list_has_an_address_that_works(desktop: Desktop, show: str) -> None:
     assert "<h1>Explore</h1>" in desktop.text(f"/explore?show={show}&category=Sports&limit=5")

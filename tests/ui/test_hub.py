@@ -1,4 +1,4 @@
-"""Who is woken by what, and how much waits for one who does not read."""
+"""Which streams an update wakes, and how much waits for a client that does not read."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ def happening(number: int, **changes: object) -> PageUpdate:
     return PageUpdate(f"1:{number}", "{}", **(fields | changes))  # type: ignore[arg-type]
 
 
-def test_a_slow_client_finds_the_latest_event_only() -> None:
+def test_a_slow_client_gets_only_the_latest_event() -> None:
     async def scene() -> None:
         hub = UpdateHub()
         client = hub.join()
@@ -36,7 +36,7 @@ def test_a_slow_client_finds_the_latest_event_only() -> None:
     asyncio.run(scene())
 
 
-def test_clients_are_woken_by_what_their_page_shows() -> None:
+def test_clients_are_woken_only_by_changes_their_page_shows() -> None:
     async def scene() -> None:
         hub = UpdateHub()
         overview, market, event = hub.join(), hub.join(ticker="A"), hub.join(event="E")
@@ -61,7 +61,7 @@ def test_clients_are_woken_by_what_their_page_shows() -> None:
     asyncio.run(scene())
 
 
-def test_a_new_client_hears_the_latest_at_once_and_too_many_are_refused() -> None:
+def test_a_new_client_gets_the_latest_event_at_once_and_excess_clients_are_refused() -> None:
     async def scene() -> None:
         hub = UpdateHub(max_streams=1)
         hub.publish(happening(7))
@@ -94,7 +94,7 @@ def test_closing_ends_every_client_and_admits_no_more() -> None:
 
 def test_publishing_while_the_event_loop_closes_is_fine() -> None:
     class Closing(asyncio.SelectorEventLoop):
-        """Closes between a look at it and its use."""
+        """Closes between the check and the use."""
 
         looked_at = 0
 
@@ -117,15 +117,15 @@ def test_publishing_while_the_event_loop_closes_is_fine() -> None:
     assert loop.looked_at == 1
 
 
-def test_publishing_without_anybody_is_fine() -> None:
+def test_publishing_without_clients_is_fine() -> None:
     hub = UpdateHub()
     hub.publish(happening(1))
     hub.close()
 
 
 @pytest.mark.slow
-def test_a_real_client_that_never_reads_is_ended_and_nobody_else_notices() -> None:
-    """Over real sockets: what waits for it is bounded by them and one update, and then it is closed."""
+def test_a_client_that_never_reads_is_disconnected_and_others_do_not_notice() -> None:
+    """Over real sockets: their buffers and one update bound what waits for it; then it is closed."""
     hub, stop, (port,) = UpdateHub(), Stop(), free_ports(1)
     front = Front(Flask("ui"), hub, send_timeout_s=0.5)
     heard: list[int] = []
@@ -140,7 +140,7 @@ def test_a_real_client_that_never_reads_is_ended_and_nobody_else_notices() -> No
         return client
 
     def gone() -> bool:
-        """Say more than the sockets' buffers hold; tell whether the one that does not read was ended."""
+        """Send more than the sockets' buffers hold; return whether the client that never reads is gone."""
         hub.publish(PageUpdate("more", "x" * 1_000_000))
         return len(hub) == 1
 

@@ -1,4 +1,4 @@
-"""What the list of opportunities says that the trader made of each."""
+"""What the list of opportunities shows of the trader's actions on each."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def of(desk: Desk, found: Opportunity) -> Mark:
 
 
 @pytest.mark.parametrize("strategy", ["no_basket", "my_baskets"])
-def test_a_refusal_is_found_whatever_the_strategy_is_called(strategy: str) -> None:
+def test_a_refusal_is_found_whatever_the_strategy_s_name(strategy: str) -> None:
     desk = Desk(status=a_status(refused=(refused(strategy, "cash", ("B", "no"), ("A", "no")),)))
 
     assert of(desk, basket("A", "B")) == Mark(refused="cash", why="not enough cash", by_risk=True)
@@ -44,7 +44,7 @@ def test_a_refusal_of_something_else_in_the_event_is_not_shown() -> None:
         assert of(desk, other) == Mark()
 
 
-def test_of_two_candidates_of_one_strategy_each_has_its_own_reason() -> None:
+def test_two_candidates_of_one_strategy_have_separate_reasons() -> None:
     stand = (refused("value", "cash", ("A", "yes")), refused("value", "min_edge", ("B", "yes")))
     desk = Desk(status=a_status(refused=stand))
 
@@ -52,14 +52,14 @@ def test_of_two_candidates_of_one_strategy_each_has_its_own_reason() -> None:
     assert of(desk, basket("B", side="yes")).refused == "min_edge"
 
 
-def test_what_is_held_comes_before_why_nothing_was_bought() -> None:
+def test_holding_a_leg_takes_precedence_over_why_nothing_was_bought() -> None:
     held = a_position(ticker=f"{EVENT}-A", event_ticker=EVENT, side="no")
     lost = an_order(ticker=f"{EVENT}-A", side="no", status=OrderState.CANCELLED, reason="nothing_left")
 
     assert of(Desk(positions=[held], orders=[lost]), basket("A", "B")) == Mark(held=("12.00",))
 
 
-def test_an_event_that_is_full_says_so() -> None:
+def test_an_event_at_its_position_limit_says_so() -> None:
     held = a_position(ticker=f"{EVENT}-C", event_ticker=EVENT)
     status = a_status()
     more = msgspec.structs.replace(status.limits, positions_per_event=2)
@@ -70,7 +70,7 @@ def test_an_event_that_is_full_says_so() -> None:
 
 
 @pytest.mark.parametrize("word", ["nothing_left", "no_depth"])
-def test_an_order_that_got_nothing_says_what_happened_to_it(word: str) -> None:
+def test_an_order_without_fills_says_what_happened_to_it(word: str) -> None:
     lost = an_order(ticker=f"{EVENT}-A", side="no", status=OrderState.CANCELLED, reason=word)
 
     assert of(Desk(orders=[lost]), basket("A", "B")) == Mark(

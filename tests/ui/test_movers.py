@@ -1,4 +1,4 @@
-"""Movers are asked for often while somebody looks, seldom otherwise, and what is silent is said."""
+"""Movers are asked for often while somebody looks and seldom otherwise; a silent server is reported."""
 
 from bus.ask import NoAnswer
 from bus.market_history import HistoryRefused, Movers
@@ -9,7 +9,7 @@ HOUR_S, DAY_S = WINDOWS_S
 
 
 class Server:
-    """Answers as it is told to, at a time of its own."""
+    """Gives set answers, by a clock of its own."""
 
     def __init__(self) -> None:
         self.now_ns = 10**9
@@ -24,7 +24,7 @@ class Server:
         return Movers(window_s, 0, 0, self.now_ns, 0, [])
 
     def after(self, seconds: float) -> list[int]:
-        """The windows that are asked about so much later."""
+        """Return the windows that are asked about so much later."""
         self.now_ns += int(seconds * 1e9)
         self.asked.clear()
         self.link.update()
@@ -45,7 +45,7 @@ def test_a_window_is_asked_about_often_while_somebody_looks_at_it_and_seldom_oth
     assert set(server.link.latest) == {HOUR_S, DAY_S}
 
 
-def test_what_is_being_worked_out_is_asked_for_again_at_once() -> None:
+def test_movers_not_ready_yet_are_soon_asked_for_again() -> None:
     server = Server()
     server.error = HistoryRefused(Error("not_ready", "they are being worked out"))
 
@@ -56,7 +56,7 @@ def test_what_is_being_worked_out_is_asked_for_again_at_once() -> None:
     assert server.link.silent == ""
 
 
-def test_what_was_said_last_stays_while_nobody_answers_and_that_is_said() -> None:
+def test_the_last_movers_are_kept_while_nothing_answers_and_that_is_reported() -> None:
     server = Server()
     server.after(0)
     before = server.link.latest
@@ -68,4 +68,4 @@ def test_what_was_said_last_stays_while_nobody_answers_and_that_is_said() -> Non
     server.error = HistoryRefused(Error("unknown_op", "op: got movers"))
     server.after(SELDOM_S)
     assert server.link.silent == "op: got movers"
-    assert server.after(0.3) == [], "an old server is not asked on and on"
+    assert server.after(0.3) == [], "an old server is not asked again and again"

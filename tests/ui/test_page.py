@@ -1,6 +1,6 @@
-"""The page in a real browser: it lives, greys, searches, obeys the keyboard, fits a phone, and pleases axe.
+"""The pages in a real browser: live updates, stale data, search, keyboard, phones, accessibility (axe).
 
-Screenshots of every state go to the folder SCREENSHOTS_DIR names (default: the test's own temporary folder).
+Screenshots of every state go to the folder named by SCREENSHOTS_DIR (default: the test's temporary folder).
 """
 
 import os
@@ -58,7 +58,7 @@ class Stack:
 
 @pytest.fixture
 def own(runner: Runner, stage: Stage) -> Stack:
-    """A stack for one test alone, nothing started."""
+    """A stack for one test alone, with nothing started."""
     return Stack(runner, stage)
 
 
@@ -80,7 +80,7 @@ def shared() -> Iterator[Stack]:
 
 @pytest.fixture
 def live(shared: Stack) -> Stage:
-    """The stage of the shared stack, with everything as it was at first."""
+    """The stage of the shared stack, back in its first state."""
     stage = shared.stage
     stage.reset()
     keys = {f"no_basket:{MATCH}", f"yes_basket:{PAIR}"}
@@ -96,7 +96,7 @@ def live(shared: Stack) -> Stage:
 
 @pytest.fixture
 def opened(chromium: Browser, request: pytest.FixtureRequest) -> Open:
-    """Open a page; fail at its end if it wrote errors to the console or asked another host for anything."""
+    """Open a page; fail at its end if it wrote errors to the console or contacted another host."""
     stack: Stack = request.getfixturevalue("own" if "own" in request.fixturenames else "shared")
     return partial(watched, chromium, f"http://127.0.0.1:{stack.runner.ui_port}")
 
@@ -116,7 +116,7 @@ def basket(page: Page) -> Any:
     return page.locator(f'#list tr[data-key="{MATCH}"]')
 
 
-def test_a_price_that_moves_moves_on_the_page_without_a_reload(live: Stage, opened: Open) -> None:
+def test_a_price_moves_on_the_page_without_a_reload(live: Stage, opened: Open) -> None:
     with opened(f"/m/{PAIR}-CHI") as page:
         page.evaluate("window.sameDocument = true")
         expect(page.locator(".tiles dd").nth(1)).to_have_text("50¢")
@@ -125,7 +125,7 @@ def test_a_price_that_moves_moves_on_the_page_without_a_reload(live: Stage, open
         assert page.evaluate("window.sameDocument")
 
 
-def test_of_a_page_only_what_changed_is_sent(live: Stage, opened: Open) -> None:
+def test_only_changed_rows_of_a_page_are_sent(live: Stage, opened: Open) -> None:
     with opened(f"/e/{MATCH}") as page:
         sent: list[str] = []
 
@@ -140,12 +140,12 @@ def test_of_a_page_only_what_changed_is_sent(live: Stage, opened: Open) -> None:
             expect(bids.filter(has_text=f"{price_e4 // 100}¢")).to_have_count(1)
         expect(page.locator(".markets tbody tr")).to_have_count(3)
         expect(page.locator(".markets tbody")).to_contain_text("Houston")
-        assert "Houston" in sent[0]  # whole: the page did not know yet what it has
+        assert "Houston" in sent[0]  # whole, since the page has no name for what it has yet
         assert f'data-key="{MATCH}-HOU" data-same' in sent[-1]
         assert f'data-key="{MATCH}-VAN" data-ages' in sent[-1]
 
 
-def test_the_chart_ends_in_the_quote_beside_it_and_its_range_is_in_the_address(
+def test_the_chart_ends_at_the_quote_beside_it_and_its_range_is_in_the_address(
     live: Stage, opened: Open, shoot: Callable[[Page, str], None]
 ) -> None:
     with opened(f"/m/{PAIR}-CHI?chart=1h") as page:
@@ -162,7 +162,7 @@ def test_the_chart_ends_in_the_quote_beside_it_and_its_range_is_in_the_address(
         page.locator("#chart .u-over").first.hover()
         expect(page.locator("#chart-at")).to_contain_text("bid 47¢, ask 48¢")
         shoot(page, "chart-light")
-        # One side alone is no price in the middle: the line ends, what there is stays.
+        # With one side alone there is no midpoint: the line ends, and what there is stays.
         live.stream(quote(f"{PAIR}-CHI", (4_700, 20_000), None, live.clock.now_ms()))
         expect(page.locator(".tiles dd").nth(1)).to_have_text("\u2013")
         page.locator("#chart .u-over").first.hover(position={"x": 600, "y": 20})
@@ -174,8 +174,8 @@ def test_the_chart_ends_in_the_quote_beside_it_and_its_range_is_in_the_address(
         assert serious(page) == []
 
 
-def test_a_tab_that_was_hidden_asks_once_when_it_is_shown(live: Stage, opened: Open) -> None:
-    """However much happened meanwhile: what is shown is a snapshot, not a backlog."""
+def test_a_hidden_tab_fetches_once_when_it_is_shown(live: Stage, opened: Open) -> None:
+    """However much happened meanwhile, it shows a snapshot and not a backlog."""
     with opened(f"/m/{PAIR}-CHI") as page:
         expect(page.locator(".tiles dd").nth(1)).to_have_text("50¢")
         asked: list[str] = []
@@ -185,7 +185,7 @@ def test_a_tab_that_was_hidden_asks_once_when_it_is_shown(live: Stage, opened: O
             document.dispatchEvent(new Event("visibilitychange"));
         }"""
         page.evaluate(hide, True)
-        page.wait_for_timeout(700)  # a fetch that was due before is over
+        page.wait_for_timeout(700)  # let a fetch that was already due finish
         asked.clear()
         for price_e4 in range(4_000, 4_900, 10):
             at_ms = live.clock.now_ms()
@@ -199,7 +199,7 @@ def test_a_tab_that_was_hidden_asks_once_when_it_is_shown(live: Stage, opened: O
         expect(page.locator(".tiles dd").nth(1)).to_have_text("48¢")
         page.wait_for_timeout(700)
         assert asked.count("eventsource") == 1
-        assert asked.count("fetch") <= 3  # at once, and for what the new stream says first
+        assert asked.count("fetch") <= 3  # one at once, and more for the new stream's first events
 
 
 def test_opportunities_come_and_go_live(live: Stage, opened: Open) -> None:
@@ -207,7 +207,7 @@ def test_opportunities_come_and_go_live(live: Stage, opened: Open) -> None:
         expect(basket(page)).to_contain_text("Vancouver vs Houston")
         live.stream(quote(f"{MATCH}-HOU", (1_500, 40_000), (3_700, 30_000), live.clock.now_ms()))
         expect(basket(page)).to_have_count(0)
-        live.reset()  # all legs anew: their prices must be of one time
+        live.reset()  # all legs again, since their prices must be of one time
         expect(basket(page)).to_have_count(1)
 
 
@@ -237,7 +237,7 @@ def test_focus_and_open_details_stay_through_updates(live: Stage, opened: Open) 
         expect(basket(page).locator(".legs")).to_contain_text("Gross edge")
 
 
-def test_what_is_old_is_grey_and_says_so(
+def test_stale_data_is_grey_and_said_to_be_stale(
     own: Stack, opened: Open, shoot: Callable[[Page, str], None]
 ) -> None:
     own.start(**FAST)
@@ -255,7 +255,7 @@ def test_what_is_old_is_grey_and_says_so(
         expect(page.locator("#strip")).to_contain_text("stale")
         expect(page.locator('[data-code="feed_lost"]')).to_be_visible()
         shoot(page, "stale-light")
-        # It grew older all the time, and was told so when it became old, not with each tick.
+        # It kept growing older, but was announced when it became stale, not on each tick.
         assert 1 <= len(page.evaluate("said")) <= 3
         assert serious(page) == []
 
@@ -341,7 +341,7 @@ def test_a_star_puts_a_market_on_every_page_and_a_filter_needs_no_page_load(
         expect(page.locator("tbody tr")).to_have_count(1)
         shoot(page, "watchlist-light")
         row.locator(".star").press("Enter")
-        expect(page.locator("#list")).to_contain_text("Nothing is starred")
+        expect(page.locator("#list")).to_contain_text("Your watchlist is empty")
         expect(page.locator("#watched")).to_be_hidden()
 
 
@@ -370,7 +370,7 @@ def test_filters_and_sorting_live_in_the_address(live: Stage, opened: Open) -> N
         page.wait_for_url("**/?sort=capital")
         expect(heading).to_have_attribute("aria-sort", "ascending")
         page.locator("#filters [name=q]").fill("zzzz")
-        expect(page.locator("#list")).to_contain_text("Nothing passes these filters")
+        expect(page.locator("#list")).to_contain_text("Nothing matches these filters")
         page.locator("#reset").click()
         expect(page.locator("[data-rows] > tr")).not_to_have_count(0)
 
@@ -436,7 +436,7 @@ def test_nothing_is_wider_than_a_phone(
     ],
 )
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_pleases_axe_in_both_schemes(
+def test_every_page_passes_axe_in_both_schemes(
     live: Stage, opened: Open, shoot: Callable[[Page, str], None], name: str, path: str, scheme: str
 ) -> None:
     with opened(path, color_scheme=scheme) as page:
@@ -465,7 +465,7 @@ def test_trouble_and_emptiness_read_well(
             assert serious(page) == []
 
 
-def test_a_replay_says_so_everywhere_and_obeys_its_bar(
+def test_a_replay_is_marked_as_such_and_obeys_its_bar(
     own: Stack, opened: Open, shoot: Callable[[Page, str], None]
 ) -> None:
     own.start()
@@ -473,7 +473,7 @@ def test_a_replay_says_so_everywhere_and_obeys_its_bar(
     file = str(own.runner.folder / "day.mcap")
     recorder = own.runner.start("bus", "record", file)
     recorder.wait_event("feed.live")
-    for size in range(10_000, 10_800, 100):  # something to play for some seconds
+    for size in range(10_000, 10_800, 100):  # enough to play for some seconds
         own.stage.stream(quote(f"{PAIR}-CHI", (4_900, size), (5_000, 15_000), own.stage.clock.now_ms()))
         eventually(lambda: own.client.json("/api/status")["seq"] == own.stage.writer.state.seq)
     assert recorder.stop() == 0
@@ -497,7 +497,7 @@ def test_a_replay_says_so_everywhere_and_obeys_its_bar(
         assert page.evaluate("getComputedStyle(document.querySelector('.watermark')).pointerEvents") == "none"
 
 
-def test_before_any_data_the_page_says_so_and_fills_in_by_itself(
+def test_before_any_data_the_page_says_so_and_updates_by_itself(
     own: Stack, opened: Open, shoot: Callable[[Page, str], None]
 ) -> None:
     own.start()
@@ -527,7 +527,7 @@ def test_without_scripts_everything_can_be_read(live: Stage, opened: Open) -> No
 
 def test_a_missing_page_is_a_page(live: Stage, opened: Open) -> None:
     with opened("/m/NOPE", complaints=1) as page:
-        expect(page.locator("h1")).to_have_text("Not here")
+        expect(page.locator("h1")).to_have_text("Not found")
         assert serious(page) == []
 
 
@@ -562,7 +562,7 @@ def test_kill_and_release_by_keyboard_and_pointer(
         expect(kill).to_have_text("Kill")
 
 
-def test_a_person_buys_sells_cancels_and_flattens_by_tickets(
+def test_tickets_buy_sell_cancel_and_flatten(
     own: Stack, opened: Open, shoot: Callable[[Page, str], None]
 ) -> None:
     own.start()
@@ -580,16 +580,16 @@ def test_a_person_buys_sells_cancels_and_flattens_by_tickets(
         expect(page.locator("#ticket-form [name=limit]")).to_have_value("42")
         page.locator("#ticket-form [name=count]").fill("20")
         page.get_by_role("button", name="Prepare").click()
-        expect(page.locator("#ticket-figures")).to_contain_text("all of it can be lost", timeout=20_000)
-        expect(page.locator("#ticket-figures")).to_contain_text("lets it pass")
+        expect(page.locator("#ticket-figures")).to_contain_text("a total loss: $8.40", timeout=20_000)
+        expect(page.locator("#ticket-figures .good")).to_contain_text("passed")
         shoot(page, "ticket-dark")
         assert serious(page) == []
         page.locator("#ticket-confirm").click()
-        expect(page.locator("#result")).to_contain_text("is placed", timeout=20_000)
+        expect(page.locator("#result")).to_contain_text(" placed.", timeout=20_000)
         expect(page.locator("#own-title + p")).to_contain_text("Holds 20 YES", timeout=20_000)
         page.locator("#ticket-form [name=count]").fill("900000")
         page.get_by_role("button", name="Prepare").click()
-        expect(page.locator("#ticket-figures .bad")).to_contain_text("refuses it", timeout=20_000)
+        expect(page.locator("#ticket-figures .bad")).to_contain_text("refused:", timeout=20_000)
         expect(page.locator("#ticket-confirm")).to_be_hidden()
         shoot(page, "ticket-refused-dark")
     for width, scheme in ((360, "dark"), (1_400, "light")):
@@ -620,7 +620,7 @@ def test_a_person_buys_sells_cancels_and_flattens_by_tickets(
             f"sell 20 YES of Vancouver ({market}) at 40¢ or better", timeout=20_000
         )
         expect(figures).to_contain_text("−$0.40 after all fees")  # noqa: RUF001
-        expect(figures).to_contain_text("−$8.40 as it is held, −$0.40 once this is sold")  # noqa: RUF001
+        expect(figures).to_contain_text("−$8.40 now, −$0.40 after the sale")  # noqa: RUF001
         expect(page.locator("#doing-no")).to_be_focused()
         shoot(page, "sell-light")
         assert serious(page) == []
@@ -634,7 +634,7 @@ def test_a_person_buys_sells_cancels_and_flattens_by_tickets(
         go.click()
         expect(page.locator("#result")).to_contain_text("Selling: order", timeout=20_000)
         expect(doing).to_be_hidden()
-        page.mouse.move(0, 0)  # rows under the pointer do not move
+        page.mouse.move(0, 0)  # rows under the pointer would not move
         row = page.locator(f'tr[data-key="{market}:yes"]')
         expect(row.locator('[data-label="Contracts"]')).to_have_text("15", timeout=20_000)
 
@@ -658,36 +658,36 @@ def test_a_person_buys_sells_cancels_and_flattens_by_tickets(
         expect(working).to_contain_text("0 of 7")
         working.get_by_role("button", name="Cancel order").click()
         expect(figures).to_contain_text(f"7 YES of Vancouver ({market}) at 33¢", timeout=20_000)
-        expect(figures).to_contain_text("0 contracts of others are before it")
+        expect(figures).to_contain_text("0 contracts are ahead of it")
         shoot(page, "cancel-light")
         page.locator("#doing-no").click()
         expect(working).to_have_count(1)
         working.get_by_role("button", name="Cancel order").click()
         expect(go).to_contain_text("Confirm: cancel order", timeout=20_000)
         go.click()
-        expect(page.locator("#result")).to_contain_text("is asked to end", timeout=20_000)
+        expect(page.locator("#result")).to_contain_text("Cancelling order", timeout=20_000)
         expect(working).to_have_count(0, timeout=20_000)
 
         page.get_by_role("button", name="Flatten").click()
         expect(page.locator("#doing-lines")).to_contain_text("15 of 15", timeout=20_000)
         expect(go).to_contain_text("Confirm: cancel 0, sell 1")
-        expect(figures).to_contain_text("lets it pass")
+        expect(figures.locator(".good")).to_contain_text("passed")
         shoot(page, "flatten-light")
         assert (overflow(page), serious(page)) == (0, [])
         expect(page.locator("#trader-state")).to_contain_text("running")
         go.click()
-        expect(page.locator("#main")).to_contain_text("Flattened: nothing is held", timeout=20_000)
+        expect(page.locator("#main")).to_contain_text("Flattened: no positions", timeout=20_000)
         expect(page.locator("#trader-state")).to_contain_text("paused", timeout=20_000)
         shoot(page, "flattened-light")
     with opened("/trader", viewport={"width": 360, "height": 740}, color_scheme="dark") as page:
         page.get_by_role("button", name="Flatten").click()
-        expect(page.locator("#doing-figures")).to_contain_text("none is held", timeout=20_000)
+        expect(page.locator("#doing-figures")).to_contain_text("none held", timeout=20_000)
         shoot(page, "flatten-empty-360-dark")
         assert (overflow(page), clipped(page), serious(page)) == (0, [], [])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_trader_page_fits_a_phone_and_pleases_axe_without_a_trader(
+def test_without_a_trader_its_page_fits_a_phone_and_passes_axe(
     live: Stage, opened: Open, shoot: Callable[[Page, str], None], scheme: str
 ) -> None:
     for width in (375, 1440):
@@ -714,7 +714,7 @@ def test_zone_theme_and_density_are_chosen_by_keyboard_and_all_times_follow(
         expect(html).to_have_attribute("data-density", "compact")
         expect(page.locator("footer")).to_contain_text("Australia/Adelaide (ACDT, UTC+10:30)")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(12, 17, 23)"
-        # The chart's last point, and the time that the server wrote, are of the same day and hour.
+        # The chart's last point and the time that the server wrote have the same day and hour.
         there = page.evaluate("new Date().toLocaleString('en-GB', {hour: '2-digit', day: 'numeric'})")
         expect(page.locator("#chart-words")).to_contain_text(
             re.compile(r"\d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d to ")
@@ -724,7 +724,7 @@ def test_zone_theme_and_density_are_chosen_by_keyboard_and_all_times_follow(
         assert serious(page) == []
 
 
-def test_a_view_is_kept_under_a_name_and_what_is_kept_wrongly_breaks_nothing(
+def test_a_view_is_saved_under_a_name_and_invalid_stored_views_break_nothing(
     live: Stage, opened: Open
 ) -> None:
     with opened("/?kind=no_basket&sort=-ev") as page:
@@ -753,7 +753,7 @@ def test_a_view_is_kept_under_a_name_and_what_is_kept_wrongly_breaks_nothing(
         expect(page.locator("#views-list li")).to_have_count(0)
 
 
-def test_one_row_of_a_table_is_in_the_tab_order_and_arrows_go_to_the_others(
+def test_one_row_of_a_table_is_in_the_tab_order_and_arrows_reach_the_others(
     live: Stage, opened: Open
 ) -> None:
     with opened(f"/e/{MATCH}") as page:
@@ -773,7 +773,7 @@ def test_one_row_of_a_table_is_in_the_tab_order_and_arrows_go_to_the_others(
         assert page.evaluate("document.activeElement.closest('tr').rowIndex") == rows.count()
 
 
-def test_hostile_words_long_rules_and_a_market_without_a_time_fit_every_width(
+def test_hostile_titles_long_rules_and_a_market_without_times_fit_every_width(
     live: Stage, opened: Open
 ) -> None:
     now_ms = live.clock.now_ms()

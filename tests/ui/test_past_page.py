@@ -1,4 +1,4 @@
-"""The page of past moments: what the time machine says, with its banner and slider."""
+"""The page of past moments: the time machine's answers, with banner and slider."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def client_of(folder: Path) -> Any:
     return make_app(service, print, then=then).test_client()
 
 
-def test_markets_are_shown_as_they_were_under_a_banner_that_says_of_when(short_dir: Path) -> None:
+def test_markets_are_shown_as_they_were_below_a_banner_with_the_time(short_dir: Path) -> None:
     recorded = Remembered(short_dir / "day")
     recorded.segment(30)
     recorded.folder.close()
@@ -44,7 +44,10 @@ def test_markets_are_shown_as_they_were_under_a_banner_that_says_of_when(short_d
     assert "A-1-X" in client.get(f"/past?at={epoch}:{seq}&ticker=a-1-x").text, "in any case"
     latest = client.get("/past")
     assert latest.status_code == 200
-    assert "No such market or event then." in client.get(f"/past?ticker=NO-1&at={epoch}:{seq}").text
+    assert (
+        "There was no such market or event at that time."
+        in client.get(f"/past?ticker=NO-1&at={epoch}:{seq}").text
+    )
     for at, status in (("noon", 400), ("1", 404), (f"{epoch}:999999", 404)):
         refused = client.get(f"/past?at={at}")
         assert (refused.status_code, "at:" in refused.text) == (status, True), at
@@ -66,7 +69,7 @@ def test_markets_are_shown_as_they_were_under_a_banner_that_says_of_when(short_d
         ("0001-01-01T00:00:00", "Asia/Kathmandu", "0001-01-01T00:00:00"),
     ],
 )
-def test_a_time_is_of_the_zone_that_the_form_says(at: str, zone: str, asked: str) -> None:
+def test_a_time_is_read_in_the_zone_of_the_form(at: str, zone: str, asked: str) -> None:
     service, replica = joined()
     shown(service, replica, Desk())
     questions: list[Mapping[str, Any]] = []
@@ -80,11 +83,11 @@ def test_a_time_is_of_the_zone_that_the_form_says(at: str, zone: str, asked: str
 
 
 @pytest.mark.parametrize("path", ["/", "/past"])
-def test_where_nothing_is_recorded_the_page_says_so_and_nothing_else_changes(path: str) -> None:
+def test_if_nothing_is_recorded_the_page_says_so_and_nothing_else_changes(path: str) -> None:
     service, replica = joined()
     client = shown(service, replica, Desk())
     page = client.get(path)
     assert page.status_code == (200 if path == "/" else 404)
     assert 'href="/past"' in page.text
     if path == "/past":
-        assert "Nothing is recorded here" in page.text
+        assert "Nothing is being recorded" in page.text

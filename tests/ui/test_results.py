@@ -1,4 +1,4 @@
-"""The results page: what was earned and what can come, of whatever the trader says; and its files."""
+"""The results page: profits and possible outcomes, whatever the trader answers; and its files."""
 
 import csv
 import io
@@ -51,7 +51,7 @@ def a_report(**changes: Any) -> ReportAnswer:
         "by_series": rows,
         "by_day": (
             a_row("2026-12-01", "9.000000"),
-            a_row("2026-12-02", "-4.000000", settlement_dollars="2.500000"),  # fees of what it locked
+            a_row("2026-12-02", "-4.000000", settlement_dollars="2.500000"),  # fees of locked positions
             a_row("2026-12-03", "-1.750000", settlement_dollars=None),
         ),
         "calibration": (
@@ -101,7 +101,7 @@ def a_risk(event: str, **changes: Any) -> RiskRow:
 
 
 class Link:
-    """A trader that says this of the results, whatever days are asked for; or raises it."""
+    """A trader that gives this report, or raises this error, whatever days are asked for."""
 
     def __init__(self, desk: Desk, report: ReportAnswer | Exception, *risks: RiskRow) -> None:
         self.desk = desk
@@ -141,7 +141,7 @@ def said(client: Any, path: str = "/results") -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split()).replace(" ,", ",")
 
 
-def test_the_page_says_what_was_earned_and_what_can_come() -> None:
+def test_the_page_shows_profits_and_possible_outcomes() -> None:
     text = said(client_of(Link(DESK, a_report(), a_risk(EVENT), a_risk("E2", payout=None, title=None))))
 
     assert "Profit at settlement +$7.25" in text
@@ -149,7 +149,7 @@ def test_the_page_says_what_was_earned_and_what_can_come() -> None:
     assert "Won 50 % of 2" in text
     assert "Profit factor 5.14" in text
     assert "Largest drawdown −$4.20" in text  # noqa: RUF001
-    assert "2 events, with the worst and the best that can come of each" in text
+    assert "2 events, with the worst and best outcome of each" in text
     assert "Vancouver vs Houston locked 3 legs, trade 7, baskets" in text
     assert "cost $36.30, expected to pay $40.10, worst +$3.70, best +$5.70" in text
     assert "1 +$9.00" in text
@@ -161,7 +161,7 @@ def test_the_page_says_what_was_earned_and_what_can_come() -> None:
     assert "before" not in text.split("Profit")[0]
 
 
-def test_two_periods_stand_side_by_side() -> None:
+def test_two_periods_are_shown_side_by_side() -> None:
     link = Link(DESK, a_report())
     text = said(
         client_of(link),
@@ -173,26 +173,26 @@ def test_two_periods_stand_side_by_side() -> None:
     assert "Won 50 % of 2 50 % of 2" in text
 
 
-def test_names_from_outside_are_no_markup() -> None:
+def test_names_from_outside_never_become_markup() -> None:
     client = client_of(Link(DESK, a_report(), a_risk("E", title=NASTY, strategies=(NASTY,))))
 
     assert "<script>alert(1)" not in client.get("/results").text
     assert said(client).count("alert(1)") >= 4
 
 
-def test_an_account_with_nothing_yet_has_a_page() -> None:
+def test_an_empty_account_has_a_page() -> None:
     nothing = a_row("total", tried=0, trades=0, over=0, won=0)
     tables: dict[str, Any] = {f"by_{name}": () for name in ("strategy", "kind", "source", "series", "day")}
     report = a_report(total=nothing, calibration=(), drawdown_dollars=None, marked=False, **tables)
     text = said(client_of(Link(msgspec.structs.replace(DESK, trades=()), report)))
 
     assert "Won – Profit factor" in text  # noqa: RUF001
-    assert "Nobody says yet what is held is worth" in text
+    assert "The value of open positions is not known yet" in text
     for empty in (
         "Nothing is held.",
         "Nothing was traded",
-        "No trade is over yet.",
-        "Nothing was held to the",
+        "No closed trades yet.",
+        "No position was held to settlement",
     ):
         assert empty in text
 
@@ -201,7 +201,7 @@ def test_an_account_with_nothing_yet_has_a_page() -> None:
 def test_without_a_trader_the_page_says_so_and_a_file_is_refused(error: Exception) -> None:
     client = client_of(Link(Desk(), error))
 
-    assert f"No results can be told now {error}" in said(client)
+    assert f"No results available {error}" in said(client)
     answer = client.get("/results/day.csv")
     assert (answer.status_code, str(error) in answer.text) == (
         503 if isinstance(error, Absent) else 409,
@@ -215,7 +215,7 @@ def rows_of(client: Any, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.text)))
 
 
-def test_everything_is_in_a_file_and_no_cell_of_one_starts_a_formula() -> None:
+def test_every_table_has_a_file_in_which_no_cell_starts_a_formula() -> None:
     link = Link(DESK, a_report(by_kind=(a_row("=evil()"),)), a_risk(EVENT))
     client = client_of(link)
 
@@ -251,7 +251,7 @@ def test_a_wrong_day_is_named(query: str, parameter: str) -> None:
     assert client_of(Link(DESK, a_report())).get(f"/results?{query}").status_code == 400
 
 
-def test_a_period_has_the_same_number_of_days_before_it() -> None:
+def test_the_period_before_has_the_same_number_of_days() -> None:
     week = presets(NOON_MS)["7 days"]
 
     assert week.words == "2026-11-28 to 2026-12-04"
@@ -264,7 +264,7 @@ def test_a_period_has_the_same_number_of_days_before_it() -> None:
     assert parse_choice([("since", ""), ("until", "")]).period == Period()
 
 
-def test_the_calendar_shows_the_newest_weeks_and_counts_the_days_before() -> None:
+def test_the_calendar_shows_the_newest_weeks_and_counts_earlier_days() -> None:
     days = [a_row(f"{year}-06-{day:02d}", f"{day}.000000") for year in (2024, 2026) for day in range(1, 11)]
     weeks, older = calendar(days)
 

@@ -1,4 +1,4 @@
-"""The dashboard as a real process, beside a publisher and a snapshot server made for the test."""
+"""The dashboard as a real process, with a publisher and a snapshot server made for the test."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ def ui(runner: Runner, browser: Browser) -> Process:
 
 @pytest.fixture
 def live(ui: Process, stage: Stage, browser: Browser) -> Stage:
-    """The whole: publisher, snapshot server, dashboard following them."""
+    """A publisher and a snapshot server, followed by the dashboard."""
     stage.open()
     stage.start_feed()
     stage.start_query()
@@ -42,10 +42,10 @@ def live(ui: Process, stage: Stage, browser: Browser) -> Stage:
     return stage
 
 
-def test_before_any_data_it_says_that_it_is_starting(ui: Process, browser: Browser) -> None:
+def test_before_any_data_the_page_says_that_it_is_starting(ui: Process, browser: Browser) -> None:
     status, _, page = browser.get("/")
     assert status == 200
-    assert "not heard yet" in page
+    assert "Nothing has been heard from the publisher yet" in page
     found = browser.json("/api/opportunities")
     assert found == {
         "opportunities": [], "total_analyzed": 0, "total_tradable": 0, "as_of": None, "age_seconds": None,
@@ -122,7 +122,7 @@ def test_nothing_from_outside_becomes_markup_or_a_formula(live: Stage, browser: 
     ):
         page = browser.get(path)[2]
         assert "<script>alert" not in page
-        assert "<title>\u202e" not in page  # what it says of itself does not run backwards
+        assert "<title>\u202e" not in page  # the title does not run backwards
     for kind in "mes":
         assert browser.get(f"/{kind}/" + "x" * 10_000)[0] == 404
     live.commit(
@@ -147,7 +147,7 @@ def test_search_finds_by_word_and_ticker(live: Stage, browser: Browser) -> None:
         assert browser.get(path + "x" * 1_000_000)[0] in (0, 400, 414, 431), path
 
 
-def test_answers_carry_the_headers_and_other_hosts_are_refused(live: Stage, browser: Browser) -> None:
+def test_answers_carry_the_headers_and_foreign_hosts_are_refused(live: Stage, browser: Browser) -> None:
     for path in ("/", "/api/status", "/nowhere", "/api/nowhere", "/opportunities.csv", f"/m/{MATCH}-VAN"):
         headers = browser.get(path)[1]
         for name, text in HEADERS.items():
@@ -179,7 +179,7 @@ def test_answers_carry_the_headers_and_other_hosts_are_refused(live: Stage, brow
     assert browser.get("/", Sec_Fetch_Site="cross-site")[0] == 200
 
 
-def test_methods_and_unknown_pages_are_refused_in_the_right_form(live: Stage, browser: Browser) -> None:
+def test_wrong_methods_and_unknown_pages_are_refused_in_the_right_form(live: Stage, browser: Browser) -> None:
     for path in ("/", "/api/opportunities", "/events", f"/m/{MATCH}-VAN"):
         status, headers, _ = browser.get(path, "POST")
         assert status == 405
@@ -193,7 +193,7 @@ def test_methods_and_unknown_pages_are_refused_in_the_right_form(live: Stage, br
     assert browser.get("/events?nonsense=1")[0] == 400
 
 
-def test_static_files_may_be_kept_for_ever(live: Stage, browser: Browser) -> None:
+def test_static_files_may_be_cached_for_ever(live: Stage, browser: Browser) -> None:
     page = browser.get("/")[2]
     path = page.split('rel="stylesheet" href="')[1].split('"')[0]
     status, headers, body = browser.get(path)
@@ -203,7 +203,7 @@ def test_static_files_may_be_kept_for_ever(live: Stage, browser: Browser) -> Non
     assert browser.get("/static/000000000000/app.css")[0] == 404
 
 
-def test_events_tell_of_commits_and_of_streamed_changes(live: Stage, browser: Browser) -> None:
+def test_events_announce_commits_and_streamed_changes(live: Stage, browser: Browser) -> None:
     state = live.writer.state
     with browser.events() as overview, browser.events(f"/events?ticker={PAIR}-CHI") as market:
         assert overview.status == market.status == 200
@@ -250,7 +250,7 @@ def test_stopping_ends_open_streams_at_once(live: Stage, ui: Process, browser: B
     assert ui.wait(5) == 0
 
 
-def test_what_the_publisher_says_is_wrong_is_on_the_page(live: Stage, browser: Browser) -> None:
+def test_the_publisher_s_problems_are_on_the_page(live: Stage, browser: Browser) -> None:
     live.health = PublisherHealth(0, 12_000, "failed", "refused", True, "key refused: 401 <b>")
 
     eventually(lambda: "key_refused" in [p["code"] for p in browser.json("/api/status")["problems"]])
@@ -259,7 +259,7 @@ def test_what_the_publisher_says_is_wrong_is_on_the_page(live: Stage, browser: B
     assert "key refused: 401 &lt;b&gt;" in page
 
 
-def test_a_silent_publisher_leaves_the_last_data_which_grows_old_and_recovers(
+def test_if_the_publisher_falls_silent_the_last_data_grows_old_and_recovers(
     runner: Runner, stage: Stage, browser: Browser
 ) -> None:
     runner.env |= FAST

@@ -1,4 +1,4 @@
-"""The service follows a replica to its exact position, whatever way the state moved."""
+"""The service follows a replica to its exact position, however the state moved."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def kinds(service: Service) -> set[str]:
     return {one.kind for one in service.scan.opportunities}
 
 
-def test_a_pass_scans_the_state_that_a_join_brought() -> None:
+def test_a_pass_scans_the_state_after_a_join() -> None:
     service, replica = joined()
 
     assert kinds(service) == {"no_basket", "yes_basket"}
@@ -35,7 +35,7 @@ def test_a_pass_scans_the_state_that_a_join_brought() -> None:
     assert service._pass(False) is None
 
 
-def test_a_streamed_change_is_scanned_and_told() -> None:
+def test_a_streamed_change_is_scanned_and_published() -> None:
     service, replica = joined()
     changed = no_basket(replica)
     service.inbox.listen([Changed(replica.state.seq, 0, [(kind, (key,)) for kind, key in changed])])
@@ -59,7 +59,7 @@ def test_a_repair_that_leaves_the_position_is_scanned_too() -> None:
     assert kinds(service) == {"yes_basket"}
 
 
-def test_time_alone_makes_a_pass_after_a_second() -> None:
+def test_time_alone_causes_a_pass_after_a_second() -> None:
     service, replica = joined()
     replica.clock.advance(999)
     assert service._pass(False) is None
@@ -84,7 +84,7 @@ def test_a_new_epoch_is_scanned_whole() -> None:
     assert service.catalogue.latest.find(MATCH, 1).hits[0].ticker == MATCH
 
 
-def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
+def test_pages_work_before_the_trader_s_first_answer() -> None:
     service, replica = joined()
     client = shown(service, replica, Desk(answers=True, heard_ms=replica.now_ms()))
 
@@ -93,24 +93,24 @@ def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
     assert "The trader is starting" in client.get("/trader").text
 
 
-def test_the_system_page_names_what_the_exchange_sends_otherwise() -> None:
+def test_the_system_page_lists_the_exchange_s_departures_from_its_documentation() -> None:
     service, replica = joined()
     client = shown(service, replica, Desk())
-    assert "Nothing: every member is as" in client.get("/system").text
+    assert "None: every member is as" in client.get("/system").text
     rows: list[Record] = [
         Drift("GET /events", "markets.<b>yes_bid", "unknown", 4_711, 5_000, '"0.4500"'),
         Drift("ws ticker", "msg.price_dollars", "type", 1, 9_000, "7"),
     ]
     fill(replica.state, [("ref.", "drift", rows)])
     page, told = client.get("/system").text, client.get("/api/system").json
-    assert page.index("msg.price_dollars") < page.index("markets.&lt;b&gt;yes_bid")  # the newest first
+    assert page.index("msg.price_dollars") < page.index("markets.&lt;b&gt;yes_bid")  # newest first
     assert "4,711" in page
-    assert "another type" in page
+    assert "wrong type" in page
     assert [row["route"] for row in told["drift"]] == ["ws ticker", "GET /events"]
     assert told["drift_more"] == 0
 
 
-def test_the_trader_page_says_which_market_is_paid_out_without_a_value(tmp_path: Path) -> None:
+def test_the_trader_page_names_a_market_that_was_paid_out_without_a_value(tmp_path: Path) -> None:
     service, replica = joined()
     stand = Stand(tmp_path)
     try:
@@ -128,10 +128,12 @@ def test_the_trader_page_says_which_market_is_paid_out_without_a_value(tmp_path:
     assert (void.ticker, 599 < void.booked_in_seconds <= 600) == (odd.ticker, True)
     desk = Desk(answers=True, heard_ms=replica.now_ms(), status=told.status, positions=told.positions)
     page = shown(service, replica, desk).get("/trader").text
-    assert "is paid out, and the exchange does not say at what. If it still does not in 10 min" in page
+    assert (
+        "has been paid out, but the exchange does not say at what price. If it still does not in 10" in page
+    )
 
 
-def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
+def test_the_trader_page_shows_uneven_baskets_and_why(tmp_path: Path) -> None:
     service, replica = joined()
     stand = Stand(tmp_path)
     event, bid = event_of(), (4_000, 5_000)
@@ -143,11 +145,11 @@ def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
     try:
         stand.commit(basket(size_e2=5_000))
         stand.turns()
-        commit(None)  # nobody sells NO of TIE any more, nobody buys the others back
+        commit(None)  # nobody sells NO of TIE any more, and nobody buys the others back
         stand.worker.engine.limits = msgspec.structs.replace(stand.worker.engine.limits, leg_age_ms=1)
         stand.turns(4)
         commit(bid)
-        stand.turns(6, ms=1_000)  # it is looked at again after a while
+        stand.turns(6, ms=1_000)  # until the basket is looked at again
         told = report(stand.worker, stand.clock.now_ms(), 1, 1)
     finally:
         stand.close()
@@ -158,5 +160,5 @@ def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
     assert uneven.refused
     assert f"is uneven after {uneven.tries} " in page
     assert "Not evened out now: the price of a leg is too old." in page
-    assert "paid out within 24 h" in page
-    assert "profit expected ≥ $0.05" in page
+    assert "payout within 24 h" in page
+    assert "expected profit ≥ $0.05" in page

@@ -1,4 +1,4 @@
-"""What is sent compressed, and to whom."""
+"""What is compressed, and for which clients."""
 
 import gzip
 import zlib
@@ -21,11 +21,11 @@ from ui.squeeze import SqueezedStream, squeezed, takes_gzip
         ("gzipped", False),
     ],
 )
-def test_who_takes_gzip(header: str, takes: bool) -> None:
+def test_which_clients_take_gzip(header: str, takes: bool) -> None:
     assert takes_gzip(header) is takes
 
 
-def test_a_page_is_compressed_for_who_takes_it_and_says_so() -> None:
+def test_a_page_is_compressed_and_marked_so_for_clients_that_take_gzip() -> None:
     page = "<p>row</p>" * 1_000
     answer = squeezed(Response(page, mimetype="text/html"), "gzip")
 
@@ -36,14 +36,14 @@ def test_a_page_is_compressed_for_who_takes_it_and_says_so() -> None:
     assert squeezed(Response(page, mimetype="text/html"), "br").get_data(as_text=True) == page
 
 
-def test_what_is_short_or_no_text_is_left_as_it_is() -> None:
+def test_short_answers_and_those_that_are_not_text_are_left_alone() -> None:
     for answer in (Response("short", mimetype="text/html"), Response(b"x" * 9_999, mimetype="image/png")):
         before = answer.get_data()
         assert squeezed(answer, "gzip").get_data() == before
         assert "Content-Encoding" not in answer.headers
 
 
-def test_each_part_of_a_stream_can_be_read_when_it_comes_and_repeats_cost_next_to_nothing() -> None:
+def test_each_part_of_a_stream_can_be_read_on_arrival_and_repetition_costs_little() -> None:
     stream, reader = SqueezedStream(), zlib.decompressobj(16 + zlib.MAX_WBITS)
     event = b"event: update\ndata: " + bytes(range(33, 127)) * 30 + b"\n\n"
     sizes = []

@@ -39,7 +39,7 @@ NOT_READY = {"ok": False, "error": {"code": "not_ready", "message": "the trader 
 
 
 class Trader:
-    """A trader that answers what it is told to, at once; an answer that is an error is raised."""
+    """A trader that gives set answers at once; an answer that is an exception is raised."""
 
     def __init__(self, status: TraderStatus) -> None:
         self.answers: dict[str, Any] = {}
@@ -70,7 +70,7 @@ class Trader:
         return found
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def states(link: TraderLink, clock: ManualClock) -> tuple[str, str, bool]:
     return summary.state, summary.sign, summary.answers
 
 
-def test_it_shows_what_the_trader_says(link: TraderLink, clock: ManualClock) -> None:
+def test_it_holds_what_the_trader_answers(link: TraderLink, clock: ManualClock) -> None:
     assert states(link, clock) == ("not running", "idle", False)
 
     link.refresh()
@@ -104,7 +104,7 @@ def test_it_shows_what_the_trader_says(link: TraderLink, clock: ManualClock) -> 
     assert (desk.fills, desk.settlements, desk.points) == ((a_fill(),), (), (a_point(),))
 
 
-def test_a_trader_that_starts_has_a_state_but_no_status(
+def test_a_starting_trader_has_a_state_but_no_status(
     link: TraderLink, trader: Trader, clock: ManualClock
 ) -> None:
     trader.answers["status"] = NOT_READY
@@ -125,7 +125,7 @@ def test_a_trader_that_starts_has_a_state_but_no_status(
         ("equity", {"ok": False, "error": {"code": "internal", "message": "its log says why"}}, "its log"),
     ],
 )
-def test_one_that_answers_wrongly_is_said_to_and_what_it_said_last_stays(
+def test_a_faulty_answer_is_reported_and_the_last_valid_one_is_kept(
     link: TraderLink, trader: Trader, clock: ManualClock, op: str, answer: Any, names: str
 ) -> None:
     link.refresh()
@@ -137,7 +137,7 @@ def test_one_that_answers_wrongly_is_said_to_and_what_it_said_last_stays(
         link.refresh()
         link.refresh()
 
-    assert [line["event"] for line in logs] == ["trader.answer"]  # once, not each second
+    assert [line["event"] for line in logs] == ["trader.answer"]  # once, not every second
     assert states(link, clock) == ("not answering", "bad", False)
     error = link.desk.summary(clock.now_ms(), 90_000).error
     assert error == link.desk.problem
@@ -154,7 +154,7 @@ def test_one_that_answers_wrongly_is_said_to_and_what_it_said_last_stays(
     assert link.desk.problem is None
 
 
-def test_silence_is_first_not_answering_then_not_running(
+def test_a_silent_trader_is_first_not_answering_then_not_running(
     link: TraderLink, trader: Trader, clock: ManualClock
 ) -> None:
     link.refresh()
@@ -181,7 +181,7 @@ def test_lists_are_asked_for_when_they_may_have_changed(link: TraderLink, trader
     assert asked() == everything
     assert asked() == cut
     assert asked(Changed(1, 0, [("fair_value", ("X",))])) == cut
-    # An order of whose fate nobody knows changes no count.
+    # An order whose fate is unknown changes no count.
     assert asked(Changed(2, 0, [("fair_value", ("X",)), ("trader", ("order",))])) == everything
     assert asked(Tell("gap", {})) == everything
     trader.say("status", a_status(orders=1))
@@ -189,7 +189,7 @@ def test_lists_are_asked_for_when_they_may_have_changed(link: TraderLink, trader
 
 
 class Moving(Trader):
-    """A trader that moves on between two answers, `times` times; a position is worth its seq."""
+    """A trader that moves between two answers, `times` times; a position is worth its seq."""
 
     def __init__(self, times: int) -> None:
         super().__init__(a_status(seq=0))
@@ -218,7 +218,7 @@ def test_status_and_positions_are_of_one_moment(times: int, clock: ManualClock, 
         assert link.desk.positions[0].value_dollars == f"{times}.000000"
 
 
-def test_a_trader_that_moves_all_the_time_is_shown_all_the_same(clock: ManualClock, tmp_path: Path) -> None:
+def test_a_trader_that_keeps_moving_is_shown_nevertheless(clock: ManualClock, tmp_path: Path) -> None:
     trader = Moving(10_000)
     link = TraderLink(trader, tmp_path, clock)
 
@@ -228,7 +228,7 @@ def test_a_trader_that_moves_all_the_time_is_shown_all_the_same(clock: ManualClo
     assert link.desk.answers
 
 
-def test_the_curve_ends_in_what_the_tiles_say(link: TraderLink, trader: Trader) -> None:
+def test_the_curve_ends_at_the_status(link: TraderLink, trader: Trader) -> None:
     trader.say("status", a_status(now=a_point().time + 30, equity_dollars="777.000000"))
     link.refresh()
 
@@ -236,7 +236,7 @@ def test_the_curve_ends_in_what_the_tiles_say(link: TraderLink, trader: Trader) 
     assert link.desk.curve[:-1] == (a_point(),)
 
 
-def test_a_kill_that_the_trader_does_not_know_yet_is_shown(
+def test_a_kill_not_yet_seen_by_the_trader_is_shown(
     link: TraderLink, clock: ManualClock, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o700)
@@ -249,7 +249,7 @@ def test_a_kill_that_the_trader_does_not_know_yet_is_shown(
     assert link.desk.killed.reason == "enough"
 
 
-def test_passing_figures_make_no_new_version(link: TraderLink, trader: Trader) -> None:
+def test_figures_that_change_with_time_make_no_new_version(link: TraderLink, trader: Trader) -> None:
     link.refresh()
     version = link.desk.version
     trader.say(
@@ -274,7 +274,9 @@ def running(link: TraderLink) -> Iterator[TraderLink]:
     stop.close()
 
 
-def test_a_kill_is_a_file_first_then_a_command(running: TraderLink, trader: Trader, tmp_path: Path) -> None:
+def test_a_kill_writes_the_file_first_then_sends_the_command(
+    running: TraderLink, trader: Trader, tmp_path: Path
+) -> None:
     tmp_path.chmod(0o700)
     trader.say("kill", CommandAnswer(state="killed"))
 
@@ -284,7 +286,7 @@ def test_a_kill_is_a_file_first_then_a_command(running: TraderLink, trader: Trad
     assert killed.reason == "enough"
 
 
-def test_a_kill_on_a_full_disk_holds_and_says_what_it_may_have_lost(
+def test_a_kill_on_a_full_disk_works_and_says_what_it_may_have_lost(
     running: TraderLink, trader: Trader, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o700)
@@ -297,9 +299,7 @@ def test_a_kill_on_a_full_disk_holds_and_says_what_it_may_have_lost(
         assert "its reason may be lost" in (result.warning or "")
 
 
-def test_a_kill_with_neither_file_nor_trader_is_none(
-    running: TraderLink, trader: Trader, tmp_path: Path
-) -> None:
+def test_a_kill_without_file_and_trader_fails(running: TraderLink, trader: Trader, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     trader.answers["kill"] = NoAnswer("nobody is there")
 
@@ -312,16 +312,18 @@ def test_a_kill_with_neither_file_nor_trader_is_none(
         running.kill("enough")
 
 
-def test_a_command_or_a_file_that_is_answered_wrongly_is_absent(running: TraderLink, trader: Trader) -> None:
+def test_a_faulty_answer_to_a_command_or_for_a_file_raises_absent(
+    running: TraderLink, trader: Trader
+) -> None:
     trader.answers |= {"pause": {"ok": True}, "orders": {"ok": True, "orders": "all"}}
 
-    with pytest.raises(Absent, match=r"does not answer as it should: CommandAnswer: .*state"):
+    with pytest.raises(Absent, match=r"gives a faulty answer: CommandAnswer: .*state"):
         running.command(PauseCommand())
-    with pytest.raises(Absent, match=r"does not answer as it should: OrdersAnswer: .*orders"):
+    with pytest.raises(Absent, match=r"gives a faulty answer: OrdersAnswer: .*orders"):
         running.rows("orders")
 
 
-def test_a_file_has_all_pages(running: TraderLink, trader: Trader) -> None:
+def test_a_file_includes_all_pages(running: TraderLink, trader: Trader) -> None:
     pages = [tuple(an_order(number=number) for number in range(2_000, 1_000, -1)), (an_order(number=7),)]
     trader.pages = {"orders": [OrdersAnswer(orders=page) for page in pages]}
 

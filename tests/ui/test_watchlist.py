@@ -1,4 +1,4 @@
-"""The watchlist outlives the process, whatever somebody did to its file."""
+"""The watchlist outlives the process, whatever was done to its file."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from tests.support import eventually
 from ui.watchlist import MOST, NAME, WISHED, Watchlist
 
 
-def test_what_is_starred_is_there_again_the_latest_last(tmp_path: Path) -> None:
+def test_starred_markets_survive_a_restart_with_the_latest_last(tmp_path: Path) -> None:
     watchlist = Watchlist(tmp_path)
     for ticker in ("B", "A", "B", "C"):
         watchlist.star(ticker, starred=True)
@@ -42,26 +42,26 @@ def test_the_number_of_stars_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", [b"{", b'{"tickers": [1]}', b"\xff\xfe", b"[" * 100_000, b'{"tickers": ["\xff"]}', b""]
 )
-def test_a_damaged_file_is_said_and_put_aside_by_the_next_star(tmp_path: Path, text: bytes) -> None:
+def test_a_damaged_file_is_reported_and_renamed_by_the_next_star(tmp_path: Path, text: bytes) -> None:
     (tmp_path / NAME).write_bytes(text)
     with capture_logs() as logs:
         watchlist = Watchlist(tmp_path)
 
     assert [entry["event"] for entry in logs] == ["watchlist.damaged"]
-    assert "begins empty" in watchlist.trouble
+    assert "starts empty" in watchlist.trouble
     watchlist.star("A", starred=True)
     assert watchlist.trouble == ""
     assert Watchlist(tmp_path).tickers == ("A",)
     assert (tmp_path / f"{NAME}.unreadable").read_bytes() == text
 
 
-def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_the_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / NAME)
 
     assert "is a pipe" in Watchlist(tmp_path).trouble
 
 
-def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     watchlist = Watchlist(tmp_path)
     watchlist.star("A", starred=True)
     (tmp_path / f"{NAME}.new").mkdir()
@@ -71,7 +71,7 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     assert watchlist.tickers == Watchlist(tmp_path).tickers == ("A",)
 
 
-def test_what_is_starred_is_wished_for_at_once_and_again(tmp_path: Path) -> None:
+def test_starred_markets_are_wished_for_at_once_and_again(tmp_path: Path) -> None:
     watchlist, stop, wished = Watchlist(tmp_path), Stop(), list[tuple[tuple[str, ...], str]]()
 
     def wish(tickers: Sequence[str], what: str) -> None:

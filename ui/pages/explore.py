@@ -274,9 +274,8 @@ class MarketTree(msgspec.Struct, frozen=True):
 class Columns:
     """The numbers of every market that orders and filters need, in arrays by place.
 
-    One thread writes, any may read.
-    A reader may see old numbers of one market beside new ones of another. What it shows it takes from its own
-    moment, against which it checks the filters again.
+    One thread writes, any may read. A reader may see old numbers of one market beside new ones of another;
+    what it shows comes from its own moment, against which it checks the filters again.
     """
 
     def __init__(self) -> None:

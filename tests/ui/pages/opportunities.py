@@ -1,4 +1,4 @@
-"""An opportunity as the page lists it."""
+"""An opportunity for the list on the page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A row an event: the best way first, what is held or refused folded away, the most a day first."""
+"""One row per event: its best way first, held or refused ones folded away, ranked by profit per day."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ DAY = 1 / 365
 
 
 def way(name: str, event: str, ev_e6: int = 2_000_000, **changes: Any) -> Opportunity:
-    """A way to trade an event; `name` is its market's."""
+    """Return a way to trade an event; `name` is that of its market."""
     leg = Leg(f"{event}-{name}", "no", 4_000, 100_00, 40_000_000, 0, NOW_MS, name)
     fields = {"event_ticker": event, "key": f"value:{event}-{name}:no", "legs": (leg,), "ev_e6": ev_e6}
-    yearly = ev_e6 / 40_000_000 / DAY  # paid out in a day
+    yearly = ev_e6 / 40_000_000 / DAY  # pays out in a day
     return opportunity(name, **(fields | {"annualised_return": yearly, "net_edge_e6": ev_e6} | changes))
 
 
@@ -33,7 +33,7 @@ def shown(found: Board) -> list[str]:
     return [row.best.key for row in found.rows]
 
 
-def test_an_event_is_one_row_with_its_best_way_first_and_the_others_inside() -> None:
+def test_an_event_is_one_row_with_its_best_way_and_the_others_inside() -> None:
     small, large, other = way("a", "E1", 1_000_000), way("b", "E1", 3_000_000), way("c", "E2", 2_000_000)
 
     found = board([small, large, other], Desk().marks(), NO_BOUND)
@@ -43,7 +43,7 @@ def test_an_event_is_one_row_with_its_best_way_first_and_the_others_inside() -> 
     assert found.folded == ()
 
 
-def test_what_earns_most_a_day_comes_first_not_what_earns_most() -> None:
+def test_rows_are_ranked_by_profit_per_day_not_by_profit() -> None:
     soon = way("soon", "E1", 1_000_000)
     late = way("late", "E2", 90_000_000, annualised_return=90 / 40 / 2)  # in two years
     never = way("never", "E3", 5_000_000, annualised_return=None)
@@ -53,11 +53,11 @@ def test_what_earns_most_a_day_comes_first_not_what_earns_most() -> None:
     assert shown(by_ev) == [late.key, never.key, soon.key]
 
 
-def test_more_than_the_limits_allow_earns_nothing_more() -> None:
+def test_size_beyond_the_limits_counts_for_nothing() -> None:
     leg = Leg("E1-a", "no", 4_000, 10_000_00, 4_000_000_000, 0, NOW_MS, "a")
     vast = way("a", "E1", 40_000_000, legs=(leg,), capital_e6=4_000_000_000, annualised_return=0.01 / DAY)
     tight = way("b", "E2", 2_000_000)
-    room = Room.of(a_status())  # 50 an order, 100 a market, 200 an event
+    room = Room.of(a_status())  # $50 per order, $100 per market, $200 per event
 
     assert (room.leg_e6, room.share(vast)) == (50_000_000, 0.0125)
     assert (room.capital_e6(vast), room.expected_e6(vast), room.per_day_e6(vast)) == (
@@ -69,7 +69,7 @@ def test_more_than_the_limits_allow_earns_nothing_more() -> None:
     assert shown(board([vast, tight], Desk().marks(), room)) == [tight.key, vast.key]
 
 
-def test_with_no_room_left_everything_earns_nothing_and_nothing_breaks() -> None:
+def test_with_no_room_left_every_profit_is_zero_and_nothing_breaks() -> None:
     status = a_status()
     full = msgspec.structs.replace(status.exposure, total_dollars="99999.000000")
     room = Room.of(msgspec.structs.replace(status, exposure=full))
@@ -80,7 +80,7 @@ def test_with_no_room_left_everything_earns_nothing_and_nothing_breaks() -> None
     assert room.per_day_e6(unknown) is None
 
 
-def test_what_is_held_or_refused_by_risk_is_folded_away_and_counted() -> None:
+def test_events_held_or_refused_by_risk_are_folded_away_and_counted() -> None:
     held, late, poor, new = (way(name, f"E{name}") for name in "abcd")
     late_too = way("e", "Ee")
     desk = Desk(
@@ -112,21 +112,21 @@ def test_an_event_is_folded_only_if_every_way_is() -> None:
 
 
 @pytest.mark.parametrize("reason", ["killed", "paused", "stale", "no_gateway"])
-def test_that_nothing_is_traded_at_all_folds_nothing_away(reason: str) -> None:
+def test_a_halt_of_all_trading_folds_nothing_away(reason: str) -> None:
     found = way("a", "E1")
     desk = Desk(status=a_status(refused=(refused(found, reason),)))
 
     assert shown(board([found], desk.marks(), NO_BOUND)) == [found.key]
 
 
-def test_an_order_that_got_nothing_folds_nothing_away() -> None:
+def test_an_order_without_fills_folds_nothing_away() -> None:
     found = way("a", "E1")
     lost = an_order(ticker="E1-a", side="no", status=OrderState.CANCELLED, reason="nothing_left")
 
     assert shown(board([found], Desk(orders=[lost]).marks(), NO_BOUND)) == [found.key]
 
 
-def test_a_pinned_event_comes_first_whatever_speaks_against_it() -> None:
+def test_a_pinned_event_comes_first_even_if_held_or_filtered_out() -> None:
     first, second, hidden = way("a", "E1", 3_000_000), way("b", "E2"), way("c", "E3")
     also = way("d", "E2", 1_000_000)
     desk = Desk(status=a_status(), positions=[a_position(ticker="E2-b", event_ticker="E2", side="no")])
@@ -141,7 +141,7 @@ def test_a_pinned_event_comes_first_whatever_speaks_against_it() -> None:
     assert found.folded == ()
 
 
-def test_what_is_not_tradable_stays_last_and_is_not_folded() -> None:
+def test_events_that_are_not_tradable_come_last_and_are_not_folded() -> None:
     doubtful, sound = way("a", "E1", 9_000_000, reasons=("stale_leg",)), way("b", "E2")
 
     found = board([doubtful, sound], Desk().marks(), NO_BOUND)
@@ -149,7 +149,7 @@ def test_what_is_not_tradable_stays_last_and_is_not_folded() -> None:
     assert shown(found) == [sound.key, doubtful.key]
 
 
-def test_a_yearly_return_is_shown_from_a_day_until_the_payout_on() -> None:
+def test_a_yearly_return_is_shown_if_the_payout_is_a_day_away_or_more() -> None:
     assert informs(way("a", "E1"))  # in a day
     assert not informs(way("a", "E1", annualised_return=0.05 / DAY * 1.01))
     for nothing in ({"annualised_return": None}, {"annualised_return": 0.0}, {"capital_e6": None}):

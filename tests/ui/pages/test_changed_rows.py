@@ -1,4 +1,4 @@
-"""Of a page that a browser has, it is sent the rows that differ."""
+"""A browser that has a page is sent only the rows that differ."""
 
 import html
 import re
@@ -22,7 +22,7 @@ def stub(key: str) -> str:
     return f'<tr data-key="{html.escape(key)}" data-same></tr>'
 
 
-def test_a_row_that_is_as_it_was_is_a_stub_and_one_that_differs_is_whole() -> None:
+def test_an_unchanged_row_is_a_stub_and_a_changed_one_is_whole() -> None:
     had = rendering(table(row("a", "1"), row("b", "2"))).digests()
 
     now = rendering(table(row("c", "0"), row("b", "3"), row("a", "1")))
@@ -30,7 +30,7 @@ def test_a_row_that_is_as_it_was_is_a_stub_and_one_that_differs_is_whole() -> No
     assert now.without(had) == table(row("c", "0"), row("b", "3"), stub("a"))
 
 
-def test_what_only_time_moves_makes_no_row_another() -> None:
+def test_text_that_changes_with_time_alone_does_not_change_a_row() -> None:
     def page(age: str, when: str, at: int = 5) -> str:
         cells = f'<b data-age="{at}" data-word="stale">{age}</b><i data-until="9" title="t">{when}</i>'
         return table(row("a", cells))
@@ -41,7 +41,7 @@ def test_what_only_time_moves_makes_no_row_another() -> None:
     assert rendering(page("7 s", "in 3 s", at=6)).without(had) == page("7 s", "in 3 s", at=6)
 
 
-def test_rows_inside_of_a_row_are_part_of_it() -> None:
+def test_nested_rows_are_part_of_the_outer_row() -> None:
     inner = f"<table><tbody>{row('leg', '1')}{row('leg2', '2')}</tbody></table>"
     had = rendering(table(row("a", inner), row("b", "x"))).digests()
 
@@ -50,13 +50,13 @@ def test_rows_inside_of_a_row_are_part_of_it() -> None:
     assert rendering(table(row("a", other), row("b", "x"))).without(had) == table(row("a", other), stub("b"))
 
 
-def test_of_two_rows_with_one_key_neither_is_ever_a_stub() -> None:
+def test_rows_with_the_same_key_are_never_stubs() -> None:
     page = rendering(table(row("a", "1"), row("a", "1")))
 
     assert page.without(page.digests()) == page.text
 
 
-def test_the_same_key_in_another_table_is_another_row() -> None:
+def test_the_same_key_in_another_table_is_a_different_row() -> None:
     had = rendering(table(row("a", "1")) + table(row("a", "2"))).digests()
     page = table(row("a", "2")) + table(row("a", "2"))
 
@@ -67,7 +67,9 @@ texts = st.dictionaries(st.text('ab<"&>\n', min_size=1, max_size=3), st.text(max
 
 
 @given(texts, texts)
-def test_with_what_the_browser_has_it_is_the_page(before: dict[str, str], after: dict[str, str]) -> None:
+def test_stubs_filled_in_from_the_old_page_give_the_new_page(
+    before: dict[str, str], after: dict[str, str]
+) -> None:
     def page(rows: dict[str, str]) -> str:
         return table(*(row(key, html.escape(text)) for key, text in rows.items()))
 

@@ -1,4 +1,4 @@
-"""From what was heard, and from candlesticks, to lines and a picture."""
+"""Lines and a picture, made from our own history and from candlesticks."""
 
 import json
 from typing import Any
@@ -65,7 +65,7 @@ def drawn(*points: tuple[int, int | None, int | None]) -> Picture | None:
     return picture([Point(*point) for point in points])
 
 
-def test_the_picture_has_steps_through_the_middles_and_a_band_between_bid_and_ask() -> None:
+def test_the_picture_steps_through_the_midpoints_with_a_band_from_bid_to_ask() -> None:
     found = drawn((0, 4_000, 5_000), (5_000, None, 6_000), (10_000, 5_000, 6_000))
 
     assert found is not None
@@ -82,14 +82,14 @@ def test_a_quiet_market_looks_quiet_and_stays_within_a_dollar() -> None:
     assert (high.bottom_e4, high.top_e4) == (10_000 - LEAST_E4, 10_000)
 
 
-def test_too_little_is_no_picture() -> None:
+def test_too_few_points_make_no_picture() -> None:
     assert drawn() is None
     assert drawn((0, 4_000, 5_000)) is None
     assert drawn((0, 4_000, 5_000), (1, None, 5_000)) is None
     assert drawn((60, 4_000, 5_000), (60, 4_000, 5_000)) is None
 
 
-def test_the_last_point_is_how_it_stands_whatever_was_heard() -> None:
+def test_the_last_point_is_the_present_price_whatever_the_history() -> None:
     heard = past(0, (0, 4_000, 4_200), (100, 5_000, 5_200), (300, 1, 2))
 
     found = points_of(None, heard, Point(200, 5_100, None), 0)
@@ -98,7 +98,7 @@ def test_the_last_point_is_how_it_stands_whatever_was_heard() -> None:
     assert line_of(found, heard, 0).middle == [41.0, 51.0, None]
 
 
-def test_what_stood_before_the_time_asked_for_stands_at_its_beginning() -> None:
+def test_the_price_before_the_wanted_time_holds_at_its_beginning() -> None:
     found = points_of(None, past(0, (10, 4_000, 4_200)), Point(9_000, 4_000, 4_200), 5_000)
 
     assert found == [(5_000, 4_000, 4_200), (9_000, 4_000, 4_200)]
@@ -113,7 +113,7 @@ def test_a_market_listed_for_a_minute_has_a_line() -> None:
     assert [point.time_ms for point in found] == [60_000, 120_000]
 
 
-def test_before_what_was_heard_there_are_minutes_before_them_hours_before_them_days() -> None:
+def test_before_our_own_history_come_minutes_then_hours_then_days() -> None:
     days = sent((0, "0.10", "0.20"), (DAY_S, "0.11", "0.21"), (2 * DAY_S, "0.98", "0.99"))
     hours = sent((DAY_S + HOUR_S, "0.30", "0.40"), (DAY_S + 2 * HOUR_S, "0.98", "0.99"))
     minutes = sent(
@@ -134,7 +134,7 @@ def test_before_what_was_heard_there_are_minutes_before_them_hours_before_them_d
     ]
 
 
-def test_half_way_between_nobody_and_nobody_is_no_price() -> None:
+def test_a_side_without_orders_is_not_a_price() -> None:
     hours = sent((60, "0.00", "1.00"), (120, "0.20", "1.00"), (180, "0.00", "0.30"), (240, None, "0.30"))
 
     found = points_of(candles(hours), None, NOW, 0)
@@ -142,7 +142,7 @@ def test_half_way_between_nobody_and_nobody_is_no_price() -> None:
     assert found == [(60_000, None, None), (120_000, 2_000, None), (180_000, None, 3_000), NOW]
 
 
-def test_where_something_was_missed_there_is_a_gap() -> None:
+def test_a_hole_in_the_history_is_a_gap_in_the_line() -> None:
     heard = past(0, (0, 4_000, 4_200), (900, 5_000, 5_200), quotes_holes=[(300, 600)])
 
     line = line_of(points_of(None, heard, Point(1_000, 5_000, 5_200), 0), heard, 0)
@@ -152,7 +152,7 @@ def test_where_something_was_missed_there_is_a_gap() -> None:
     assert line.holes == [(0.3, 0.6)]
 
 
-def test_what_was_traded_is_counted_once_from_candles_before_and_quotes_after() -> None:
+def test_volume_is_counted_once_from_candles_and_then_from_quotes() -> None:
     start_ms, now_ms = 0, 60 * 60_000
     heard = past(30 * 60_000, (30 * 60_000, 1, 2), (40 * 60_000, 1, 2))  # 0.1 contract more
     minutes = sent(*((minute * 60, "0.1", "0.2") for minute in (1, 29, 30, 50)))
@@ -170,7 +170,7 @@ def test_what_was_traded_is_counted_once_from_candles_before_and_quotes_after() 
     }
 
 
-def test_a_picture_of_many_changes_keeps_their_extremes() -> None:
+def test_thinning_keeps_the_extremes() -> None:
     changes = [(at, 4_000 + at % 7, 4_200) for at in range(20_000)]
     changes[7_777] = (7_777, 100, 4_200)
 
@@ -197,7 +197,7 @@ json_values = st.recursive(
 
 
 @given(json_values, json_values, st.lists(st.tuples(st.integers(-9, 2_000), st.integers(0, 9_999))))
-def test_whatever_was_sent_the_line_ascends_and_ends_now(
+def test_whatever_was_sent_the_line_is_in_order_and_ends_now(
     hours: Any, minutes: Any, heard: list[tuple[int, int]]
 ) -> None:
     quotes = past(0, *((at, bid, bid + 1) for at, bid in sorted(heard)), quotes_holes=[(5, 90)])

@@ -14,14 +14,14 @@ def key_of(name: str) -> str:
     return opportunity(name).key
 
 
-def test_nothing_chosen_are_all_columns_and_a_choice_keeps_their_order_and_the_title() -> None:
+def test_by_default_all_columns_are_shown_and_a_choice_keeps_their_order_and_the_title() -> None:
     assert [column.key for column in TableView(Filters()).columns] == KEYS
     view = parse_view([("cols", "age,net"), ("cols", "ev"), ("min_ev", "2")])
     assert [column.key for column in view.columns] == ["title", "net", "ev", "age"]
     assert view.filters.min_ev_e6 == 2_000_000
 
 
-def test_a_pin_is_added_last_and_taken_away_again() -> None:
+def test_a_pin_is_added_last_and_removed_again() -> None:
     view = parse_view([("pin", key_of("a"))])
 
     assert view.toggled(key_of("b")) == f"{key_of('a')},{key_of('b')}"
@@ -41,11 +41,11 @@ def test_a_pin_is_added_last_and_taken_away_again() -> None:
         ("nonsense", "1"),
     ],
 )
-def test_what_is_wrong_is_named(name: str, text: str) -> None:
+def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
     with pytest.raises(BadRecord) as error:
         parse_view([(name, text)])
     assert error.value.field == name
 
 
-def test_a_file_takes_the_filters_and_the_order_only() -> None:
+def test_a_file_uses_only_the_filters_and_the_order() -> None:
     assert without_view({"q": "x", "sort": "-ev", "cols": "age", "pin": "a"}) == {"q": "x", "sort": "-ev"}

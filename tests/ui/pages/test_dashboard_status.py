@@ -1,4 +1,4 @@
-"""What `/api/status` says, recorded byte for byte, and what is wrong by it."""
+"""`/api/status`, compared byte for byte, and its problems."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ SETTINGS = Settings.load({"KALSHI_BUS_MODE": "paper"}, Path("/tmp"))
 
 
 class Shown:
-    """A replica that stands still."""
+    """A replica that does not move."""
 
     published_ns = NOW_MS * 1_000_000
     heartbeat = Heartbeat(since=0, seq=4_711, streams={}, now_ms=NOW_MS, publisher=PUBLISHER)
@@ -51,7 +51,7 @@ def codes(status: DashboardStatus) -> list[str]:
     return [problem.code for problem in status.problems]
 
 
-def test_the_status_is_byte_for_byte_what_it_was() -> None:
+def test_the_status_has_not_changed_by_a_byte() -> None:
     processes = {"trader": Supervised("BACKOFF", None, None, 1, 7, "does not stay up")}
     status = status_of(Shown(), a_scan(), SETTINGS, processes, Desk().summary(NOW_MS, 0))
     assert msgspec.json.encode(status) == (
@@ -76,14 +76,14 @@ def test_the_status_is_byte_for_byte_what_it_was() -> None:
     )
 
 
-def test_before_the_first_snapshot_it_starts_and_nothing_is_lost() -> None:
+def test_before_the_first_snapshot_the_feed_is_starting_not_lost() -> None:
     status = status_of(Shown("joining", lost=True), NOTHING, SETTINGS)
     assert (status.feed, status.stale, status.age_seconds, status.epoch) == ("starting", True, None, 0)
     assert codes(status) == ["publisher_error"]
     assert status_of(Shown(lost=True), a_scan(), SETTINGS).feed == "lost"
 
 
-def test_what_is_wrong_stands_in_order() -> None:
+def test_problems_come_in_order() -> None:
     processes = {"trader": Supervised("BACKOFF", None, None, 1, 7, "does not stay up")}
     scan = msgspec.structs.replace(a_scan(), failed=2)
     expected = ["publisher_error", "stale", "exchange_closed", "scan_failed", "process_trader"]
@@ -91,7 +91,7 @@ def test_what_is_wrong_stands_in_order() -> None:
     assert codes(status_of(Shown(lost=True), scan, SETTINGS)) == ["feed_lost", *expected[1:4]]
 
 
-def test_time_alone_does_not_make_another_status() -> None:
+def test_time_alone_does_not_change_the_signature() -> None:
     status, replay = status_of(Shown(), a_scan(), SETTINGS), {"position_ms": 5, "speed": "max", "more": 1}
     later = msgspec.structs.replace(status, now=status.now + 9, age_seconds=40.25, seq=2, replay=None)
     assert status.signature() == later.signature()

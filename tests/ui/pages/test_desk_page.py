@@ -1,4 +1,4 @@
-"""What the pages make of what the trader said."""
+"""How the trader's answers are shown on the pages."""
 
 import pytest
 
@@ -10,19 +10,19 @@ from ui.pages.desk_page import FIELDS, TABLES, curve_columns, fate, own, parse_s
 
 
 @pytest.mark.parametrize("ended", [state for state in OrderState if state.ended])
-def test_only_an_open_order_bids_on_the_ladder(ended: OrderState) -> None:
+def test_only_an_open_order_is_marked_as_bidding_on_the_ladder(ended: OrderState) -> None:
     assert own(Desk(orders=[an_order()]), MARKET).levels == {4_100: "bids YES here"}
     assert own(Desk(orders=[an_order(side="no")]), MARKET).levels == {5_900: "bids NO here"}
     assert own(Desk(orders=[an_order(status=ended)]), MARKET).levels == {}
 
 
-def test_an_order_that_ended_with_a_part_marks_where_it_bought() -> None:
+def test_a_partly_filled_order_that_ended_marks_where_it_bought() -> None:
     desk = Desk(orders=[an_order(status=OrderState.CANCELLED)], fills=[a_fill()])
 
     assert own(desk, MARKET).levels == {4_100: "bought YES here"}
 
 
-def test_an_open_order_that_has_a_part_marks_what_it_still_bids() -> None:
+def test_a_partly_filled_open_order_marks_its_fill_and_its_bid() -> None:
     desk = Desk(orders=[an_order(filled_fp="3.00")], fills=[a_fill(price_dollars="0.4000")])
 
     assert own(desk, MARKET).levels == {4_000: "bought YES here", 4_100: "bids YES here"}
@@ -36,7 +36,7 @@ def test_the_curve_has_gaps_where_a_bid_was_unknown_and_drawdown_from_the_peak()
     assert curve_columns([])["equity"] == []
 
 
-def test_equity_at_bid_beside_an_unknown_settlement_is_no_drawdown() -> None:
+def test_equity_at_bid_beside_an_unknown_settlement_makes_no_drawdown() -> None:
     pairs = [("10.000000", None), ("9.500000", "12.000000"), ("8.000000", None), ("9.000000", "13.000000")]
     points = [
         a_point(time=float(i), equity_dollars=at_bid, settlement_equity_dollars=at_end)
@@ -46,7 +46,7 @@ def test_equity_at_bid_beside_an_unknown_settlement_is_no_drawdown() -> None:
     assert curve_columns(points)["drawdown"] == [0.0, 0.0, None, 0.0]
 
 
-def test_what_is_unknown_sorts_last_in_both_directions() -> None:
+def test_unknown_values_sort_last_in_both_directions() -> None:
     desk = Desk(positions=[a_position(value_dollars=value) for value in ("9.000000", None, "10.000000")])
 
     for sort, expected in (("-", ["10.000000", "9.000000", None]), ("", ["9.000000", "10.000000", None])):
@@ -60,7 +60,7 @@ def test_every_column_of_a_table_is_a_member_of_its_rows(name: str) -> None:
     assert {column.key for column in TABLES[name]} <= set(FIELDS[name])
 
 
-def test_files_have_all_members_of_a_row_but_lists() -> None:
+def test_files_have_all_members_of_a_row_except_lists() -> None:
     rows = {"positions": PositionRow, "orders": OrderRow, "fills": FillRow, "settlements": SettlementRow}
 
     left_out = {name: set(row.__struct_fields__) - set(FIELDS[name]) for name, row in rows.items()}
@@ -72,7 +72,7 @@ def test_files_have_all_members_of_a_row_but_lists() -> None:
     }
 
 
-def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> None:
+def test_positions_with_old_prices_count_at_cost_in_profit_and_loss() -> None:
     def row(unrealised: str | None, as_of: float | None, *, stale: bool) -> PositionRow:
         return a_position(unrealised_dollars=unrealised, as_of=as_of, stale=stale)
 
@@ -82,8 +82,8 @@ def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> Non
         positions=[
             row("1.000000", 100.0, stale=False),
             row("2.500000", 9.0, stale=True),  # 91 s old
-            row("-1.000001", 11.0, stale=True),  # old, but not as old
-            row("4.000000", 1.0, stale=False),  # does not trade any more
+            row("-1.000001", 11.0, stale=True),  # old, but not too old
+            row("4.000000", 1.0, stale=False),  # no longer trades
             row(None, None, stale=True),
         ],
     )
@@ -105,9 +105,9 @@ def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> Non
 
 
 def test_the_fate_of_an_order_is_why_it_ended_or_that_it_is_open() -> None:
-    assert fate(an_order()) == "sent; what the exchange says is awaited"
-    assert fate(an_order(status=OrderState.OPEN)) == "under way"
-    assert fate(an_order(reason="timeout")) == "nobody knows its fate: timeout"
+    assert fate(an_order()) == "sent; waiting for the exchange's answer"
+    assert fate(an_order(status=OrderState.OPEN)) == "in progress"
+    assert fate(an_order(reason="timeout")) == "its fate is not known: timeout"
     assert fate(an_order(status=OrderState.FILLED, reason="complete")) == "filled completely"
     for word in ("no_depth", "nothing_left"):
         assert (

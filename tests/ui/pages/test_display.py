@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers written for people."""
 # ruff: noqa: RUF001
 
 import pytest
@@ -51,12 +51,12 @@ from ui.pages import display
         (display.plain("the **high** of it"), "the high of it"),
     ],
 )
-def test_numbers_read_as_people_write_them(text: str, expected: str) -> None:
+def test_numbers_are_written_as_people_write_them(text: str, expected: str) -> None:
     assert text == expected
 
 
 @given(st.integers(1, 10**15))
-def test_money_is_never_shown_as_nothing_and_never_off_by_more_than_half_its_last_digit(
+def test_money_is_never_shown_as_zero_and_never_off_by_more_than_half_its_last_digit(
     money_e6: int,
 ) -> None:
     text = display.money(money_e6).removeprefix("$").replace(",", "")

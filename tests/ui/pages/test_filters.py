@@ -1,4 +1,4 @@
-"""What an opportunities query selects, and how a wrong one is refused."""
+"""What a query of opportunities selects, and how a wrong one is refused."""
 
 from typing import Any
 from urllib.parse import parse_qsl
@@ -40,7 +40,7 @@ def test_without_parameters_the_tradable_ones_come_in_order() -> None:
         ("q=e-x-a", {"event_ticker": "e-x-a"}, {"event_ticker": "other", "legs": ()}),
     ],
 )
-def test_each_filter_keeps_what_reaches_its_bound(
+def test_each_filter_keeps_candidates_that_reach_its_bound(
     query: str, passing: dict[str, Any], failing: dict[str, Any]
 ) -> None:
     good, bad = opportunity("good", **passing), opportunity("bad", **failing)
@@ -48,7 +48,7 @@ def test_each_filter_keeps_what_reaches_its_bound(
     assert parse(parse_qsl(query)).select([bad, good], NOW_MS) == [good]
 
 
-def test_sorting_goes_both_ways_with_the_unknown_last() -> None:
+def test_both_directions_of_sorting_put_unknown_values_last() -> None:
     found = [
         opportunity("low", ev_e6=1),
         opportunity("none", ev_e6=None),
@@ -67,7 +67,7 @@ def test_net_edge_sorts_per_contract() -> None:
 
 
 @pytest.mark.parametrize("name", SORTS)
-def test_every_sort_takes_every_opportunity(name: str) -> None:
+def test_every_sort_works_with_unknown_values(name: str) -> None:
     unknown = "net_edge_e6 value ev_e6 capital_e6 fees_e6 worst_case_e6 annualised_return close_ms volume_e2"
     empty = opportunity("empty", **dict.fromkeys(unknown.split()))
 
@@ -112,7 +112,7 @@ def test_a_wrong_parameter_is_named(query: str, field: str) -> None:
     assert len(str(error.value)) < 600
 
 
-def test_an_empty_value_is_no_value() -> None:
+def test_an_empty_value_counts_as_not_given() -> None:
     assert parse([(name, "") for name in PARAMETERS]) == Filters()
     assert not Filters(sort="-ev", why_not=True).narrowed
     assert Filters(q="x").narrowed

@@ -1,4 +1,4 @@
-"""The API's element and the CSV."""
+"""Opportunities in the API and as CSV."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def test_csv_reads_back_with_exact_amounts() -> None:
     assert len(rows) == 2
 
 
-def test_rows_of_the_trader_are_written_like_them() -> None:
+def test_rows_of_the_trader_are_written_the_same_way() -> None:
     rows = [a_position(title=NASTY, unrealised_dollars="-1.500000"), a_position(title=None, stale=True)]
 
     assert list(csv.reader(io.StringIO(rows_to_csv(("title", "unrealised_dollars", "stale"), rows)))) == [
@@ -50,7 +50,7 @@ def test_rows_of_the_trader_are_written_like_them() -> None:
     ]
 
 
-def test_times_are_written_alike_in_all_files() -> None:
+def test_times_are_written_the_same_way_in_all_files() -> None:
     fill = FillRow(
         id=1, order=2, ticker="A-1-X", event_ticker="A-1", side="yes", price_dollars="0.4000",
         count_fp="1.00",        cost_dollars="0.400000", fee_dollars="0.020000", time=1_790_000_000.25,
@@ -64,7 +64,7 @@ def test_times_are_written_alike_in_all_files() -> None:
     ]
 
 
-def test_an_element_carries_exact_amounts_and_how_people_read_them() -> None:
+def test_the_api_gives_exact_amounts_and_texts_for_people() -> None:
     sent = to_json(opportunity("a", as_of_ms=NOW_MS - 2_500), NOW_MS)
 
     assert sent["net_edge_dollars"] == "2.000000"

@@ -1,4 +1,4 @@
-"""The newest lines of the logs, whatever is in them."""
+"""The newest lines of the logs, whatever they contain."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def _logs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_lines_of_all_logs_come_newest_first_and_words_that_are_no_json_count_as_errors(logs: Path) -> None:
+def test_lines_of_all_logs_come_newest_first_and_text_that_is_not_json_counts_as_an_error(logs: Path) -> None:
     found = log_lines(logs, LogFilter())
     assert [one.event for one in found[:4]] == ["trader: port taken", "crashed", "odd", "sweep.done"]
     assert (found[0].level, found[0].process) == ("error", "trader")
@@ -45,7 +45,7 @@ def test_lines_are_filtered_by_process_and_words(logs: Path) -> None:
     assert log_lines(logs / "nothing", LogFilter()) == []
 
 
-def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
+def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     with (tmp_path / "ui.jsonl").open("w") as file:
         for number in range(20_000):
             file.write(line(number % 60, "info", f"event{number}") + "\n")

@@ -1,4 +1,4 @@
-"""What is said of a ticker that is not here: how it was meant, what became of it, what is near it."""
+"""A ticker that is not listed: what was meant, what became of it, what is similar."""
 
 import pytest
 
@@ -35,21 +35,21 @@ def test_a_ticker_is_found_in_any_case(state: State, text: str, meant: tuple[str
     assert spelled(state, text) == meant
 
 
-def test_what_is_near_a_ticker_is_of_its_event_first(state: State) -> None:
+def test_similar_tickers_come_from_the_same_event_first(state: State) -> None:
     found = [hit.ticker for hit in near(state, f"{MATCH}-VAX")]
     assert found[0] == MATCH
     assert set(found[1:]) == {f"{MATCH}-VAN", f"{MATCH}-HOU", f"{MATCH}-TIE"}
     assert found[1] == f"{MATCH}-VAN"
 
 
-def test_a_series_that_is_spelled_nearly_so_is_meant(state: State) -> None:
+def test_a_misspelled_series_is_recognised(state: State) -> None:
     assert near(state, "KXMLSGMAE-26AUG19VANHOU")[0].ticker == MATCH
     assert near(state, "KXQQQQQQQQ-1") == ()
     assert near(state, "") == ()
     assert len(near(state, "KXFILL-7" + "A" * 10_000)) == NEAR_MAX
 
 
-def test_what_became_of_a_market_is_its_last_quote_and_what_it_paid(state: State) -> None:
+def test_a_gone_market_is_shown_by_its_last_quote_and_settlement(state: State) -> None:
     quotes = [HistoryQuote(NOW_MS - n, 9_800, 10_000, 100, 0, 9_900, 500, 100, "determined") for n in (9, 5)]
     past = MarketHistory(SETTLED.ticker, quotes, [], NOW_MS - 9, None, False, False, [], [])
 

@@ -1,4 +1,4 @@
-"""How somebody wants pages to look: what a cookie says, and what it does not."""
+"""Display settings: valid cookies, and all others."""
 
 from datetime import UTC
 
@@ -14,7 +14,7 @@ WINTER_MS = 1_796_385_600_000  # 2026-12-04 12:00 UTC
 SUMMER_MS = 1_785_844_800_000  # 2026-08-04 12:00 UTC
 
 
-def test_a_cookie_says_zone_theme_and_density() -> None:
+def test_a_cookie_holds_zone_theme_and_density() -> None:
     said = parse_preferences("zone=local%3AEurope%2FBerlin&theme=dark&density=compact")
     assert (said.zone, said.theme, said.density) == (Zone("local", "Europe/Berlin"), "dark", "compact")
     assert parse_preferences("zone=et").zone == Zone("et", ET)
@@ -40,20 +40,20 @@ def test_a_cookie_says_zone_theme_and_density() -> None:
         "theme=dark&" + "x" * COOKIE_MAX,
     ],
 )
-def test_what_a_cookie_says_wrongly_counts_as_not_said(cookie: str | None) -> None:
+def test_an_invalid_cookie_counts_as_none(cookie: str | None) -> None:
     assert parse_preferences(cookie) == USUAL
 
 
-def test_a_wrong_part_costs_only_itself() -> None:
+def test_an_invalid_part_does_not_affect_the_others() -> None:
     said = parse_preferences("zone=local:../..&theme=dark&density=huge&more=1")
     assert (said.zone, said.theme, said.density) == (USUAL.zone, "dark", "comfortable")
 
 
-def test_a_zone_that_this_machine_does_not_know_is_utc_and_says_so() -> None:
+def test_a_zone_unknown_to_this_machine_becomes_utc_and_says_so() -> None:
     for name in ("Mars/Olympus", "America"):
         zone = parse_preferences(f"zone=local:{name}").zone
         assert (zone.info, zone.unknown) == (UTC, name)
-        assert zone.words(WINTER_MS) == f"UTC: this machine does not know the zone {name}"
+        assert zone.words(WINTER_MS) == f"UTC, because this machine does not know the zone {name}"
         assert zone_named(name) is None
 
 
@@ -64,7 +64,7 @@ def test_no_cookie_breaks_anything(text: str) -> None:
     assert display.moment(WINTER_MS, said.zone.info)
 
 
-def test_a_zone_is_named_as_it_is_called_now() -> None:
+def test_a_zone_has_its_present_name() -> None:
     eastern, nepal = Zone("et", ET), Zone("local", "Asia/Kathmandu")
     assert (eastern.short(WINTER_MS), eastern.short(SUMMER_MS), USUAL.zone.short(0)) == ("EST", "EDT", "UTC")
     assert eastern.words(WINTER_MS) == "US Eastern (EST, UTC-05:00)"
@@ -73,7 +73,7 @@ def test_a_zone_is_named_as_it_is_called_now() -> None:
     assert USUAL.zone.words(WINTER_MS) == "UTC"
 
 
-def test_a_time_is_of_the_day_that_it_is_in_its_zone() -> None:
+def test_a_time_is_on_its_day_in_the_zone() -> None:
     late_ms = WINTER_MS + 15 * 3_600_000  # 5 Dec 03:00 UTC, still the fourth in New York
     eastern = Zone("et", ET).info
     assert display.moment(late_ms, eastern) == "4 Dec 2026 22:00"
@@ -81,6 +81,6 @@ def test_a_time_is_of_the_day_that_it_is_in_its_zone() -> None:
     assert display.stamp(WINTER_MS, late_ms) == "4 Dec 12:00"
 
 
-def test_the_last_time_there_is_can_be_shown_in_every_zone() -> None:
+def test_the_last_representable_time_can_be_shown_in_every_zone() -> None:
     assert display.moment(MAX_TIME_MS, Zone("local", "Pacific/Kiritimati").info) == "31 Dec 9999 23:59"
     assert display.moment(MAX_TIME_MS, Zone("et", ET).info) == "31 Dec 9999 18:59"

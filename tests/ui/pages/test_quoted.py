@@ -1,9 +1,9 @@
-"""Prices that stand for "none", and amounts that stay in one piece."""
+"""Prices that mean "none", and amounts that do not break across lines."""
 
 from ui.pages.display import UNKNOWN, quoted, together
 
 
-def test_what_was_never_quoted_or_traded_is_a_dash_and_no_price() -> None:
+def test_a_price_never_quoted_or_traded_is_shown_as_a_dash() -> None:
     assert [quoted(price_e4) for price_e4 in (None, 0, 10_000)] == [UNKNOWN] * 3
     assert quoted(50) == "0.5¢"
     assert quoted(9_990) == "99.9¢"

@@ -1,4 +1,4 @@
-"""What the system page shows of processes."""
+"""Processes on the system page."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from bus.process.supervised import Supervised
 from ui.pages.system import process_rows
 
 
-def test_a_process_started_by_hand_is_seen_by_its_place(tmp_path: Path) -> None:
+def test_a_process_started_by_hand_is_found_by_its_role_lock(tmp_path: Path) -> None:
     with hold_role(tmp_path, "trader"):
         rows = {row.name: row for row in process_rows(tmp_path, None)}
     assert (rows["trader"].state, rows["trader"].pid) == ("by hand", os.getpid())
@@ -18,7 +18,7 @@ def test_a_process_started_by_hand_is_seen_by_its_place(tmp_path: Path) -> None:
     assert (rows["ui"].state, rows["ui"].pid, rows["ui"].sign) == ("not running", None, "idle")
 
 
-def test_what_supervisord_says_is_shown_with_its_trouble(tmp_path: Path) -> None:
+def test_supervisord_s_states_are_shown_with_their_trouble(tmp_path: Path) -> None:
     supervised = {
         "publisher": Supervised("FATAL", None, None, 2, 9, "is fatal: no key"),
         "simulator": Supervised("STOPPED", None, None, 0, 0, None),

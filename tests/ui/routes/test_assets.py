@@ -1,4 +1,4 @@
-"""What is sent to browsers: nothing from elsewhere, nothing inline, and not much."""
+"""What browsers are sent: nothing from elsewhere, nothing inline, and not much."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def test_the_scripts_stay_small() -> None:
     assert 0 < sum(len(path.read_text().splitlines()) for path in SCRIPTS) <= 2_000
 
 
-def test_what_others_wrote_is_exactly_what_they_released() -> None:
+def test_vendored_files_are_exactly_as_released() -> None:
     vendor = UI / "static" / "vendor"
     manifest = json.loads((vendor / "manifest.json").read_text())
 

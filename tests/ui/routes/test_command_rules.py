@@ -1,4 +1,4 @@
-"""Who may command, and what a command may say."""
+"""Who may send commands, and what a command may contain."""
 
 import pytest
 
@@ -19,7 +19,7 @@ HOST = "127.0.0.1:5001"
 OURS = {"X-Kalshi-Bus": "command"}
 
 
-def test_our_page_and_local_programs_may_command() -> None:
+def test_our_page_and_local_programs_may_send_commands() -> None:
     assert foreign(OURS, HOST) is None
     assert foreign(OURS | {"Sec-Fetch-Site": "same-origin", "Origin": f"http://{HOST}"}, HOST) is None
 
@@ -62,7 +62,7 @@ def test_bodies_are_read_strictly() -> None:
             read_body(op, body)
 
 
-def test_a_person_s_orders_are_read_strictly() -> None:
+def test_orders_by_hand_are_read_strictly() -> None:
     wanted = b'{"ticker": "M", "side": "no", "count": "10", "price": "0.4300", "rest_seconds": 60}'
     assert read_body("prepare", wanted) == PrepareCommand(
         ticker="M", side="no", count_fp="10", price_dollars="0.4300", rest_seconds=60
@@ -114,7 +114,7 @@ def test_commands_to_a_replay_are_read_strictly() -> None:
             read_replay(body)
 
 
-def test_commands_have_a_rate_that_runs_out_and_fills_again() -> None:
+def test_the_rate_of_commands_runs_out_and_recovers() -> None:
     rate = CommandRate()
 
     assert [rate.take(1_000_000_000) for _ in range(BURST + 1)] == [True] * BURST + [False]

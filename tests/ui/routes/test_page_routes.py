@@ -1,4 +1,4 @@
-"""Pages by their address: any case, what is not here, and how somebody wants them to look."""
+"""Pages by address: any case, missing tickers, display settings."""
 
 from typing import Any
 
@@ -40,7 +40,9 @@ def client() -> Any:
         (f"/m/%20{PAIR}-nop%20", f"/m/{PAIR}-NOP"),
     ],
 )
-def test_a_ticker_in_any_case_and_of_either_kind_leads_to_its_page(client: Any, asked: str, to: str) -> None:
+def test_a_ticker_in_any_case_and_under_either_kind_leads_to_its_page(
+    client: Any, asked: str, to: str
+) -> None:
     answer = client.get(asked)
     assert (answer.status_code, answer.headers["Location"]) == (302, to)
     assert client.get(to).status_code == 200
@@ -51,7 +53,7 @@ def test_the_api_takes_a_ticker_in_any_case(client: Any) -> None:
     assert client.get("/api/market/NOPE").status_code == 404
 
 
-def test_a_market_that_is_gone_says_what_became_of_it(client: Any) -> None:
+def test_the_page_of_a_gone_market_says_what_became_of_it(client: Any) -> None:
     answer = client.get(f"/m/{GONE.lower()}")
     assert answer.status_code == 404
     for words in ("No longer listed", "settled <b>YES</b>", "determined", "YES bid 98¢", "traded at 99¢"):
@@ -63,22 +65,22 @@ def test_a_market_that_is_gone_says_what_became_of_it(client: Any) -> None:
 @pytest.mark.parametrize(
     "ticker", ["NOPE", "%00", "<script>", "A" * 5_000, "%F0%9F%8E%B2", "-", "..", "%E2%80%AE"]
 )
-def test_what_is_nothing_is_a_page_all_the_same(client: Any, ticker: str) -> None:
+def test_any_unknown_ticker_gets_a_page(client: Any, ticker: str) -> None:
     for kind in "me":
         answer = client.get(f"/{kind}/{ticker}")
         assert answer.status_code == 404
-        assert "Not here" in answer.text
+        assert "Not found" in answer.text
         assert "<script>alert" not in answer.text
         assert len(answer.text) < 20_000
 
 
-def test_an_address_that_is_nearly_one_is_suggested(client: Any) -> None:
+def test_a_misspelled_address_gets_a_suggestion(client: Any) -> None:
     answer = client.get("/Tradr")
     assert answer.status_code == 404
     assert '<a href="/trader">' in answer.text
 
 
-def test_pages_are_as_the_cookie_says_and_shared_by_who_wants_the_same(client: Any) -> None:
+def test_pages_follow_the_cookie_and_are_shared_by_equal_settings(client: Any) -> None:
     def page(cookie: str) -> str:
         client.set_cookie(COOKIE, cookie)
         return str(client.get(f"/m/{MATCH}-VAN").text)

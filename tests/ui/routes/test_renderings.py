@@ -1,4 +1,4 @@
-"""Pages are made once a moment, and what a browser has of one is not sent again."""
+"""Pages are rendered once per moment, and rows that a browser already has are not sent again."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def page(number: int, row: str = "1") -> str:
 
 
 class Asked:
-    """A page that counts how often it is made."""
+    """A page that counts how often it is rendered."""
 
     def __init__(self) -> None:
         self.app = Flask(__name__)
@@ -41,7 +41,7 @@ def asked() -> Asked:
     return Asked()
 
 
-def test_who_asks_in_one_moment_shares_a_page(asked: Asked) -> None:
+def test_requests_in_one_moment_share_a_page(asked: Asked) -> None:
     moment = object()
     answers = [asked.ask(moment) for _ in range(10)]
 
@@ -52,7 +52,7 @@ def test_who_asks_in_one_moment_shares_a_page(asked: Asked) -> None:
     assert asked.ask(moment, "/?sort=x").get_data(as_text=True) == page(3)
 
 
-def test_who_has_a_page_is_sent_its_rows_as_stubs_and_who_has_none_everything(asked: Asked) -> None:
+def test_a_browser_with_the_page_gets_stubs_and_one_without_gets_everything(asked: Asked) -> None:
     first = asked.ask(object()).headers[PAGE]
 
     second = asked.ask(object(), have=first)
@@ -65,7 +65,7 @@ def test_who_has_a_page_is_sent_its_rows_as_stubs_and_who_has_none_everything(as
     assert asked.ask(object(), have=second.headers[PAGE]).get_data(as_text=True) == page(6, "2")
 
 
-def test_what_is_kept_is_bounded(asked: Asked) -> None:
+def test_the_number_of_kept_pages_is_bounded(asked: Asked) -> None:
     first = asked.ask(object()).headers[PAGE]
     for _ in range(KEPT - 1):
         asked.ask(object())
