@@ -1,4 +1,4 @@
-"""Calls somebody when it matters: rules judged on the feed and the trader, told by the ways that are given.
+"""Alerts: judges rules on the feed and the trader, and sends messages by the configured ways.
 
-It alone has this way out. It imports bus and markets only.
+No other part sends anything outside. It imports only bus and markets.
 """

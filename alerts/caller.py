@@ -1,7 +1,8 @@
-"""Puts it together: what is seen is judged, what is to be told is told, what people ask for is done.
+"""Puts it together: judges observations, sends alerts, and carries out users' commands.
 
-One lock: the main thread takes turns, the control thread answers. Before a parcel goes out it is on disk that
-it does; while the disk takes nothing, nothing goes out twice but for a restart, and that is said.
+There is one lock: the main thread takes turns, the control thread answers. Each parcel is recorded on disk
+before it is sent. While the disk cannot be written, parcels are sent all the same: only a restart could then
+send one twice, and the answers say so.
 """
 
 import threading
@@ -41,19 +42,19 @@ from .ways import HEARTBEAT, Ways
 
 log = structlog.get_logger()
 
-REPLAY: Final = "a recording is played: nothing is told of it"
+REPLAY: Final = "A recording is being played: no alerts are sent."
 TEST: Final = "This is a test: alerts arrive here."
 
-_NOT_JUDGED: Final = Judged((), "not looked at yet")
+_NOT_JUDGED: Final = Judged((), "not checked yet")
 
 
 class Caller:
-    """Any thread calls; `turn` and `stop` the main one only.
+    """Any thread may call it; `turn` and `stop` only the main one.
 
     Args:
-        ways: gives what the file of URLs says now.
+        ways: returns the ways that the file of URLs lists now.
         apprise: whether Apprise is installed.
-        needs: what must be well for the heartbeat.
+        needs: what the heartbeat requires to be well.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Caller:
         return self._rules.rules
 
     def add_to(self, answers: Answers) -> None:
-        """Let `answers` take questions and commands."""
+        """Register the questions and commands with `answers`."""
 
         def add(op: str, answer: Callable[[Mapping[str, Any]], msgspec.Struct], *parameters: str) -> None:
             def handle(question: Mapping[str, Any], _now_ms: int) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class Caller:
         add("test", self._test, "number")
 
     def figures(self) -> list[Figure]:
-        """Return what is told to the snapshot server."""
+        """Return the metrics for the snapshot server."""
         with self._lock:
             counts: dict[str, int] = {}
             for message in self._outbox.kept.messages:
@@ -131,7 +132,7 @@ class Caller:
     # -- the main thread
 
     def turn(self, seen: Seen) -> None:
-        """Judge what is seen, and tell what is to be told."""
+        """Judge the observations, and send alerts."""
         with self._lock:
             now_ms, steady_ms = self._clock.now_ms(), self._clock.monotonic_ns() // 1_000_000
             ways = self._ways()
@@ -154,19 +155,19 @@ class Caller:
             self._beat(ways, seen, steady_ms)
 
     def stop(self) -> None:
-        """Let what is under way come to its end for a moment, and keep what is to be kept."""
+        """Take finished outcomes, end the senders, and write the state to disk."""
         with self._lock:
             self._take_done(self._clock.now_ms(), 0)
             self._couriers.stop()
             self._keep()
 
     def busy(self) -> bool:
-        """Whether something is under way."""
+        """Whether anything is being sent."""
         with self._lock:
             return bool(self._under)
 
     def take_done(self) -> None:
-        """Take what became of what was under way."""
+        """Take the outcomes of finished senders."""
         with self._lock:
             self._take_done(self._clock.now_ms(), self._clock.monotonic_ns() // 1_000_000)
 
@@ -193,7 +194,7 @@ class Caller:
                 log.warning("alerts.undelivered", way=name, messages=parcel.numbers, error=error)
 
     def _keep(self) -> None:
-        """Write what was told, if it differs from what is written."""
+        """Write the state to disk if it has changed."""
         memory = self._memory.marks()
         if not self._outbox.changed and memory == self._remembered and self._told_file.problem is None:
             return
@@ -236,14 +237,14 @@ class Caller:
         found = [text for file in files for text in (file.aside, file.problem) if text is not None]
         found += ways.problems
         if ways.ways and not self._apprise:
-            found.append(f"Nothing is told elsewhere: {NO_APPRISE}")
+            found.append(f"No alerts are sent: {NO_APPRISE}")
         return [*found, REPLAY] if self._replaying else found
 
     def _set_rule(self, question: Mapping[str, Any]) -> DoneAnswer:
         rule = check_rule(question.get("rule"))
         rules = {one.number: one for one in self._rules.rules}
         if rule.number and rule.number not in rules:
-            raise BadRecord("number", rule.number, "the number of a rule that is there, or 0 for a new one")
+            raise BadRecord("number", rule.number, "the number of an existing rule, or 0 for a new one")
         if not rule.number:
             if len(rules) >= RULES_MOST:
                 raise BadRecord("number", 0, f"at most {RULES_MOST} rules")
@@ -276,11 +277,11 @@ class Caller:
         number = question.get("number")
         found = [rule for rule in self._rules.rules if rule.number == number and type(number) is int]
         if not found:
-            raise BadRecord("number", number, "the number of a rule that is there")
+            raise BadRecord("number", number, "the number of an existing rule")
         return found[0]
 
     def _change(self, rules: Rules) -> None:
-        """Have these rules from now on, once they are on disk."""
+        """Use these rules from now on, once they are on disk."""
         if not self._rules_file.write(rules):
             raise Refusal("internal", f"not changed: {self._rules_file.problem}")
         self._rules = rules

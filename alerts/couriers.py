@@ -1,6 +1,6 @@
-"""Starts a process for each parcel, and takes what became of it. Nothing here ever waits.
+"""Starts a process for each parcel, and takes its outcome. Nothing here ever waits.
 
-A sender that is not done after DEADLINE_S is killed: whatever it hangs on, it costs one try.
+A sender that is not done after DEADLINE_S is killed: whatever it hangs on costs one attempt.
 """
 
 import os
@@ -21,21 +21,21 @@ log = structlog.get_logger()
 
 DEADLINE_S: Final = 30.0
 SAID_MOST: Final = 10_000
-ENDED: Final = "the sender ended without a word"
+ENDED: Final = "the sender ended without reporting an outcome"
 
 
 class _Under(msgspec.Struct):
-    """A sender under way."""
+    """A running sender."""
 
     process: "subprocess.Popen[bytes]"
     until_ns: int
 
 
 class Couriers:
-    """Senders by name, one each at a time. They belong to one thread.
+    """Senders by name, at most one each. They belong to one thread.
 
     Args:
-        command: what is started; it reads an Order and says an Outcome.
+        command: the program to start, which reads an Order and writes an Outcome.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Couriers:
 
     @property
     def busy(self) -> frozenset[str]:
-        """The names of those under way."""
+        """The names of the running senders."""
         return frozenset(self._under) | frozenset(self._failed)
 
     def start(self, name: str, order: Order) -> None:
-        """Send an order on its way; `done` says what became of it."""
+        """Start sending an order; `done` returns its outcome."""
         self._owner.check()
         try:
             process = subprocess.Popen(
@@ -65,18 +65,18 @@ class Couriers:
                 stderr=subprocess.DEVNULL,
             )
         except OSError as error:
-            self._failed[name] = f"no sender can be started: {error.strerror}"
+            self._failed[name] = f"the sender cannot be started: {error.strerror}"
             return
         self._under[name] = _Under(process, self._clock.monotonic_ns() + self._deadline_ns)
         assert process.stdin is not None
         try:
-            process.stdin.write(msgspec.json.encode(order))  # less than a pipe holds: it does not wait
+            process.stdin.write(msgspec.json.encode(order))  # fits into the pipe, so it does not block
             process.stdin.close()
         except OSError:
-            return  # it has ended: `done` says so
+            return  # it has ended, as `done` will report
 
     def done(self) -> list[tuple[str, str | None]]:
-        """Return those that are over: name, and None or why it was not delivered."""
+        """Return finished senders: name, and None or why nothing was delivered."""
         self._owner.check()
         over: list[tuple[str, str | None]] = list(self._failed.items())
         self._failed = {}
@@ -94,7 +94,7 @@ class Couriers:
         return over
 
     def stop(self) -> None:
-        """End all that are under way: nobody is told what became of them."""
+        """Kill all running senders; their outcomes are lost."""
         self._owner.check()
         for under in self._under.values():
             under.process.kill()
@@ -104,7 +104,7 @@ class Couriers:
 
 
 def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without our settings: a library of others has no use for them."""
+    """Return an environment without our settings, which third-party libraries do not need."""
     return {name: text for name, text in environ.items() if not name.startswith("KALSHI")}
 
 

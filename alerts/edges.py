@@ -1,4 +1,4 @@
-"""What is tradable now, found as dashboard and trader find it, while a rule asks for it."""
+"""What is tradable now, found the same way as by dashboard and trader, while a rule asks for it."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -22,19 +22,19 @@ log = structlog.get_logger()
 
 TICK_S: Final = 0.5
 REST: Final = 9
-"""A look is followed by this many times its own duration of rest: at most a tenth of one core."""
+"""After a look it rests for this many times its duration: at most a tenth of one core is used."""
 
 REST_MOST_S: Final = 20.0
 EDGES_MOST: Final = 1_000
 AT_ONCE: Final = 200
-"""So many events are read under one lock."""
+"""How many events are read under one lock."""
 
 
 class Edges:
-    """`found` is for any thread; all else is of the thread that runs.
+    """Any thread may read `found`; all else belongs to the thread that runs.
 
     Args:
-        replica: what is looked at; `inbox` is its listener.
+        replica: what to scan; `inbox` is its listener.
         values: a replica of the trader's fair values.
     """
 
@@ -42,7 +42,7 @@ class Edges:
         self, replica: Replica, inbox: Inbox, limits: ScanLimits, values: Replica, clock: Clock
     ) -> None:
         self.found: Sequence[Edge] | None = None
-        """What is tradable, the best first; None before the first look."""
+        """What is tradable, best first; None before the first look."""
         self._replica = replica
         self._inbox = inbox
         self._values = values
@@ -62,7 +62,7 @@ class Edges:
             stop.wait(min(REST_MOST_S, max(TICK_S, REST * spent_s)))
 
     def look(self) -> None:
-        """Look at what has changed since the last time."""
+        """Scan what has changed since the last time."""
         self._owner.check()
         state = self._replica.state
         with state.lock:

@@ -1,7 +1,7 @@
-"""Follows of the feed what the rules name, and no more: memory is what a replica costs.
+"""Follows only the part of the feed that the rules need, to save memory.
 
-Without a rule about prices that is how the exchange stands; with one, the series of its market; with one
-about edges, its series and all that events are made of, or everything.
+Without a rule about prices that is the exchange's status; a rule about a price adds the series of its market;
+a rule about edges adds its series and all events, or everything.
 """
 
 import threading
@@ -25,14 +25,14 @@ EVERYTHING: Final = ""
 
 
 class Wanted(NamedTuple):
-    """What rules need: topics of the feed, and whether edges are looked for."""
+    """What rules need: topics of the feed, and whether to look for edges."""
 
     topics: tuple[str, ...]
     edges: bool
 
 
 def wanted_by(rules: Sequence[AnyRule]) -> Wanted:
-    """Return what the rules that are on need."""
+    """Return what the active rules need."""
     series: set[str] = set()
     edges = everything = False
     for rule in rules:
@@ -49,7 +49,7 @@ def wanted_by(rules: Sequence[AnyRule]) -> Wanted:
 
 
 class Following:
-    """A replica of what is wanted, and what looks for edges in it. They belong to one thread."""
+    """A replica of what is wanted, and the search for edges in it. They belong to one thread."""
 
     def __init__(self, context: Any, settings: Settings, clock: Clock) -> None:
         self._context = context
@@ -71,11 +71,11 @@ class Following:
 
     @property
     def edges(self) -> Edges | None:
-        """What looks for edges, None where none are wanted."""
+        """The search for edges, None if none are wanted."""
         return self._edges
 
     def follow(self, wanted: Wanted) -> None:
-        """Follow this from now on; the same as before goes on as it is."""
+        """Follow this from now on; nothing happens if it is the same as before."""
         self._owner.check()
         if wanted == self._wanted:
             return
@@ -113,7 +113,7 @@ class Following:
             self._thread.start()
 
     def stop(self) -> None:
-        """Follow nothing any more."""
+        """Stop following."""
         self._owner.check()
         if self._stop is not None and self._thread is not None:
             self._stop.set()

@@ -1,4 +1,4 @@
-"""The dead man's heartbeat: a URL that is asked for while all is well, so that its silence calls. Pure."""
+"""The dead man's switch: a URL requested while all is well; its service alerts when requests stop. Pure."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -10,7 +10,7 @@ from .seen import Seen
 Needs = Literal["feed", "trader"]
 
 UNWELL: Final = frozenset({reasons.HALTED, reasons.STARTING, reasons.NO_GATEWAY, reasons.DRIFT})
-"""States of a trader that did not come of anybody's wish."""
+"""States of a trader that nobody asked for."""
 
 RETRY_MS: Final = 5_000
 
@@ -25,24 +25,24 @@ def held_back(seen: Seen, needs: Needs) -> str | None:
     if health.stale:
         return "the data is old"
     if health.source != "live":
-        return "a recording is played"
+        return "a recording is being played"
     if needs == "feed":
         return None
     if not seen.trader.answers or seen.trader.status is None:
         return "the trader does not answer"
     state = seen.trader.status.state
-    return f"the trader does not trade: {reasons.HALTS.get(state, state)}" if state in UNWELL else None
+    return f"the trader is not trading: {reasons.HALTS.get(state, state)}" if state in UNWELL else None
 
 
 class Beat(NamedTuple):
-    """What has become of the beats: when the last one was had, and what was wrong since."""
+    """The outcome of the beats: when the last one succeeded, and what has been wrong since."""
 
     beaten_ms: int | None = None
     error: str | None = None
 
 
 class Heart:
-    """When to beat. One thread's. `every_ms`: from beat to beat; one that fails is tried again soon."""
+    """Decides when to beat. One thread's. `every_ms`: time between beats; a failed one is retried soon."""
 
     def __init__(self, every_ms: int) -> None:
         self._every_ms = every_ms
@@ -51,7 +51,7 @@ class Heart:
         self._why: str | None = None
 
     def due(self, why: str | None, steady_ms: int) -> bool:
-        """Return whether to beat now. `why`: why not, whatever the time; None if all is well."""
+        """Return whether to beat now. `why`: what forbids it at any time; None if all is well."""
         self._why = why
         if why is not None or steady_ms < self._next_ms:
             return False
@@ -59,13 +59,13 @@ class Heart:
         return True
 
     def done(self, error: str | None, now_ms: int, steady_ms: int) -> None:
-        """Take what became of a beat."""
+        """Take the outcome of a beat."""
         self._last = Beat(now_ms if error is None else self._last.beaten_ms, error)
         if error is not None:
             self._next_ms = min(self._next_ms, steady_ms + RETRY_MS)
 
     def row(self, *, there: bool) -> HeartbeatRow:
-        """Return how it stands; `there`: whether a URL is given."""
+        """Return its state; `there`: whether a URL is given."""
         beaten = None if self._last.beaten_ms is None else self._last.beaten_ms / 1000
         if not there:
             return HeartbeatRow(state="off", why=None, beaten=None)

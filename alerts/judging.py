@@ -1,9 +1,9 @@
-"""From rules and what is seen to what is to be told. Pure: all that it remembers is in `Memory`.
+"""Judges rules against observations and returns alerts. Pure: all that it remembers is in `Memory`.
 
-Two sorts of rules. What *is so* for a while (a price beyond its mark, old data, a process that is down) is
-told when it begins, and again only after it was over for CLEAR_MS, so that what flickers is told once. What
-*happens* (a fill, a refusal, a settlement) has a number of its own and is told once each. What is remembered
-is kept on disk: a restart tells nothing twice, and what happened meanwhile.
+There are two sorts of rules. *Conditions* hold for a while (a price beyond its mark, old data, a process
+that is down): an alert is sent when one begins, and again only after it has been over for CLEAR_MS, so that
+flickering causes a single alert. *Events* (a fill, a refusal, a settlement) are numbered and alerted once
+each. The memory is kept on disk, so a restart repeats nothing and catches up on what happened meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,20 +35,20 @@ from markets.records import Quote
 from .seen import Alert, Seen, TraderSeen, Up
 
 CLEAR_MS: Final = 60_000
-"""What was told is told again once it was over for so long."""
+"""How long a condition must be over before it can cause another alert."""
 
 GONE_MS: Final = 60_000
-"""A market that is not in the catalogue for so long is not there: a repair takes less."""
+"""How long a market must be missing from the catalogue to count as gone; a repair takes less."""
 
 EDGE_BACK: Final = 0.8
-"""An edge is over below this share of its least."""
+"""An edge is over when it falls below this share of the rule's least."""
 
 LIMIT_BACK_PERCENT: Final = 10
 START_MS: Final = 120_000
-"""So long a start may take."""
+"""How long a start may take."""
 
 HOLDS_MOST: Final = 500
-"""So many things of one rule are remembered. What would be more waits untold until another is over."""
+"""Most conditions of one rule that are remembered. Any more wait, unsent, until another is over."""
 
 ACCOUNT: Final = "account"
 GONE: Final = "gone"
@@ -58,18 +58,18 @@ TEXT_MOST: Final = 300
 _HALTED: Final = frozenset(
     {reasons.HALTED, reasons.DRIFT, reasons.OTHER_ACCOUNT, reasons.DAILY_LOSS, reasons.NO_GATEWAY}
 )
-"""Why a trader trades nothing without anybody having told it not to."""
+"""Reasons for which a trader does not trade although nobody told it to stop."""
 
 _LIMITS: Final = {
-    "total": "what is at stake in all",
-    "daily_loss": "the loss of the day",
-    "open_orders": "orders open at once",
-    "orders_per_minute": "orders within a minute",
+    "total": "total at stake",
+    "daily_loss": "daily loss",
+    "open_orders": "open orders",
+    "orders_per_minute": "orders per minute",
 }
 
 
 class Held(msgspec.Struct):
-    """Something that was told and holds. `over_ms`: since when it does not, None while it does."""
+    """A condition that was alerted. `over_ms`: since when it no longer holds, None while it does."""
 
     text: str
     since_ms: int
@@ -80,9 +80,9 @@ class RuleMemory(msgspec.Struct):
     """What is remembered of a rule.
 
     Attributes:
-        about: what it was about: a rule that was changed begins anew.
-        armed: of a price: whether it was seen on the other side.
-        absent_ms: since when what it is about is not there, None while it is.
+        about: what the rule was about; a rule that is changed starts over.
+        armed: for a price: whether it has been seen on the other side.
+        absent_ms: since when the rule's market has been missing, None while it is there.
     """
 
     about: str = ""
@@ -92,7 +92,7 @@ class RuleMemory(msgspec.Struct):
 
 
 class Journal(msgspec.Struct):
-    """How far a trader's journal is told: highest ids, and refused orders, which come in any order."""
+    """How far a trader's journal has been alerted: highest ids; and refused orders, which come unordered."""
 
     fill: int = 0
     settlement: int = 0
@@ -107,7 +107,7 @@ class Memory(msgspec.Struct):
     restarts: dict[str, int] = {}
 
     def marks(self) -> object:
-        """Return what differs when it should be written: texts move with every price."""
+        """Return what must differ for the memory to be worth writing: texts change with every price."""
         rules = [
             (number, one.about, one.armed, one.absent_ms, [*one.held]) for number, one in self.rules.items()
         ]
@@ -116,14 +116,14 @@ class Memory(msgspec.Struct):
 
 
 class Judged(NamedTuple):
-    """How a rule stands: what is so by it, and why it cannot be judged, None if it can."""
+    """The state of a rule: which conditions hold, and why it cannot be judged, None if it can."""
 
     holds: tuple[str, ...]
     problem: str | None
 
 
 class _So(NamedTuple):
-    """What a rule says of one thing: "yes", "no" (it is over), or "unknown", which changes nothing."""
+    """A rule's finding on one condition: "yes", "no" (it is over), or "unknown", which changes nothing."""
 
     key: str
     is_so: Literal["yes", "no", "unknown"]
@@ -131,14 +131,14 @@ class _So(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is to be told, and how each rule stands by its number."""
+    """The alerts to send, and the state of each rule by its number."""
 
     alerts: list[Alert]
     rules: dict[int, Judged]
 
 
 def judge(rules: Sequence[AnyRule], seen: Seen, memory: Memory) -> Verdict:
-    """Judge all rules; `memory` is changed to what is remembered from here on."""
+    """Judge all rules; `memory` is updated in place."""
     numbers = {rule.number for rule in rules}
     for number in [number for number in memory.rules if number not in numbers]:
         del memory.rules[number]
@@ -176,7 +176,7 @@ def judge(rules: Sequence[AnyRule], seen: Seen, memory: Memory) -> Verdict:
             case StaleRule():
                 said = _stale(seen)
             case ProcessRule():
-                problem = None if seen.processes is not None else "nobody says how the processes stand"
+                problem = None if seen.processes is not None else "the state of the processes is not known"
                 if seen.processes is not None:
                     said = _others_over(_processes(seen.processes, pulses), kept.held)
             case DriftRule():
@@ -184,7 +184,7 @@ def judge(rules: Sequence[AnyRule], seen: Seen, memory: Memory) -> Verdict:
         left_out, changes = _changes(rule, said, kept, seen.now_ms)
         alerts += changes
         if left_out and problem is None:
-            problem = f"{HOLDS_MOST} hold, which is as many as are remembered; {left_out} more are not told"
+            problem = f"{HOLDS_MOST} conditions hold, which is the limit; {left_out} more are not sent"
         holds = tuple(
             one.text
             for key, one in kept.held.items()
@@ -198,7 +198,7 @@ def judge(rules: Sequence[AnyRule], seen: Seen, memory: Memory) -> Verdict:
 
 
 def _about(rule: AnyRule) -> str:
-    """Return what of a rule decides what is told; its note and how it is told do not."""
+    """Return the part of a rule that decides what it alerts to, without its note and how it is sent."""
     plain = msgspec.structs.replace(rule, number=0, on=True, urgent=False, ends=False, note="")
     return msgspec.json.encode(plain).decode()
 
@@ -213,15 +213,15 @@ def _alert(rule: AnyRule, key: str, text: str, what: Literal["so", "over", "note
 
 
 def clean(text: str) -> str:
-    """Return a text as it may go to anybody: one line, no mark that turns text around, nobody called by @."""
+    """Return a text that is safe to send: one line, no characters that reverse text, no @ mentions."""
     kept = "".join(char if char.isprintable() else " " for char in text).replace("@", "(at)")
     return kept if len(kept) <= TEXT_MOST else f"{kept[: TEXT_MOST - 1]}…"
 
 
 def _changes(rule: AnyRule, said: Sequence[_So], kept: RuleMemory, now_ms: int) -> tuple[int, list[Alert]]:
-    """Return what has begun, and what is over, and remember it; first, how much is too much to remember.
+    """Return how many conditions did not fit into the memory, and alerts for what began and what is over.
 
-    Drift is told once for good: the exchange goes on sending it when the publisher begins to count anew.
+    Drift is alerted once for good: the exchange keeps sending it when the publisher starts counting again.
     """
     alerts: list[Alert] = []
     left_out = 0
@@ -231,7 +231,7 @@ def _changes(rule: AnyRule, said: Sequence[_So], kept: RuleMemory, now_ms: int) 
         held = kept.held.get(so.key)
         if so.is_so == "yes" and held is None:
             if len(kept.held) >= HOLDS_MOST:
-                # Only what is not spoken of is forgotten: all else would be told again in the next moment.
+                # Forget only what has no finding now: anything else would be alerted again the next moment.
                 oldest = next(silent, None)
                 if oldest is None:
                     left_out += 1
@@ -252,7 +252,7 @@ def _changes(rule: AnyRule, said: Sequence[_So], kept: RuleMemory, now_ms: int) 
 
 
 def _others_over(said: list[_So], held: Mapping[str, object]) -> list[_So]:
-    """Return `said`, and of all that was told and is not in it that it is over."""
+    """Return `said`, with a "no" added for every alerted condition that is not in it."""
     now = {so.key for so in said}
     return said + [_So(key, "no", "") for key in held if key not in now]
 
@@ -264,7 +264,7 @@ def _price(rule: PriceRule, seen: Seen, kept: RuleMemory) -> tuple[_So | None, s
     quote = seen.quotes.get(rule.ticker)
     if quote is None:
         if not seen.whole:
-            kept.absent_ms = None  # nobody knows: a moment before there was no data is no minute
+            kept.absent_ms = None  # not known: time without data does not count towards a minute's absence
             return None, "there is no data yet"
         if kept.absent_ms is None:
             kept.absent_ms = seen.now_ms
@@ -274,12 +274,12 @@ def _price(rule: PriceRule, seen: Seen, kept: RuleMemory) -> tuple[_So | None, s
     if price_e4 is None:
         return (
             None,
-            "nobody bids" if rule.of == "bid" else "nobody offers" if rule.of == "ask" else "no trade",
+            "no bids" if rule.of == "bid" else "no offers" if rule.of == "ask" else "no trades yet",
         )
     at_e4, back_e4 = _e4(rule.at_dollars), _e4(rule.back_dollars)
     beyond = price_e4 >= at_e4 if rule.crosses == "above" else price_e4 <= at_e4
     back = price_e4 < at_e4 if rule.crosses == "above" else price_e4 > at_e4
-    if "price" in kept.held:  # told: it must come back by so much
+    if "price" in kept.held:  # already alerted: the price must come back by the margin
         back = price_e4 <= at_e4 - back_e4 if rule.crosses == "above" else price_e4 >= at_e4 + back_e4
     if back:
         kept.armed = True
@@ -287,22 +287,22 @@ def _price(rule: PriceRule, seen: Seen, kept: RuleMemory) -> tuple[_So | None, s
     if not beyond:
         return _So("price", "unknown", ""), None
     if not kept.armed:
-        return None, None  # it was there when the rule was made: nothing has crossed
+        return None, None  # already beyond when the rule was made: it has not crossed
     title = seen.titles.get(rule.ticker, "")
     text = f"{rule.ticker}{f' ({title})' if title else ''}: {rule.of} of YES is {price_e4 / 100:g}c, "
     return _So("price", "yes", f"{text}{rule.crosses} {at_e4 / 100:g}c"), None
 
 
 def _gone(rule: PriceRule, seen: Seen, kept: RuleMemory) -> _So:
-    """Say whether the market of a rule is no more, once its price was looked for."""
+    """Return whether the market of a rule is gone; call after `_price`."""
     if kept.absent_ms is None:
         return _So(GONE, "no" if rule.ticker in seen.quotes else "unknown", "")
     gone = seen.now_ms - kept.absent_ms >= GONE_MS
-    return _So(GONE, "yes" if gone else "unknown", f"{rule.ticker}: there is no such market any more")
+    return _So(GONE, "yes" if gone else "unknown", f"{rule.ticker}: this market no longer exists")
 
 
 def _price_of(rule: PriceRule, quote: Quote) -> int | None:
-    """Return the price a rule asks for; a side of a book exists only if its size is positive."""
+    """Return the price that a rule watches; a side of a book exists only if its size is positive."""
     if rule.of == "bid":
         return quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else None
     if rule.of == "ask":
@@ -319,15 +319,15 @@ def _e4(dollars: str) -> int:
 
 def _edges(rule: EdgeRule, seen: Seen) -> tuple[list[_So], str | None]:
     if seen.edges is None:
-        return [], "the events have not been looked at yet"
+        return [], "the events have not been scanned yet"
     if seen.health.stale:
-        return [], "the data is old: nothing in it counts as tradable"
+        return [], "the data is old, so nothing counts as tradable"
     least_e6 = int(Decimal(rule.least_dollars) * 1_000_000)
     said: dict[str, _So] = {}
     for edge in seen.edges:
         key = edge.event_ticker
         if key in said or (rule.series and edge.series_ticker != rule.series):
-            continue  # of an event the best, which comes first
+            continue  # only the best of an event, which comes first
         if edge.net_edge_e6 >= least_e6:
             said[key] = _So(key, "yes", edge.text)
         elif edge.net_edge_e6 >= least_e6 * EDGE_BACK:
@@ -339,7 +339,7 @@ def _edges(rule: EdgeRule, seen: Seen) -> tuple[list[_So], str | None]:
 
 
 class _News(NamedTuple):
-    """What has happened since the last time: key and text each, the oldest first."""
+    """What has happened since the last time, as (key, text), oldest first."""
 
     fills: list[tuple[str, str]]
     refused: list[tuple[str, str]]
@@ -352,7 +352,7 @@ class _News(NamedTuple):
 
 
 def _news(trader: TraderSeen, memory: Memory) -> _News:
-    """Return what a trader's lists have that was not there before; what was there at first is not told."""
+    """Return what is new in a trader's lists; what was there at the first look is not alerted."""
     news = _News([], [], [])
     status = trader.status
     if status is None or not trader.answers:
@@ -380,7 +380,7 @@ def _news(trader: TraderSeen, memory: Memory) -> _News:
     for order in sorted(trader.orders, key=lambda row: row.number):
         if order.status is OrderState.REJECTED and order.number not in told:
             known.refused.append(order.number)
-            why = reasons.why_ended(order.reason) if order.reason else "no reason is given"
+            why = reasons.why_ended(order.reason) if order.reason else "no reason given"
             what = f"{order.count_fp} {order.side.upper()} of {order.ticker}"
             text = f"Refused: order {order.number}, {what}: {why}"
             news.refused.append((f"refused:{order.number}", text))
@@ -396,7 +396,7 @@ def _unknown_orders(trader: TraderSeen) -> list[_So]:
         _So(
             f"unknown:{order.number}",
             "yes",
-            f"Unknown: nobody can say what became of order {order.number} in {order.ticker}: "
+            f"Unknown: what became of order {order.number} in {order.ticker} is not known: "
             f"{order.reason.replace('_', ' ')}",
         )
         for order in status.unknown
@@ -409,7 +409,7 @@ def _limits(rule: LimitRule, status: TraderStatus | None) -> list[_So]:
     said = []
     for name, words in _LIMITS.items():
         share = getattr(status.use, name) * 100
-        text = f"{share:.0f} % of the limit of {words} in use"
+        text = f"{share:.0f} % of the limit in use: {words}"
         near, back = share >= rule.percent, share < rule.percent - min(LIMIT_BACK_PERCENT, rule.percent / 2)
         said.append(_So(name, "yes" if near else "no" if back else "unknown", text))
     return said
@@ -433,13 +433,13 @@ def _stale(seen: Seen) -> list[_So]:
     if status is not None:
         halted = [reason for reason in (status.state, *status.reasons) if reason in _HALTED]
         words = reasons.HALTS[halted[0]] if halted else ""
-        text = f"The trader does not trade: {words}{f' ({status.error})' if status.error else ''}"
+        text = f"The trader is not trading: {words}{f' ({status.error})' if status.error else ''}"
         said.append(_So("halted", "yes" if halted else "no", text))
     return said
 
 
 def _pulses(seen: Seen, memory: Memory) -> dict[str, int]:
-    """Return which processes ended by themselves since the last time, and how often in all."""
+    """Return which processes have ended by themselves since the last time, and how often in all."""
     if seen.processes is None:
         return {}
     before, memory.restarts = memory.restarts, {name: up.restarts for name, up in seen.processes.items()}
@@ -452,7 +452,7 @@ def _processes(processes: Mapping[str, Up], pulses: Mapping[str, int]) -> list[_
         if up.trouble is not None:
             said.append(_So(name, "yes", f"The {name} process {up.trouble}"))
         elif name in pulses:
-            said.append(_So(name, "yes", f"The {name} process ended by itself and was started again"))
+            said.append(_So(name, "yes", f"The {name} process ended by itself and was restarted"))
         else:
             said.append(_So(name, "no", ""))
     return said
@@ -473,5 +473,5 @@ def _cents(dollars: str) -> str:
 
 
 def describe(rule: AnyRule) -> str:
-    """Return what a test of a rule says."""
+    """Return the text of a test of a rule."""
     return clean(f"Test of rule {rule.number}: {words_of(rule)}")

@@ -1,6 +1,6 @@
-"""What alerts keep on disk: the rules, and what was told. Each file is whole or not there, and ours alone.
+"""What alerts keep on disk: the rules, and the messages. Each file is whole or absent, and private.
 
-A file that cannot be read is kept aside under another name and said; the process goes on without it.
+A file that cannot be read is renamed and reported; the process continues without it.
 """
 
 import os
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Rules(msgspec.Struct, forbid_unknown_fields=True):
-    """The file of rules. `last`: the highest number that a rule ever had."""
+    """The file of rules. `last`: the highest number that any rule has had."""
 
     rules: tuple[AnyRule, ...] = ()
     quiet: Quiet = Quiet()
@@ -39,7 +39,7 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Told(msgspec.Struct):
-    """The file of what was told."""
+    """The file of messages and of what has been alerted."""
 
     memory: Memory
     outbox: Kept
@@ -52,13 +52,13 @@ class KeptFile(Generic[T]):
         self.path = path
         self.problem: str | None = None
         self.aside: str | None = None
-        """Why what was there was not taken, None if it was."""
+        """Why the file found there was not used, None if it was."""
         self._type = type_
         self._empty = empty
         self._written = b""
 
     def read(self, now_ms: int) -> T:
-        """Return what is in it; nothing where there is none, or none that can be read."""
+        """Return its content; the empty value if there is no file, or none that can be read."""
         try:
             body = _read(self.path)
             value: T = msgspec.json.decode(body, type=self._type)
@@ -72,7 +72,7 @@ class KeptFile(Generic[T]):
         return value
 
     def write(self, value: T) -> bool:
-        """Write it; when this returns True it survives a power cut. `problem` says why it does not."""
+        """Write it; if this returns True, it survives a power cut. Otherwise `problem` says why not."""
         body = msgspec.json.encode(value)
         if body == self._written and self.problem is None:
             return True
@@ -96,8 +96,8 @@ class KeptFile(Generic[T]):
             self.path.rename(kept)
             where = f"kept as {kept.name}"
         except OSError as error:
-            where = f"and cannot be put aside: {error.strerror or error}"
-        self.aside = f"{shown_path(self.path)}: cannot be read ({why}), {where}: there are none now"
+            where = f"and cannot be renamed: {error.strerror or error}"
+        self.aside = f"{shown_path(self.path)}: cannot be read ({why}), {where}; starting without it"
         log.error("alerts.unreadable", error=self.aside)
 
 
@@ -107,21 +107,21 @@ def rules_file(data_dir: Path) -> KeptFile[Rules]:
 
 
 def told_file(data_dir: Path) -> KeptFile[Told]:
-    """Return the file of what was told of a data directory."""
+    """Return the file of messages of a data directory."""
     return KeptFile(data_dir / FOLDER / TOLD_FILE, Told, Told(Memory(), Kept()))
 
 
 def _check(value: object) -> None:
-    """Check that what was read is as it would be let in.
+    """Check that what was read would be accepted as input.
 
     Raises:
-        BadRecord: it is not.
+        BadRecord: it would not.
     """
     if isinstance(value, Rules):
         check_quiet(msgspec.to_builtins(value.quiet))
         numbers = [check_rule(msgspec.to_builtins(rule)).number for rule in value.rules]
         if len(set(numbers)) != len(numbers) or len(numbers) > RULES_MOST or min(numbers, default=1) < 1:
-            raise BadRecord("number", "", f"at most {RULES_MOST} rules, each with a number of its own")
+            raise BadRecord("number", "", f"at most {RULES_MOST} rules, each with its own number")
         value.last = max([value.last, *numbers])
 
 
@@ -129,7 +129,7 @@ def _read(path: Path) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError("is no regular file")
+            raise ValueError("is not a regular file")
         body = file.read(MAX_BYTES + 1)
     if len(body) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes")

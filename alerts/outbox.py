@@ -1,10 +1,10 @@
-"""What is told, to whom, and what has become of it: storms folded, quiet hours, retries. Pure.
+"""Messages, where they go, and what became of them: storms folded, quiet hours, retries. Pure.
 
-An alert becomes a message. Of one rule AT_ONCE in STORM_MS go by themselves; what comes beyond is counted,
-and told as one when the time is over. A message waits for each way out by itself: a way that fails is tried
-again with growing pauses, and takes all that waits for it in one go; what waits too long is said to be
-undelivered. Before a way is tried it is on disk that it is: what a crash cuts off there is "uncertain", and
-is not sent again, so that nothing is told twice.
+An alert becomes a message. Up to AT_ONCE messages of one rule in STORM_MS are sent individually; any more are
+counted, and sent as one when the time is over. A message waits for each way separately: a way that fails is
+retried with growing pauses and then takes everything that waits for it in one go; a message that waits too
+long becomes "undelivered". Each attempt is recorded on disk before it is made: one cut off by a crash is
+"uncertain" and is not repeated, so that nothing is sent twice.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,13 +23,13 @@ STORM_MS: Final = 60_000
 RETRY_MS: Final = 5_000
 RETRY_MOST_MS: Final = 300_000
 GIVE_UP_MS: Final = 3_600_000
-"""So old a message that could not be delivered is told to nobody any more."""
+"""The age at which a message that could not be delivered is given up."""
 
 WAY_BACK_MS: Final = 60_000
-"""A way that is given no more is waited for so long: its file may be just being written."""
+"""How long a way that is no longer listed is waited for, since its file may be in the middle of a write."""
 
 BODY_MOST: Final = 1_500
-"""Characters in one go: Discord takes 2,000, Telegram and ntfy 4,096."""
+"""Most characters in one go: Discord takes 2,000, Telegram and ntfy 4,096."""
 
 DIGEST_MOST: Final = 20
 WAITING_MOST: Final = 1_000
@@ -44,7 +44,7 @@ _OPEN: Final = frozenset({WAITS, SENDING})
 
 
 class Message(msgspec.Struct):
-    """Something told. `ways`: by name, what has become of it there; `quiet`: it was kept for a digest."""
+    """A message. `ways`: by name, its state there; `quiet`: it was held for a digest."""
 
     number: int
     at_ms: int
@@ -59,7 +59,7 @@ class Message(msgspec.Struct):
 
 
 class Storm(msgspec.Struct):
-    """How much of one rule was told since a time: `folded` alerts are only counted, the last is `text`."""
+    """How much of one rule was sent since a time: `folded` alerts are only counted, the last is `text`."""
 
     since_ms: int
     count: int = 0
@@ -70,7 +70,7 @@ class Storm(msgspec.Struct):
 
 
 class Way(msgspec.Struct):
-    """How a way out does: `failures` in a row, and not before `next_ms` again; `gone_ms`: since when away."""
+    """The state of a way: `failures` in a row, no attempt before `next_ms`; `gone_ms`: since when missing."""
 
     failures: int = 0
     next_ms: int = 0
@@ -80,7 +80,7 @@ class Way(msgspec.Struct):
 
 
 class Kept(msgspec.Struct):
-    """All of an outbox that must survive a restart."""
+    """The part of an outbox that must survive a restart."""
 
     last: int = 0
     messages: list[Message] = []
@@ -91,7 +91,7 @@ class Kept(msgspec.Struct):
 
 
 class Parcel(msgspec.Struct, frozen=True):
-    """What goes out in one go, by one way."""
+    """What is sent in one go, by one way."""
 
     way: str
     title: str
@@ -100,7 +100,7 @@ class Parcel(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """One thread's. `kept` is to be written to disk when `changed` is set, before parcels are sent."""
+    """One thread's. When `changed` is set, `kept` must be written to disk before parcels are sent."""
 
     def __init__(self, kept: Kept) -> None:
         self.kept = kept
@@ -109,13 +109,13 @@ class Outbox:
             for way, state in message.ways.items():
                 if state == SENDING:
                     message.ways[way] = UNCERTAIN
-                    message.error = "the process ended while it was sent: it may have arrived, or not"
+                    message.error = "the process ended while sending it: it may or may not have arrived"
                     self.changed = True
 
     # -- in
 
     def put(self, alerts: Sequence[Alert], ways: Collection[str], quiet: Quiet, now_ms: int) -> None:
-        """Take alerts: told now, counted, or kept for after the quiet hours."""
+        """Take alerts: to be sent now, counted, or held until after the quiet hours."""
         ways = self._given(ways)
         for alert in alerts:
             storm = self.kept.storms.get(alert.rule)
@@ -133,12 +133,12 @@ class Outbox:
             storm.urgent = storm.urgent or alert.urgent
 
     def tell(self, text: str, ways: Collection[str], now_ms: int, rule: int = 0, title: str = "Test") -> int:
-        """Tell something at once, whatever the hour; return the number of the message."""
+        """Send a text at once, even in quiet hours; return the number of the message."""
         self._add(Message(0, now_ms, rule, title, text, urgent=True), self._given(ways))
         return self.kept.last
 
     def turn(self, ways: Collection[str], quiet: Quiet, now_ms: int) -> None:
-        """Do what time asks for: end storms, tell the digest, give up what is too old or has no way left."""
+        """Do what is due: end storms, send the digest, give up messages that are too old or have no way."""
         gone = self._gone(ways, now_ms)
         for way in gone:
             del self.kept.ways[way]
@@ -158,15 +158,15 @@ class Outbox:
                 if state == WAITS and (old or way in gone):
                     message.ways[way] = UNDELIVERED
                     if way in gone:
-                        message.error = f"there is no way {way} any more"
+                        message.error = f"the way {way} no longer exists"
                     self.changed = True
 
     def _given(self, ways: Collection[str]) -> Collection[str]:
-        """Return the ways that are there, and those that may be back in a moment."""
+        """Return the listed ways, and those that may be back in a moment."""
         return tuple(dict.fromkeys((*ways, *self.kept.ways)))
 
     def _gone(self, ways: Collection[str], now_ms: int) -> list[str]:
-        """Note which ways are there; return those that have been away for long."""
+        """Note which ways are listed; return those that have been missing for long."""
         gone = []
         waited = (way for one in self.kept.messages for way, state in one.ways.items() if state in _OPEN)
         for name in dict.fromkeys((*self.kept.ways, *ways, *waited)):
@@ -215,7 +215,7 @@ class Outbox:
         self.changed = True
         waiting = [one for one in self.kept.messages if _OPEN.intersection(one.ways.values())]
         spare = len(self.kept.messages) - HISTORY_MOST
-        if spare > 0:  # the oldest that nobody waits for; of those that are waited for the newest many
+        if spare > 0:  # drop the oldest, except the newest WAITING_MOST that are still waiting
             held = {one.number for one in waiting[-WAITING_MOST:]}
             gone = {*[one.number for one in self.kept.messages if one.number not in held][:spare]}
             self.kept.messages = [one for one in self.kept.messages if one.number not in gone]
@@ -223,9 +223,9 @@ class Outbox:
     # -- out
 
     def parcels(self, now_ms: int, busy: Collection[str]) -> list[Parcel]:
-        """Return what is to be sent now, at most one parcel a way; it counts as being sent from here on.
+        """Return what is to be sent now, at most one parcel per way; from now on it counts as being sent.
 
-        `turn` comes before: it knows which ways are there.
+        Call `turn` first, which notes which ways are listed.
         """
         found = []
         for way, stand in self.kept.ways.items():
@@ -248,7 +248,7 @@ class Outbox:
         return found
 
     def sent(self, parcel: Parcel, error: str | None, now_ms: int) -> None:
-        """Take what has become of a parcel: None, or why it was not delivered."""
+        """Take the outcome of a parcel: None, or why it was not delivered."""
         way = self.kept.ways.setdefault(parcel.way, Way())
         self.changed = True
         for message in self.kept.messages:
@@ -272,7 +272,7 @@ class Outbox:
         return sum(one.ways.get(way) in _OPEN for one in self.kept.messages)
 
     def way_row(self, name: str, scheme: str) -> WayRow:
-        """Return how a way stands."""
+        """Return the state of a way."""
         way = self.kept.ways.get(name, Way())
         since = None if way.since_ms is None else way.since_ms / 1000
         return WayRow(
@@ -285,7 +285,7 @@ class Outbox:
         )
 
     def rows(self, after: int = 0) -> tuple[MessageRow, ...]:
-        """Return messages, the newest first, those with a higher number than `after`."""
+        """Return messages with a higher number than `after`, newest first."""
         return tuple(
             MessageRow(
                 number=one.number,
@@ -305,7 +305,7 @@ class Outbox:
 
 
 def _digest(lines: Sequence[str], more: int) -> str:
-    """Return lines as one text that goes out whole: those that do not fit are counted."""
+    """Return lines as one text that fits a message; those that do not fit are counted."""
     room = BODY_MOST - len(f"\nand {len(lines) + more} more")
     told: list[str] = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""What passes between this process and a sender, and the words for what went wrong: none has a URL in it."""
+"""What passes between this process and a sender, and the texts for errors, none of which contains a URL."""
 
 import re
 from typing import Final, Literal
@@ -6,20 +6,20 @@ from typing import Final, Literal
 import msgspec
 
 NO_APPRISE: Final = "Apprise is not installed: pip install 'kalshi-bus[alerts]'"
-UNKNOWN_URL: Final = "no URL that Apprise can use"
-NOT_TAKEN: Final = "it was not taken"
-ELSEWHERE: Final = "it sends us to another place, which is not followed"
-SILENT: Final = "it does not answer in time"
-UNREACHED: Final = "it cannot be reached, or ends the connection"
-CERTIFICATE: Final = "its certificate is not accepted"
-EXCHANGE: Final = "it leads to the exchange, which is not spoken to"
+UNKNOWN_URL: Final = "Apprise cannot use this URL"
+NOT_TAKEN: Final = "the message was not accepted"
+ELSEWHERE: Final = "it redirects elsewhere, which is not followed"
+SILENT: Final = "it did not answer in time"
+UNREACHED: Final = "it cannot be reached, or closed the connection"
+CERTIFICATE: Final = "its certificate was not accepted"
+EXCHANGE: Final = "it leads to the exchange, which alerts must not contact"
 
 _EXCHANGE: Final = re.compile(r"(?:^|[./@])kalshi\.com?\.?(?:$|[:/?#])", re.ASCII | re.IGNORECASE)
-"""The exchange's own domains: only publisher and order gateway speak to it."""
+"""The exchange's own domains, which only publisher and order gateway contact."""
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is to be sent: "tell" title and body, or "beat"."""
+    """What to send: "tell" for title and body, or "beat"."""
 
     do: Literal["tell", "beat"]
     url: str
@@ -28,11 +28,11 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What has become of it: None, or why it was not delivered, in words of ours."""
+    """The outcome: None, or why it was not delivered, in our own words."""
 
     error: str | None
 
 
 def is_exchange(url: str) -> bool:
-    """Tell whether a URL leads to the exchange's own domains."""
+    """Return whether a URL leads to the exchange's own domains."""
     return _EXCHANGE.search(url) is not None

@@ -1,4 +1,4 @@
-"""The quiet hours: from a time of day to another, by the clock of a named time zone. Pure."""
+"""The quiet hours: from one time of day to another in a named time zone. Pure."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,10 +13,10 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def is_quiet(quiet: Quiet, now_ms: int) -> bool:
-    """Tell whether only what is urgent is told now: from `begins`, included, to `ends`, not.
+    """Return whether only urgent alerts are sent now: from `begins` (inclusive) to `ends` (exclusive).
 
-    The clock on the wall counts, so that an hour that comes twice in autumn is quiet twice. Equal times are
-    no quiet hours.
+    Wall-clock time counts, so an hour that occurs twice in autumn is quiet twice. Equal times mean no quiet
+    hours.
     """
     if not quiet.begins or quiet.begins == quiet.ends:
         return False

@@ -1,8 +1,8 @@
-"""The process: what is seen is gathered, twice a second, and judged.
+"""The process: twice a second, observations are gathered and judged.
 
-Threads: main gathers and tells; `control` answers; `trader` asks the trader; `replica` (two with a rule about
-edges) follows the feed, `edges` looks for them; `supervised` asks supervisord; each message and each beat of
-the heartbeat goes out in a process of its own.
+Threads: main gathers, judges and sends; `control` answers; `trader` polls the trader; `replica` (two if a
+rule is about edges) follows the feed, `edges` looks for edges; `supervised` polls supervisord. Each message
+and each heartbeat is sent by a process of its own.
 """
 
 import os
@@ -38,14 +38,14 @@ from .ways import Ways, exchange_of, read_ways
 
 TURN_S: Final = 0.5
 LAST_S: Final = 2.0
-"""So long a stop waits for what is under way."""
+"""How long a stop waits for messages being sent."""
 
 BY_HAND_MS: Final = 2_000
 ROLES: Final = ("publisher", "snapshot_server", "trader", "ui", "orders", "watchdog")
 
 
 class WaysFile:
-    """The file of URLs, read again when it is another. Any thread calls."""
+    """The file of URLs, read again when it has changed. Any thread may call it."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.alerts_urls
@@ -55,7 +55,7 @@ class WaysFile:
         self._lock = threading.Lock()
 
     def __call__(self) -> Ways:
-        """Return what it says now."""
+        """Return the ways that it lists now."""
         with self._lock:
             at = _mark(self._path)
             if at != self._at:
@@ -75,7 +75,7 @@ def _mark(path: Path | None) -> tuple[int, ...] | None:
 
 
 class ByHand:
-    """Which processes of a run directory that were there are there no more, where no supervisord says."""
+    """Which processes of a run directory have disappeared, if there is no supervisord to ask."""
 
     def __init__(self, run_dir: Path, clock: Clock) -> None:
         self._run_dir = run_dir
@@ -85,7 +85,7 @@ class ByHand:
         self._found: dict[str, Up] = {}
 
     def look(self) -> dict[str, Up]:
-        """Return how those stand that were there at some time."""
+        """Return the state of every process that has ever been there."""
         now_ms = self._clock.monotonic_ns() // 1_000_000
         if now_ms >= self._next_ms:
             self._next_ms = now_ms + BY_HAND_MS
@@ -96,14 +96,14 @@ class ByHand:
 
 
 def processes_of(supervised: Processes | None, by_hand: ByHand) -> dict[str, Up]:
-    """Return how each process stands."""
+    """Return the state of each process."""
     if supervised is None:
         return by_hand.look()
     return {name: Up(one.trouble, one.restarts) for name, one in supervised.items()}
 
 
 class Looking:
-    """Gathers what is seen at one moment. The main thread's."""
+    """Gathers the observations of one moment. The main thread's."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Looking:
         self._began_ms = clock.monotonic_ns() // 1_000_000
 
     def look(self, tickers: set[str]) -> Seen:
-        """Return what is seen now, of these markets."""
+        """Return the present observations, with the quotes of these markets."""
         replica, edges = self._following.replica, self._following.edges
         processes = self._monitor.processes
         state, status, heartbeat = replica.state, replica.status(), replica.heartbeat
@@ -150,7 +150,7 @@ class Looking:
 
 
 def run(settings: Settings, stop: Stop) -> int:
-    """Judge and tell until `stop`; return the exit code. Main thread only.
+    """Judge and send until `stop`; return the exit code. Main thread only.
 
     Raises:
         StartupError: the endpoint is taken, or the data directory cannot be used.
@@ -208,7 +208,7 @@ def run(settings: Settings, stop: Stop) -> int:
 
 
 def _end_well(caller: Caller, clock: Clock) -> None:
-    """Wait a moment for what is under way, so that nobody need wonder what became of it."""
+    """Wait a moment for messages being sent, so that fewer end as uncertain."""
     until_ns = clock.monotonic_ns() + round(LAST_S * 1e9)
     pause = threading.Event()
     while caller.busy() and clock.monotonic_ns() < until_ns:

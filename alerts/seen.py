@@ -1,4 +1,4 @@
-"""What rules are judged by: everything that is seen at one moment, immutable."""
+"""Observations that rules are judged by: everything seen at one moment, immutable."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,7 +11,7 @@ from markets.records import Quote
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """Something tradable: its event and series, what it earns after fees, and a line about it."""
+    """Something tradable: its event and series, profit after fees, and a line about it."""
 
     event_ticker: str
     series_ticker: str
@@ -20,10 +20,10 @@ class Edge(msgspec.Struct, frozen=True):
 
 
 class TraderSeen(msgspec.Struct, frozen=True):
-    """What a trader said last, the newest of each list first.
+    """A trader's latest answers, with the newest of each list first.
 
     Attributes:
-        answers: whether it answered the last question. status: None before it has said anything.
+        answers: whether it answered the last question. status: None before its first answer.
     """
 
     answers: bool = False
@@ -34,7 +34,7 @@ class TraderSeen(msgspec.Struct, frozen=True):
 
 
 class Up(msgspec.Struct, frozen=True):
-    """How a process stands: `trouble` in words, None if nothing is wrong; how often it ended by itself."""
+    """The state of a process: `trouble` in words, None if all is well; how often it ended by itself."""
 
     trouble: str | None
     restarts: int = 0
@@ -44,13 +44,13 @@ class Seen(msgspec.Struct, frozen=True):
     """One moment.
 
     Attributes:
-        now_ms: wall clock. up_ms: for how long somebody has looked.
-        health: how the feed stands.
-        whole: whether the catalogue that rules name is here, so that what is not in it does not exist.
-        quotes: by ticker, those that rules ask for. titles: of these markets.
-        edges: what is tradable now, None while nobody looks.
-        processes: by name, None while nobody says.
-        drift: what the exchange sends otherwise than documented: a key and a line each.
+        now_ms: wall clock. up_ms: how long this process has been observing.
+        health: the health of the feed.
+        whole: whether the wanted catalogue is complete, so that what is not in it does not exist.
+        quotes: by ticker, those that rules ask for. titles: those of these markets.
+        edges: what is tradable now, None while it is not looked for.
+        processes: by name, None while not known.
+        drift: where the exchange departs from its documentation, as key -> line.
     """
 
     now_ms: int
@@ -66,11 +66,11 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """Something that is to be told.
+    """Something to be sent.
 
     Attributes:
-        rule: its number. key: names it within the rule.
-        what: "so", what a rule is about; "over", that it is no more; "note", about the rule itself.
+        rule: its number. key: identifies the alert within the rule.
+        what: "so", the rule's condition or event; "over", its end; "note", about the rule itself.
     """
 
     rule: int

@@ -1,8 +1,8 @@
-"""``python -m alerts.send``: one message, or one heartbeat, to one URL. A process that ends with it.
+"""``python -m alerts.send``: sends one message, or one heartbeat, to one URL, and ends.
 
-What hangs here is killed by whoever started it, and holds up nothing. The URL comes by standard input, so
-that it is in no list of processes; what went wrong goes back in words of ours, so that no text of a library
-or a server, which may have the URL in it, ever does. Nothing is followed to another place than the URL's.
+If it hangs, the process that started it kills it, and nothing else is delayed. The URL comes by standard
+input, so that it is in no list of processes; errors go back in our own words, so that no text of a library or
+a server, which may contain the URL, ever does. Redirects are not followed.
 """
 
 import logging
@@ -35,21 +35,21 @@ READ_MOST: Final = 65_536
 
 
 class _Refused(requests.RequestException):
-    """A request that is not made."""
+    """A request that was not made."""
 
 
 class Watch:
-    """Has every request of this process follow nothing, go nowhere near the exchange, and say how it went.
+    """Makes every request of this process follow no redirects, avoid the exchange, and record its outcome.
 
     Attributes:
-        said: what went wrong with the last one, None if nothing did.
+        said: what went wrong with the last request, None if nothing did.
     """
 
     def __init__(self) -> None:
         self.said: str | None = None
 
     def begin(self) -> None:
-        """Take the place of how `requests`, which Apprise's plugins use, too, sends."""
+        """Replace `requests.Session.send`, which Apprise's plugins use, too."""
         send = requests.Session.send
 
         def watched(
@@ -66,14 +66,14 @@ class Watch:
             if 300 <= reply.status_code < 400:
                 self.said = ELSEWHERE
                 raise requests.TooManyRedirects
-            self.said = None if reply.ok else f"it answers {reply.status_code}"
+            self.said = None if reply.ok else f"it answered {reply.status_code}"
             return reply
 
         requests.Session.send = watched  # type: ignore[assignment, method-assign]
 
 
 def words_of(error: requests.RequestException) -> str:
-    """Return what an error means, without a word of its own."""
+    """Return the meaning of an error in our own words."""
     if isinstance(error, requests.Timeout):
         return SILENT
     if isinstance(error, requests.exceptions.SSLError):
@@ -84,17 +84,17 @@ def words_of(error: requests.RequestException) -> str:
 
 
 def beat(url: str, watch: Watch) -> str | None:
-    """Ask for a URL; return why it is not had, None if it is."""
+    """Request a URL; return why that failed, None if it did not."""
     try:
         with requests.get(url, timeout=(CONNECT_S, READ_S), stream=True) as reply:
             reply.raw.read(READ_MOST)
             return watch.said
-    except Exception as error:  # noqa: BLE001 - urllib3 has errors of its own; all have the URL in them
+    except Exception as error:  # noqa: BLE001 - urllib3 has its own errors; all contain the URL
         return watch.said or (words_of(error) if isinstance(error, requests.RequestException) else UNREACHED)
 
 
 def tell(url: str, title: str, body: str, watch: Watch) -> str | None:
-    """Have Apprise tell something; return why it is not told, None if it is."""
+    """Send a message by Apprise; return why that failed, None if it did not."""
     try:
         import apprise
     except ImportError:
@@ -105,13 +105,13 @@ def tell(url: str, title: str, body: str, watch: Watch) -> str | None:
         if not told.add(url):
             return UNKNOWN_URL
         done = told.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
-    except Exception:  # noqa: BLE001 - a plugin's own mistake; its words may have the URL in them
+    except Exception:  # noqa: BLE001 - a plugin's own error; its text may contain the URL
         return watch.said or NOT_TAKEN
     return None if done else watch.said or NOT_TAKEN
 
 
 def main() -> int:
-    """Read an order, carry it out, say what became of it."""
+    """Read an order, carry it out, write its outcome."""
     die_with_parent(os.getppid())
     logging.disable(logging.CRITICAL)
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)

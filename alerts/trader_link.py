@@ -1,4 +1,4 @@
-"""What the trader says, asked once a second by a thread of its own: status, and lists when they grow."""
+"""Polls the trader once a second in a thread of its own: its status, and its lists when they grow."""
 
 from typing import Any, Final, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 EVERY_S: Final = 1.0
 TIMEOUT_MS: Final = 1_000
 ROWS: Final = 500
-"""The newest of each list: more in one second are not told one by one anyway."""
+"""The newest of each list: more in one second would not be sent individually anyway."""
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Asks(Protocol):
 
 
 class TraderLink:
-    """`seen` is for any thread; all else is of the thread that runs."""
+    """Any thread may read `seen`; all else belongs to the thread that runs."""
 
     def __init__(self, asker: Asks) -> None:
         self.seen = TraderSeen()
@@ -51,7 +51,7 @@ class TraderLink:
             self._asker.close()
 
     def refresh(self) -> None:
-        """Ask once; without an answer what was said last stays, as such."""
+        """Ask once; if there is no answer, the last one is kept and marked as such."""
         self._owner.check()
         try:
             self.seen = self._look(self.seen)

@@ -1,8 +1,8 @@
-"""The ways out: a file of URLs, one a line. They are secrets, and leave this process for the sender alone.
+"""The ways out: a file of URLs, one per line. They are secrets, and only the sender is given one.
 
-``NAME URL`` or ``URL``; ``#`` begins a comment. The name ``heartbeat`` is the dead man's: an http(s) URL. A
-line that is wrong is named by its number, never repeated. Of a way without a name the scheme and a short
-hash are its name.
+``NAME URL`` or ``URL``; ``#`` starts a comment. The name ``heartbeat`` is for the dead man's switch: an
+http(s) URL. A wrong line is reported by its number and never repeated. A way without a name is named by its
+scheme and a short hash.
 """
 
 import hashlib
@@ -30,19 +30,19 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]{0,30})://[^\s/]", re.ASCII | re.
 
 
 class Way(NamedTuple):
-    """A way out. Its representation is without the URL."""
+    """A way out. Its representation omits the URL."""
 
     name: str
     scheme: str
     url: str
 
     def __repr__(self) -> str:
-        """Return what may be logged."""
+        """Return a text that may be logged."""
         return f"Way({self.name}, {self.scheme})"
 
 
 class Ways(NamedTuple):
-    """What a file of URLs has; `problems` has a line for each that is wrong."""
+    """The content of a file of URLs; `problems` has an entry for each wrong line."""
 
     ways: tuple[Way, ...] = ()
     heartbeat: Way | None = None
@@ -50,15 +50,15 @@ class Ways(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all ways by which alerts are told."""
+        """The names of all ways by which alerts are sent."""
         return tuple(way.name for way in self.ways)
 
 
 def read_ways(path: Path | None, refused: Collection[str] = ()) -> Ways:
-    """Return the ways out that a file names; a line that is wrong costs itself.
+    """Return the ways out listed in a file; a wrong line affects only itself.
 
     Args:
-        refused: network locations (host, or host:port) of the exchange as the settings have it.
+        refused: network locations (host, or host:port) of the exchange in the settings.
     """
     if path is None:
         return Ways()
@@ -72,7 +72,7 @@ def read_ways(path: Path | None, refused: Collection[str] = ()) -> Ways:
     except OSError as error:
         return Ways(problems=(f"{shown_path(path)}: cannot be read: {error.strerror}",))
     if len(body) > MAX_BYTES:
-        return Ways(problems=(f"{shown_path(path)}: more than {MAX_BYTES} bytes, expected a URL a line",))
+        return Ways(problems=(f"{shown_path(path)}: more than {MAX_BYTES} bytes, expected one URL per line",))
     ways: dict[str, Way] = {}
     problems = []
     for number, line in enumerate(body.decode("utf-8-sig", "replace").splitlines(), 1):
@@ -109,15 +109,15 @@ def _refusal(way: Way, ways: Collection[str], refused: Collection[str]) -> str |
     except ValueError:
         return "expected a URL"
     if is_exchange(way.url) or place in refused:
-        return "that is the exchange, to which only publisher and order gateway speak"
+        return "that is the exchange, which only publisher and order gateway may contact"
     if way.name == HEARTBEAT and way.scheme not in ("http", "https"):
         return "heartbeat: expected an http:// or https:// URL"
     if way.name in ways:
-        return "the name is given twice"
+        return "the name is used twice"
     return f"more than {WAYS_MOST} ways" if len(ways) >= WAYS_MOST else None
 
 
 def exchange_of(settings: Settings) -> frozenset[str]:
-    """Return the network locations of the exchange where the settings name them."""
+    """Return the network locations of the exchange in the settings."""
     urls = filter(None, (settings.api_url, settings.ws_url))
     return frozenset(urlsplit(url).netloc.lower() for url in urls)

@@ -1,7 +1,7 @@
-"""What alerts and dashboard say to each other: the rules, and the answers on `alerts_control`.
+"""What alerts and dashboard exchange: the rules, and the answers on `alerts_control`.
 
-docs/alerts.md in types. A rule says what is worth calling somebody for; what becomes of it is judged in
-alerts/ alone. Prices are text of dollars with four decimals, money with six, times Unix seconds.
+docs/alerts.md as types. A rule says what is worth an alert; only alerts/ judges it. Prices are dollars as
+text with four decimals, money with six, times are Unix seconds.
 """
 
 import re
@@ -18,7 +18,7 @@ from markets.errors import BadRecord
 RULES_MOST: Final = 200
 NOTE_MOST: Final = 100
 HISTORY_MOST: Final = 200
-"""So many messages are kept, the newest."""
+"""How many messages are kept, the newest."""
 
 CLOCK: Final = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
@@ -28,13 +28,13 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What somebody wants to be told.
+    """What somebody wants to be alerted to.
 
     Attributes:
-        number: names it for good; 0 before it has one.
-        on: whether it is judged. urgent: told in the quiet hours, too.
-        ends: whether it is told, too, that what was told is over.
-        note: its owner's words, told with it.
+        number: identifies it for good; 0 before it has one.
+        on: whether it is judged. urgent: sent even in quiet hours.
+        ends: whether the end of a condition is sent, too.
+        note: its owner's words, sent with each alert.
     """
 
     number: Number = 0
@@ -47,11 +47,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class PriceRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="price"):
     """A price of YES crosses `at_dollars`, coming from the other side.
 
-    It is told again once it was `back_dollars` on the other side in between.
+    It is sent again only after the price has come back by `back_dollars` in between.
 
     Attributes:
         of: the best bid, the best ask, or the last trade.
-        series: of the market, "" for what its ticker begins with.
+        series: that of the market, "" for what its ticker begins with.
     """
 
     ticker: TickerText
@@ -70,33 +70,33 @@ class EdgeRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
 
 
 class FillRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="fill"):
-    """An order was filled, or a part of it."""
+    """An order was filled, in whole or in part."""
 
 
 class RefusedRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="refused"):
-    """An order was refused, or nobody can say what became of it."""
+    """An order was refused, or what became of it is not known."""
 
 
 class LimitRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="limit"):
-    """So much of a limit of the trader's is in use: total, daily loss, open orders, orders a minute."""
+    """So much of a trader's limit is in use: total, daily loss, open orders, orders per minute."""
 
     percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 80
 
 
 class StaleRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="stale"):
-    """The data is old, nothing is heard, or the trader does not trade although nobody told it not to."""
+    """The data is old, nothing is heard, or the trader is not trading although nobody stopped it."""
 
 
 class ProcessRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="process"):
-    """A process is down, or was."""
+    """A process is down, or has been restarted."""
 
 
 class SettledRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="settled"):
-    """A market that was held is settled."""
+    """A market with a position was settled."""
 
 
 class DriftRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="drift"):
-    """The exchange sends otherwise than documented, or its account is otherwise than the journal."""
+    """The exchange departs from its documentation, or its account differs from the journal."""
 
 
 AnyRule = (
@@ -135,11 +135,11 @@ TITLES: Final[Mapping[str, str]] = {
     "settled": "Market settled",
     "drift": "Drift",
 }
-"""What kinds are called."""
+"""The titles of the kinds."""
 
 
 class Quiet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From when to when, by the clock of `zone`, only what is urgent is told; "" and "": never."""
+    """From when to when, by the clock of `zone`, only urgent alerts are sent; "" and "" for never."""
 
     begins: str = ""
     ends: str = ""
@@ -152,7 +152,7 @@ def kind_of(rule: AnyRule) -> str:
 
 
 def words_of(rule: AnyRule) -> str:
-    """Return what a rule is about, in a line."""
+    """Return what a rule is about, in one line."""
     match rule:
         case PriceRule():
             return f"{rule.ticker}: {rule.of} of YES {rule.crosses} {_cents(rule.at_dollars)}"
@@ -166,10 +166,10 @@ def words_of(rule: AnyRule) -> str:
 
 
 def check_rule(said: object) -> AnyRule:
-    """Return a rule from outside.
+    """Return a rule given from outside.
 
     Raises:
-        BadRecord: it is none; names the member.
+        BadRecord: it is not a rule; names the member.
     """
     kind = said.get("kind") if isinstance(said, Mapping) else said
     if not isinstance(said, Mapping) or not isinstance(kind, str) or kind not in RULES:
@@ -194,10 +194,10 @@ def check_rule(said: object) -> AnyRule:
 
 
 def check_quiet(said: object) -> Quiet:
-    """Return quiet hours from outside.
+    """Return quiet hours given from outside.
 
     Raises:
-        BadRecord: they are none; names the member.
+        BadRecord: they are not valid; names the member.
     """
     try:
         quiet = msgspec.convert(said, Quiet)
@@ -215,7 +215,7 @@ def check_quiet(said: object) -> Quiet:
 
 
 def price_text(text: str) -> str:
-    """Return cents as a person writes them as a price in dollars; what is no number stays as it is."""
+    """Return cents, as a person types them, as a price in dollars; text that is not a number is kept."""
     try:
         return f"{Decimal(text) / 100:.4f}"
     except (InvalidOperation, ValueError):
@@ -223,7 +223,7 @@ def price_text(text: str) -> str:
 
 
 def money_text(text: str) -> str:
-    """Return dollars as a person writes them with six decimals; what is no number stays as it is."""
+    """Return dollars, as a person types them, with six decimals; text that is not a number is kept."""
     try:
         return f"{Decimal(text):.6f}"
     except (InvalidOperation, ValueError):
@@ -245,7 +245,7 @@ def _dollars(money: str) -> str:
 class WayRow(Shape, frozen=True, kw_only=True):
     """A way out, by name and scheme: its URL is a secret.
 
-    `state`: "unused", "works" or "fails"; `error`: what was wrong last; `waiting`: messages not told yet.
+    `state`: "unused", "works" or "fails"; `error`: the last error; `waiting`: messages not sent yet.
     """
 
     name: str
@@ -257,7 +257,7 @@ class WayRow(Shape, frozen=True, kw_only=True):
 
 
 class RuleRow(Shape, frozen=True, kw_only=True):
-    """A rule and how it stands: `holds` says what is so now, `problem` why it cannot be judged."""
+    """A rule and its state: `holds` lists conditions that hold, `problem` says why it cannot be judged."""
 
     rule: dict[str, Any]
     title: str
@@ -267,13 +267,13 @@ class RuleRow(Shape, frozen=True, kw_only=True):
 
 
 class MessageRow(Shape, frozen=True, kw_only=True):
-    """Something that was told.
+    """A message.
 
     Attributes:
-        number: counts all messages. rule: its number, 0 of none. told: how many alerts are in it.
-        quiet: it was told after the quiet hours, or is going to be.
-        ways: name of each way it takes -> "waits", "sending", "delivered", "undelivered" or "uncertain".
-        error: why it is not delivered, if it is not.
+        number: counts all messages. rule: its number, 0 if none. told: how many alerts it holds.
+        quiet: it was, or will be, sent after the quiet hours.
+        ways: name of each way -> "waits", "sending", "delivered", "undelivered" or "uncertain".
+        error: why it was not delivered, if it was not.
     """
 
     number: int
@@ -289,7 +289,7 @@ class MessageRow(Shape, frozen=True, kw_only=True):
 
 
 class HeartbeatRow(Shape, frozen=True, kw_only=True):
-    """The dead man's heartbeat: `state` is "off", "beats", "held back" or "fails"; `why` in words."""
+    """The dead man's switch: `state` is "off", "beats", "held back" or "fails"; `why` in words."""
 
     state: Literal["off", "beats", "held back", "fails"]
     why: str | None
@@ -297,7 +297,7 @@ class HeartbeatRow(Shape, frozen=True, kw_only=True):
 
 
 class AlertsAnswer(Shape, frozen=True, kw_only=True):
-    """To `alerts`: all of it. `last` is the number of the newest message; `problems` what is wrong here."""
+    """To `alerts`: everything. `last` is the number of the newest message; `problems`: what is wrong here."""
 
     now: UnixTime
     rules: tuple[RuleRow, ...]

@@ -1,4 +1,4 @@
-"""Rules and commands over the socket's answers, and what goes out: real files, senders of the test."""
+"""Rules and commands through the socket's answers, and what is sent: real files, fake senders."""
 
 import threading
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ PRICE = {"kind": "price", "ticker": TICKER, "at_dollars": "0.6000"}
 
 
 class Postmen(Couriers):
-    """Couriers without processes: what is started waits in `orders` until it is said what became of it."""
+    """Couriers without processes: orders wait in `orders` until the test gives their outcome."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
@@ -155,7 +155,7 @@ def test_a_rule_is_added_edited_tested_judged_and_removed(desk: Desk) -> None:
         ("alerts", {"after": "x"}, "after"),
     ],
 )
-def test_what_is_wrong_is_refused_by_name_and_changes_nothing(
+def test_wrong_input_is_refused_by_name_and_changes_nothing(
     desk: Desk, op: str, parameters: dict[str, Any], names: str
 ) -> None:
     with pytest.raises(Refusal, match=names):
@@ -188,7 +188,7 @@ def test_whatever_is_asked_is_done_or_refused_and_nothing_crashes(desk: Desk) ->
         try:
             question = encode_map({"id": 1, "op": op, **parameters})
         except (OverflowError, ValueError):
-            return  # no message can say this
+            return  # cannot be encoded as a message
         before = len(desk.look().rules)
         (frame,) = desk.answers.answer(question, 0)
         answer = unpack_map(frame)
@@ -205,7 +205,7 @@ _TAKES = {
 }  # fmt: skip
 
 
-def test_nothing_is_told_twice_over_a_restart_and_the_rules_are_there_again(desk: Desk) -> None:
+def test_over_a_restart_rules_are_kept_and_nothing_is_sent_twice(desk: Desk) -> None:
     desk.do("set_rule", rule=PRICE)
     desk.cross()
     desk.post.over = [("phone", None)]
@@ -217,7 +217,7 @@ def test_nothing_is_told_twice_over_a_restart_and_the_rules_are_there_again(desk
     assert desk.look().last == 1
 
 
-def test_what_is_under_way_when_it_is_killed_is_not_sent_again(desk: Desk) -> None:
+def test_a_message_being_sent_at_a_kill_is_not_sent_again(desk: Desk) -> None:
     desk.do("set_rule", rule=PRICE)
     desk.cross()
     assert "phone" in desk.post.orders
@@ -227,13 +227,13 @@ def test_what_is_under_way_when_it_is_killed_is_not_sent_again(desk: Desk) -> No
     assert desk.look().messages[0].ways == {"phone": "uncertain"}
 
 
-def test_a_way_that_fails_is_said_and_tried_again(desk: Desk) -> None:
+def test_a_way_that_fails_is_reported_and_retried(desk: Desk) -> None:
     desk.do("test")
     desk.see()
-    desk.post.over = [("phone", "it answers 500")]
+    desk.post.over = [("phone", "it answered 500")]
     desk.see()
     (way,) = desk.look().ways
-    assert (way.state, way.error, way.waiting) == ("fails", "it answers 500", 1)
+    assert (way.state, way.error, way.waiting) == ("fails", "it answered 500", 1)
     desk.see(RETRY_MS)
     assert desk.post.orders["phone"].body == TEST
 
@@ -243,7 +243,7 @@ def test_urls_are_in_no_answer_and_no_file(desk: Desk) -> None:
     desk.do("set_rule", rule=PRICE)
     desk.do("test")
     desk.see()
-    desk.post.over = [("phone", "it answers 500")]
+    desk.post.over = [("phone", "it answered 500")]
     desk.see()
     said = desk.raw({"op": "alerts"}) + repr(desk.caller.figures()).encode()
     files = [path.read_bytes() for path in (desk.folder / "alerts").iterdir()]
@@ -251,18 +251,18 @@ def test_urls_are_in_no_answer_and_no_file(desk: Desk) -> None:
     assert desk.look().problems == ("urls, line 3: expected a URL",)
 
 
-def test_without_apprise_the_page_goes_on_and_it_is_said(desk: Desk) -> None:
+def test_without_apprise_the_page_works_and_says_so(desk: Desk) -> None:
     desk.begin(apprise=False)
     desk.do("test")
     desk.see()
     assert "phone" not in desk.post.orders
     assert desk.look().messages[0].ways == {}
     assert desk.look().problems == (
-        "Nothing is told elsewhere: Apprise is not installed: pip install 'kalshi-bus[alerts]'",
+        "No alerts are sent: Apprise is not installed: pip install 'kalshi-bus[alerts]'",
     )
 
 
-def test_the_heart_beats_while_all_is_well_and_is_held_back_else(desk: Desk) -> None:
+def test_the_heartbeat_is_sent_while_all_is_well_and_held_back_otherwise(desk: Desk) -> None:
     desk.see()
     assert desk.post.orders == {"heartbeat": Order("beat", BEAT.url)}
     desk.post.over = [("heartbeat", None)]
@@ -274,25 +274,25 @@ def test_the_heart_beats_while_all_is_well_and_is_held_back_else(desk: Desk) -> 
     desk.see(60_000, trader=TraderSeen(answers=False, status=a_status()))
     assert desk.look().heartbeat.why == "the trader does not answer"
     desk.see()
-    desk.post.over = [("heartbeat", "it answers 404")]
+    desk.post.over = [("heartbeat", "it answered 404")]
     desk.see()
-    assert (desk.look().heartbeat.state, desk.look().heartbeat.why) == ("fails", "it answers 404")
+    assert (desk.look().heartbeat.state, desk.look().heartbeat.why) == ("fails", "it answered 404")
     desk.see(5_000)
-    assert "heartbeat" in desk.post.orders, "one that fails is tried again soon"
+    assert "heartbeat" in desk.post.orders, "a failed beat is retried soon"
 
 
-def test_what_the_heartbeat_needs() -> None:
+def test_what_the_heartbeat_requires() -> None:
     silent = TraderSeen()
     assert held_back(a_moment(trader=silent), "feed") is None
     assert held_back(a_moment(health=a_health(feed="lost")), "feed") == "nothing is heard from the publisher"
     assert held_back(a_moment(health=a_health(epoch=0)), "feed") == "there is no data yet"
     paused = TraderSeen(answers=True, status=a_status(state="paused"))
-    assert held_back(a_moment(trader=paused), "trader") is None, "somebody wished it"
+    assert held_back(a_moment(trader=paused), "trader") is None, "somebody paused it"
     halted = TraderSeen(answers=True, status=a_status(state="halted"))
     assert "journal" in (held_back(a_moment(trader=halted), "trader") or "")
 
 
-def test_a_replay_is_told_to_nobody(desk: Desk) -> None:
+def test_a_replay_sends_no_alerts(desk: Desk) -> None:
     desk.do("set_rule", rule=PRICE)
     desk.see(quotes=at_bid(5_000), health=a_health(source="replay"))
     desk.see(quotes=at_bid(6_500), health=a_health(source="replay"))
@@ -300,14 +300,14 @@ def test_a_replay_is_told_to_nobody(desk: Desk) -> None:
     assert REPLAY in desk.look().problems
 
 
-def test_a_rule_that_cannot_be_kept_is_refused(desk: Desk) -> None:
+def test_a_rule_that_cannot_be_saved_is_refused(desk: Desk) -> None:
     desk.do("set_rule", rule={"kind": "fill"})
     with capture_logs(), full_disk(), pytest.raises(Refusal, match=r"not changed: .*cannot be written"):
         desk.do("set_rule", rule=PRICE)
     assert len(desk.look().rules) == 1
 
 
-def test_a_disk_that_takes_nothing_stops_no_alert(desk: Desk) -> None:
+def test_a_full_disk_stops_no_alert(desk: Desk) -> None:
     desk.do("set_rule", rule=PRICE)
     with capture_logs(), full_disk():
         desk.cross()
@@ -315,7 +315,7 @@ def test_a_disk_that_takes_nothing_stops_no_alert(desk: Desk) -> None:
     assert any("cannot be written" in problem for problem in desk.look().problems)
 
 
-def test_both_threads_may_be_at_it(desk: Desk) -> None:
+def test_two_threads_can_use_the_caller_at_once(desk: Desk) -> None:
     desk.caller.add_to(answers := Answers(lambda: None))
     numbers = []
 

@@ -1,4 +1,4 @@
-"""Delivery by Apprise to real servers, a process for each message, with nothing of a URL in words."""
+"""Delivery by Apprise to real servers, one process per message, with no part of a URL in any text."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SECRET = "s3cr3tT0ken"
 
 
 def sent(orders: dict[str, Order], deadline_s: float = 90.0) -> dict[str, str | None]:
-    """Send orders at the same time; return what became of each."""
+    """Send orders at the same time; return the outcome of each."""
     couriers = Couriers(SystemClock(), deadline_s=deadline_s)
     done: dict[str, str | None] = {}
     try:
@@ -38,14 +38,14 @@ def sent(orders: dict[str, Order], deadline_s: float = 90.0) -> dict[str, str | 
 
 
 PATIENT = "?rto=60&cto=60"
-"""However slow the machine: only what is to run into it has a short time-out."""
+"""Long time-outs for slow machines; only the one meant to time out has a short one."""
 
 
 def tell(port: int, more: str = PATIENT) -> Order:
     return Order("tell", f"json://user:{SECRET}@127.0.0.1:{port}/{SECRET}{more}", "a title", "a body")
 
 
-def test_servers_that_answer_hang_fail_reset_and_send_elsewhere() -> None:
+def test_servers_that_answer_hang_fail_reset_and_redirect() -> None:
     with (
         a_server() as good,
         a_server(500) as bad,
@@ -66,7 +66,7 @@ def test_servers_that_answer_hang_fail_reset_and_send_elsewhere() -> None:
         )
         assert done == {
             "good": None,
-            "bad": "it answers 500",
+            "bad": "it answered 500",
             "elsewhere": ELSEWHERE,
             "resets": UNREACHED,
             "hangs": SILENT,
@@ -78,7 +78,7 @@ def test_servers_that_answer_hang_fail_reset_and_send_elsewhere() -> None:
         assert (said["title"], said["message"]) == ("a title", "a body")
 
 
-def test_beats_and_what_is_never_spoken_to() -> None:
+def test_heartbeats_are_sent_but_never_to_the_exchange() -> None:
     with a_server() as good, a_server(404) as bad, a_listener(resets=True) as resets:
         done = sent(
             {
@@ -88,7 +88,7 @@ def test_beats_and_what_is_never_spoken_to() -> None:
                 "exchange": Order("beat", "http://kalshi.com/"),
             }
         )
-        assert done == {"good": None, "bad": "it answers 404", "resets": UNREACHED, "exchange": EXCHANGE}
+        assert done == {"good": None, "bad": "it answered 404", "resets": UNREACHED, "exchange": EXCHANGE}
         assert good.bodies == [f"/{SECRET} "]
 
 
@@ -98,7 +98,7 @@ def started(tmp_path: Path, body: str) -> Sequence[str]:
     return [sys.executable, str(script)]
 
 
-def test_a_sender_that_does_not_end_is_killed_and_one_that_dies_is_named(tmp_path: Path) -> None:
+def test_a_hanging_sender_is_killed_and_a_dying_one_is_reported(tmp_path: Path) -> None:
     for body, expected in (("time.sleep(600)", SILENT), ("sys.exit(3)", ENDED), ("print('{')", ENDED)):
         couriers = Couriers(SystemClock(), started(tmp_path, body), 0.2 if "sleep" in body else 30)
         couriers.start("a", Order("beat", "http://x"))
@@ -106,7 +106,7 @@ def test_a_sender_that_does_not_end_is_killed_and_one_that_dies_is_named(tmp_pat
         assert couriers.busy == set()
 
 
-def test_a_sender_has_no_setting_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sender_gets_none_of_our_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KALSHI_API_KEY_ID", SECRET)
     body = "import os, json\nprint(json.dumps({'error': str([*filter(None, map(os.environ.get, NAMES))])}))"
     command = started(tmp_path, body.replace("NAMES", "('KALSHI_API_KEY_ID', 'PATH')"))
@@ -115,10 +115,10 @@ def test_a_sender_has_no_setting_of_ours(tmp_path: Path, monkeypatch: pytest.Mon
     assert eventually(couriers.done) == [("a", str([os.environ["PATH"]]))]
 
 
-def test_a_sender_that_cannot_be_started_is_said() -> None:
+def test_a_sender_that_cannot_be_started_is_reported() -> None:
     couriers = Couriers(SystemClock(), ["/nothing/of/this/name"])
     couriers.start("a", Order("beat", "http://x"))
-    assert couriers.done() == [("a", "no sender can be started: No such file or directory")]
+    assert couriers.done() == [("a", "the sender cannot be started: No such file or directory")]
 
 
 def test_an_outcome_has_no_room_for_a_url() -> None:

@@ -1,4 +1,4 @@
-"""What is told and what is not: each thing once, when it begins, also over restarts."""
+"""Which alerts are sent: each one once, when it begins, even over restarts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ ABOVE = PriceRule(number=1, ticker=TICKER, at_dollars="0.6000")
 
 
 class Watch:
-    """Rules that are judged moment after moment, each 10 s after the one before."""
+    """Judges rules at successive moments, 10 s apart."""
 
     def __init__(self, *rules: AnyRule) -> None:
         self.rules = rules
@@ -60,7 +60,7 @@ def trader(**changes: Any) -> TraderSeen:
     return msgspec.structs.replace(TraderSeen(answers=True, status=a_status()), **changes)
 
 
-def test_a_price_that_crosses_is_told_once() -> None:
+def test_a_price_crossing_is_alerted_once() -> None:
     watch = Watch(ABOVE)
     assert watch.bid(5_900) == []
     assert watch.bid(6_000, 6_100, 6_000) == [f"{TICKER} (Will Vancouver win?): bid of YES is 60c, above 60c"]
@@ -69,13 +69,13 @@ def test_a_price_that_crosses_is_told_once() -> None:
     assert watch.bid(6_200) == []
 
 
-def test_a_price_that_was_beyond_when_the_rule_was_made_has_not_crossed() -> None:
+def test_a_price_already_beyond_when_the_rule_is_made_has_not_crossed() -> None:
     watch = Watch(ABOVE)
     assert watch.bid(7_000, 8_000) == []
     assert len(watch.bid(5_900, 7_000)) == 1
 
 
-def test_what_flickers_at_its_mark_is_told_once() -> None:
+def test_flickering_at_the_mark_is_alerted_once() -> None:
     watch = Watch(ABOVE)
     assert len(watch.bid(5_900, 6_000, *[5_950, 6_000] * 30)) == 1, "not back by a cent"
     assert watch.bid(5_900) == []
@@ -84,42 +84,42 @@ def test_what_flickers_at_its_mark_is_told_once() -> None:
     assert len(watch.bid(6_000)) == 1
 
 
-def test_a_price_that_falls_and_what_no_side_of_a_book_says() -> None:
+def test_a_falling_price_is_alerted_and_an_empty_side_is_not_a_price() -> None:
     watch = Watch(PriceRule(number=1, ticker=TICKER, of="ask", crosses="below", at_dollars="0.3000"))
     empty = {"yes_ask_size_e2": 0, "yes_ask_e4": 0}
     assert watch.bid(5_000) == []
     assert watch.see(quotes=at_bid(100, **empty)) == []
-    assert watch.problem == "nobody offers"
+    assert watch.problem == "no offers"
     assert len(watch.bid(2_700)) == 1
 
 
-def test_a_market_that_is_gone_is_told_once_and_named() -> None:
+def test_a_gone_market_is_alerted_once_by_name() -> None:
     watch = Watch(ABOVE)
     assert watch.bid(5_000) == []
     assert watch.see(quotes={}, whole=False) == []
     assert watch.see(quotes={}) == []
     assert watch.problem == f"there is no market {TICKER}"
-    assert watch.see(GONE_MS, quotes={}) == [f"{TICKER}: there is no such market any more"]
+    assert watch.see(GONE_MS, quotes={}) == [f"{TICKER}: this market no longer exists"]
     watch.restart()
     assert watch.see(GONE_MS, quotes={}) == []
 
 
-def test_a_market_that_was_away_for_a_moment_is_not_gone_while_there_is_no_data() -> None:
+def test_time_without_data_does_not_count_towards_a_market_s_absence() -> None:
     watch = Watch(ABOVE)
     assert watch.bid(5_000) == []
     assert watch.see(quotes={}) == []
     watch.restart()
     assert watch.see(10 * GONE_MS, quotes={}, whole=False) == []
     assert watch.holds == ()
-    assert watch.see(quotes={}) == [], "it is looked for anew"
+    assert watch.see(quotes={}) == [], "the count starts again"
     assert len(watch.see(GONE_MS, quotes={})) == 1
     assert watch.see(CLEAR_MS, quotes={}, whole=False) == []
     assert watch.see(CLEAR_MS, quotes={}, whole=False) == []
     assert watch.see(quotes={}) == []
-    assert watch.see(GONE_MS, quotes={}) == [], "it was told: that there was no data meanwhile is no end"
+    assert watch.see(GONE_MS, quotes={}) == [], "it was alerted already: a time without data does not end it"
 
 
-def test_what_is_more_than_can_be_remembered_waits_and_nothing_is_told_twice() -> None:
+def test_conditions_beyond_the_limit_wait_and_nothing_is_sent_twice() -> None:
     watch = Watch(EdgeRule(number=1, least_dollars="1.000000"))
     more = HOLDS_MOST + 100
     edges = tuple(Edge(f"E{number}", "KXS", 2_000_000, f"edge {number}") for number in range(more))
@@ -134,7 +134,7 @@ def test_what_is_more_than_can_be_remembered_waits_and_nothing_is_told_twice() -
     assert watch.problem is None
 
 
-def test_a_rule_that_is_changed_begins_anew_and_one_that_is_off_says_nothing() -> None:
+def test_a_changed_rule_starts_over_and_one_that_is_off_sends_nothing() -> None:
     watch = Watch(ABOVE)
     assert len(watch.bid(5_000, 6_000)) == 1
     watch.rules = (msgspec.structs.replace(ABOVE, at_dollars="0.5500"),)
@@ -149,7 +149,7 @@ def edge(event: str, dollars: float) -> Edge:
     return Edge(event, event.split("-", maxsplit=1)[0], round(dollars * 1e6), f"{event} earns {dollars:g}")
 
 
-def test_edges_are_told_once_an_event_and_again_when_they_were_gone() -> None:
+def test_edges_are_alerted_once_per_event_and_again_after_they_were_gone() -> None:
     watch = Watch(EdgeRule(number=1, least_dollars="2.000000"))
 
     def see(*edges: Edge, later_ms: int = 10_000) -> list[str]:
@@ -157,7 +157,7 @@ def test_edges_are_told_once_an_event_and_again_when_they_were_gone() -> None:
 
     assert see(edge("A-1", 3), edge("A-1", 2.5), edge("B-1", 1.9)) == ["A-1 earns 3"]
     assert see(edge("A-1", 2.5), edge("B-1", 2)) == ["B-1 earns 2"]
-    assert see(edge("A-1", 1.8), edge("B-1", 1.8)) == [], "within a fifth of it"
+    assert see(edge("A-1", 1.8), edge("B-1", 1.8)) == [], "less than a fifth below it"
     assert see() == []
     assert see(edge("A-1", 3)) == [], "gone for a moment"
     assert see() == []
@@ -172,7 +172,7 @@ def test_edges_of_one_series() -> None:
     assert watch.see(edges=(edge("A-1", 3), edge("B-1", 2))) == ["B-1 earns 2"]
 
 
-def test_fills_settlements_and_refusals_are_told_once_each_and_none_that_was_there_at_first() -> None:
+def test_fills_settlements_and_refusals_are_alerted_once_each_and_old_ones_never() -> None:
     watch = Watch(FillRule(number=1), SettledRule(number=2), RefusedRule(number=3))
     settled = SettlementRow(
         id=7, ticker=TICKER, event_ticker="E", side="yes", count_fp="10.00", result="yes",
@@ -195,21 +195,21 @@ def test_fills_settlements_and_refusals_are_told_once_each_and_none_that_was_the
     assert watch.see(trader=trader(answers=False)) == []
     assert watch.problem == "the trader does not answer"
     late = trader(fills=(a_fill(id=4), *new.fills), orders=new.orders, settlements=new.settlements)
-    assert len(watch.see(trader=late)) == 1, "what happened while nobody looked"
+    assert len(watch.see(trader=late)) == 1, "what happened while the trader was silent"
     other = trader(status=a_status(journal="another"), fills=(a_fill(id=9),))
-    assert watch.see(trader=other) == [], "another journal, from where it is"
+    assert watch.see(trader=other) == [], "another journal counts from its present end"
 
 
-def test_unknown_orders_hold_until_it_is_known() -> None:
+def test_an_unknown_order_is_a_condition_until_its_fate_is_known() -> None:
     watch = Watch(RefusedRule(number=1, ends=True))
     unknown = UnknownOrder(number=8, ticker=TICKER, reason="no_answer", deadline=None)
     (told,) = watch.see(trader=trader(status=a_status(unknown=(unknown,))))
-    assert told == f"Unknown: nobody can say what became of order 8 in {TICKER}: no answer"
+    assert told == f"Unknown: what became of order 8 in {TICKER} is not known: no answer"
     assert watch.see() == []
     assert watch.see(CLEAR_MS) == [f"Over: {told}"]
 
 
-def test_limits_are_told_near_and_again_when_there_was_room() -> None:
+def test_limits_are_alerted_when_near_and_again_after_there_was_room() -> None:
     watch = Watch(LimitRule(number=1, percent=80))
 
     def used(share: float) -> list[str]:
@@ -218,13 +218,13 @@ def test_limits_are_told_near_and_again_when_there_was_room() -> None:
         return watch.see(CLEAR_MS, trader=trader(status=msgspec.structs.replace(status, use=use)))
 
     assert used(0.79) == []
-    assert used(0.80) == ["80 % of the limit of what is at stake in all in use"]
+    assert used(0.80) == ["80 % of the limit in use: total at stake"]
     assert used(0.95) == used(0.75) == used(0.81) == []
     assert used(0.5) == used(0.5) == []
     assert len(used(5.0)) == 1
 
 
-def test_old_data_a_lost_feed_a_halted_trader_and_no_data_at_all() -> None:
+def test_old_data_a_lost_feed_a_halted_trader_and_missing_data_are_alerted() -> None:
     watch = Watch(StaleRule(number=1, ends=True))
     assert watch.see() == []
     assert watch.see(health=a_health(stale=True, age_ms=31_000)) == ["The data is 31 s old"]
@@ -237,7 +237,7 @@ def test_old_data_a_lost_feed_a_halted_trader_and_no_data_at_all() -> None:
     ]  # fmt: skip
     halted = a_status(state="halted", reasons=("halted",), error="disk full")
     assert watch.see(trader=trader(status=halted)) == [
-        "The trader does not trade: the journal cannot be written or does not add up (disk full)"
+        "The trader is not trading: the journal cannot be written or does not add up (disk full)"
     ]
     assert Watch(StaleRule(number=1)).see(trader=trader(status=a_status(state="paused"))) == []
     nothing = Watch(StaleRule(number=1))
@@ -245,22 +245,22 @@ def test_old_data_a_lost_feed_a_halted_trader_and_no_data_at_all() -> None:
     assert nothing.see(health=a_health(epoch=0), up_ms=START_MS) == ["There is no data at all"]
 
 
-def test_processes_that_are_down_and_those_that_were() -> None:
+def test_processes_that_are_down_or_were_restarted_are_alerted() -> None:
     watch = Watch(ProcessRule(number=1))
     assert watch.see(
         processes={"trader": Up("does not stay up, 3 tries so far: x", 0), "ui": Up(None, 4)}
     ) == ["The trader process does not stay up, 3 tries so far: x"]
     assert watch.see(processes={"trader": Up(None, 1), "ui": Up(None, 5)}) == [
-        "The ui process ended by itself and was started again"
+        "The ui process ended by itself and was restarted"
     ]
     watch.restart()
     assert watch.see(processes={"trader": Up(None, 1), "ui": Up(None, 5)}) == []
     assert watch.see(processes=None) == []
-    assert watch.problem == "nobody says how the processes stand"
+    assert watch.problem == "the state of the processes is not known"
     assert watch.see(processes={"ui": Up(None, 0)}) == [], "another supervisord counts from 0"
 
 
-def test_drift_is_told_once_for_good() -> None:
+def test_drift_is_alerted_once_for_good() -> None:
     watch = Watch(DriftRule(number=1))
     drift = {"GET /events x unknown": "GET /events: x: unknown"}
     assert watch.see(drift=drift) == ["Not as documented: GET /events: x: unknown"]
@@ -269,12 +269,12 @@ def test_drift_is_told_once_for_good() -> None:
     assert watch.see(CLEAR_MS, drift=drift) == []
 
 
-def test_texts_from_elsewhere_are_one_plain_line() -> None:
+def test_texts_from_outside_become_one_plain_line() -> None:
     assert clean("@everyone\n\u202ebuy\x00 now") == "(at)everyone  buy  now"
     assert len(clean("x" * 10_000)) == 300
 
 
-def test_of_drift_that_is_seen_no_more_the_oldest_gives_way_to_what_is_new() -> None:
+def test_the_oldest_drift_no_longer_seen_gives_way_to_new_drift() -> None:
     watch = Watch(DriftRule(number=1))
     watch.see(drift={f"{number}": "x" for number in range(3 * HOLDS_MOST)})
     assert len(watch.memory.rules[1].held) == HOLDS_MOST
@@ -296,7 +296,7 @@ def test_whatever_prices_do_an_alert_needs_a_crossing(bids: Sequence[int]) -> No
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_a_rule_that_is_removed_is_forgotten(number: int) -> None:
+def test_a_removed_rule_is_forgotten(number: int) -> None:
     watch = Watch(ABOVE, FillRule(number=2))
     watch.bid(5_000)
     gone = watch.rules[number].number

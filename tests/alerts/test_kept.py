@@ -1,4 +1,4 @@
-"""What is kept on disk, and what becomes of it when it is damaged."""
+"""The files on disk, intact and damaged."""
 
 import stat
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.bus.trading.disk import full_disk
 RULES = Rules((PriceRule(number=3, ticker=TICKER, at_dollars="0.6000"),), Quiet("22:00", "07:00", "UTC"), 9)
 
 
-def test_rules_are_kept_privately_and_read_again(tmp_path: Path) -> None:
+def test_rules_are_stored_privately_and_read_again(tmp_path: Path) -> None:
     file = rules_file(tmp_path)
     assert file.read(NOW_MS) == Rules()
     assert file.write(RULES)
@@ -37,20 +37,20 @@ def test_rules_are_kept_privately_and_read_again(tmp_path: Path) -> None:
         b'{"quiet": {"begins": "22:00", "ends": "07:00", "zone": "../../etc/passwd"}}',
     ],
 )  # fmt: skip
-def test_a_file_that_is_none_is_kept_aside_and_said(tmp_path: Path, body: bytes) -> None:
+def test_an_unreadable_file_is_renamed_and_reported(tmp_path: Path, body: bytes) -> None:
     file = rules_file(tmp_path)
     file.path.parent.mkdir(mode=0o700)
     file.path.write_bytes(body)
     assert file.read(NOW_MS) == Rules()
     assert file.aside is not None
-    assert "there are none now" in file.aside
+    assert "starting without it" in file.aside
     (aside,) = file.path.parent.iterdir()
     assert aside.read_bytes() == body
     assert file.write(RULES)
     assert rules_file(tmp_path).read(NOW_MS) == RULES
 
 
-def test_what_could_not_be_read_again_is_not_written_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_a_file_too_large_to_read_is_not_written_and_the_old_one_stays(tmp_path: Path) -> None:
     file = told_file(tmp_path)
     few = Told(file.read(NOW_MS).memory, Kept(last=7))
     assert file.write(few)
@@ -65,14 +65,14 @@ def test_what_could_not_be_read_again_is_not_written_and_what_was_there_stays(tm
     assert file.problem is None
 
 
-def test_what_lies_in_its_place_and_is_no_file_ends_nothing(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_does_no_harm(tmp_path: Path) -> None:
     file = told_file(tmp_path)
     file.path.mkdir(parents=True)
     assert file.read(NOW_MS) == Told(file.read(NOW_MS).memory, Kept())
     assert file.aside is not None
 
 
-def test_a_disk_that_is_full_is_said_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_old_file_stays(tmp_path: Path) -> None:
     file = rules_file(tmp_path)
     assert file.write(RULES)
     with capture_logs(), full_disk():
@@ -109,7 +109,7 @@ def test_files_of_this_version_are_read_for_ever(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_what_was_told_survives(tmp_path: Path) -> None:
+def test_messages_survive_a_restart(tmp_path: Path) -> None:
     file = told_file(tmp_path)
     told = file.read(NOW_MS)
     told.outbox.messages.append(Message(1, NOW_MS, 1, "t", "x", urgent=False, ways={"a": "waits"}))

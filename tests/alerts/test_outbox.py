@@ -1,4 +1,4 @@
-"""Storms folded, quiet hours, ways that fail: everything is told once, or said not to be."""
+"""Storms, quiet hours, failing ways: every message is delivered once, or reported as undelivered."""
 
 from datetime import UTC, datetime
 
@@ -31,7 +31,7 @@ MORNING_MS = round(datetime(2026, 9, 22, 5, 0, tzinfo=UTC).timestamp() * 1000)
 
 
 class Post:
-    """An outbox, and what has been delivered by each way; a way in `down` takes nothing."""
+    """An outbox, and what has been delivered by each way; a way in `down` fails."""
 
     def __init__(self, *ways: str, quiet: Quiet = NEVER, now_ms: int = NOW_MS) -> None:
         self.ways = ways or ("phone",)
@@ -56,7 +56,7 @@ class Post:
         arrived = []
         for parcel in self.turn(later_ms):
             self.tries += 1
-            error = "it does not answer in time" if parcel.way in self.down else None
+            error = "it did not answer in time" if parcel.way in self.down else None
             self.outbox.sent(parcel, error, self.now_ms)
             if error is None:
                 arrived.append(parcel.body)
@@ -70,7 +70,7 @@ class Post:
         return [row.ways for row in self.outbox.rows()]
 
 
-def test_an_alert_is_told_once_by_each_way() -> None:
+def test_an_alert_is_sent_once_by_each_way() -> None:
     post = Post("phone", "mail")
     post.put(1)
     assert post.deliver() == ["fill 1", "fill 1"]
@@ -93,7 +93,7 @@ def test_storms_are_folded_and_nothing_is_lost() -> None:
     assert sum(row.told for row in post.outbox.rows()) == AT_ONCE + 28
 
 
-def test_what_waits_goes_in_one_parcel_of_a_size_that_all_take() -> None:
+def test_waiting_messages_go_in_one_parcel_no_larger_than_all_services_accept() -> None:
     post = Post()
     for rule in range(100):
         post.outbox.put([an_alert(rule=rule, text="x" * 200)], post.ways, NEVER, NOW_MS)
@@ -104,13 +104,13 @@ def test_what_waits_goes_in_one_parcel_of_a_size_that_all_take() -> None:
     assert sum(body.count("x" * 200) for body in bodies) == 100
 
 
-def test_quiet_hours_are_told_as_one_when_they_are_over_and_what_is_urgent_at_once() -> None:
+def test_quiet_hours_end_with_one_digest_and_urgent_alerts_are_sent_at_once() -> None:
     post = Post(quiet=BERLIN, now_ms=NIGHT_MS)
     for number in range(30):
         post.put(number, rule=number)
     post.put(77, rule=77, urgent=True)
     assert post.deliver() == ["fill 77"]
-    assert [row.quiet for row in post.outbox.rows()].count(True) == 30, "the page has them all the same"
+    assert [row.quiet for row in post.outbox.rows()].count(True) == 30, "the page shows them nevertheless"
     post.restart()
     assert post.deliver(MORNING_MS - NIGHT_MS - 1) == []
     (digest,) = post.deliver(1)
@@ -119,7 +119,7 @@ def test_quiet_hours_are_told_as_one_when_they_are_over_and_what_is_urgent_at_on
     assert post.deliver(60_000) == []
 
 
-def test_a_digest_says_all_that_it_counts_and_leaves_nothing_out_unsaid() -> None:
+def test_a_digest_lists_whole_lines_and_counts_the_rest() -> None:
     post = Post(quiet=BERLIN, now_ms=NIGHT_MS)
     for number in range(30):
         text = f"{number} {'x' * 250}"
@@ -132,7 +132,7 @@ def test_a_digest_says_all_that_it_counts_and_leaves_nothing_out_unsaid() -> Non
     assert post.outbox.rows()[0].told == 30
 
 
-def test_quiet_hours_follow_the_clock_on_the_wall() -> None:
+def test_quiet_hours_follow_wall_clock_time() -> None:
     def at(text: str, quiet: Quiet) -> bool:
         return is_quiet(quiet, round(datetime.fromisoformat(text).timestamp() * 1000))
 
@@ -146,7 +146,7 @@ def test_quiet_hours_follow_the_clock_on_the_wall() -> None:
     assert not is_quiet(Quiet("08:00", "08:00", "UTC"), NOW_MS)
 
 
-def test_a_way_that_fails_is_tried_again_with_growing_pauses_and_delays_no_other() -> None:
+def test_a_failing_way_is_retried_with_growing_pauses_and_delays_no_other() -> None:
     post = Post("phone", "mail")
     post.down = {"phone"}
     post.put(1)
@@ -159,13 +159,13 @@ def test_a_way_that_fails_is_tried_again_with_growing_pauses_and_delays_no_other
     assert post.tries == tries + 1
     for _ in range(40):
         post.deliver(60_000)
-    assert post.tries - tries < 20, "at most each five minutes"
+    assert post.tries - tries < 20, "at most every five minutes"
     post.down = set()
     assert post.deliver(RETRY_MOST_MS) == ["Order filled: fill 1\nOrder filled: fill 2"]
     assert [way for way, _ in post.got].count("phone") == 1
 
 
-def test_what_cannot_be_delivered_is_said_to_be_undelivered() -> None:
+def test_a_message_that_cannot_be_delivered_becomes_undelivered() -> None:
     post = Post()
     post.down = {"phone"}
     post.put(1)
@@ -173,12 +173,12 @@ def test_what_cannot_be_delivered_is_said_to_be_undelivered() -> None:
     post.deliver(GIVE_UP_MS)
     assert post.states() == [{"phone": "undelivered"}]
     (row,) = post.outbox.rows()
-    assert row.error == "phone: it does not answer in time"
+    assert row.error == "phone: it did not answer in time"
     post.down = set()
     assert post.deliver(RETRY_MOST_MS) == []
 
 
-def test_a_way_that_is_gone_is_waited_for_no_more() -> None:
+def test_a_removed_way_is_not_waited_for() -> None:
     post = Post()
     post.down = {"phone"}
     post.put(1)
@@ -188,16 +188,16 @@ def test_a_way_that_is_gone_is_waited_for_no_more() -> None:
     post.deliver(WAY_BACK_MS)
     assert post.states() == [{"phone": "undelivered"}]
     (row,) = post.outbox.rows()
-    assert row.error == "there is no way phone any more"
+    assert row.error == "the way phone no longer exists"
 
 
-def test_a_way_that_is_away_while_its_file_is_written_loses_nothing() -> None:
+def test_a_way_missing_while_its_file_is_written_loses_nothing() -> None:
     post = Post()
     post.down = {"phone"}
     post.put(1)
     post.deliver()
     post.down, ways = set(), post.ways
-    for _ in range(2):  # gone, there, and gone again: each time it is waited for anew
+    for _ in range(2):  # gone, back, and gone again: each time the wait starts over
         post.ways = ()
         assert post.deliver(1) == []
         assert post.deliver(WAY_BACK_MS - 1) == []
@@ -212,7 +212,7 @@ def test_a_way_that_is_away_while_its_file_is_written_loses_nothing() -> None:
     )
 
 
-def test_what_a_crash_cuts_off_is_not_sent_again() -> None:
+def test_a_message_cut_off_by_a_crash_is_not_sent_again() -> None:
     post = Post()
     post.put(1)
     assert len(post.turn()) == 1
@@ -220,11 +220,11 @@ def test_what_a_crash_cuts_off_is_not_sent_again() -> None:
     assert post.deliver(60_000) == []
     (row,) = post.outbox.rows()
     assert (row.ways, row.error) == (
-        {"phone": "uncertain"}, "the process ended while it was sent: it may have arrived, or not"
+        {"phone": "uncertain"}, "the process ended while sending it: it may or may not have arrived"
     )  # fmt: skip
 
 
-def test_history_has_a_bound_and_keeps_what_waits() -> None:
+def test_the_history_is_bounded_and_keeps_waiting_messages() -> None:
     post = Post()
     post.down = {"phone"}
     for number in range(HISTORY_MOST + 50):
@@ -239,7 +239,7 @@ def test_history_has_a_bound_and_keeps_what_waits() -> None:
     assert len(post.outbox.rows()) <= HISTORY_MOST
 
 
-def test_a_clock_that_is_set_back_loses_nothing() -> None:
+def test_setting_the_clock_back_loses_nothing() -> None:
     post = Post()
     post.down = {"phone"}
     post.put(1)
@@ -255,7 +255,9 @@ def test_a_clock_that_is_set_back_loses_nothing() -> None:
         max_size=60,
     )
 )
-def test_whatever_happens_each_alert_arrives_once_or_is_said_not_to(steps: list[tuple[str, int]]) -> None:
+def test_whatever_happens_each_alert_arrives_once_or_is_reported_undelivered(
+    steps: list[tuple[str, int]],
+) -> None:
     post, number = Post(), 0
     for what, later_ms in steps:
         if what == "put":

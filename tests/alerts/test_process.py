@@ -1,4 +1,4 @@
-"""The process: on a real feed, beside a trader made for the test, telling a real server."""
+"""The process on a real feed, with a fake trader, sending to a real server."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ WAIT_S = 30.0
 
 
 class Trader:
-    """Answers on the trader's control socket what it is told to."""
+    """Gives set answers on the trader's control socket."""
 
     def __init__(self) -> None:
         self.said: dict[str, Shape] = {}
@@ -72,7 +72,7 @@ def trading(context: Any, run_dir: Path) -> Iterator[Trader]:
 
 
 class Alerts:
-    """The process, and its socket."""
+    """The process and its socket."""
 
     def __init__(self, context: Any, runner: Runner, urls: str) -> None:
         self.context = context
@@ -107,7 +107,7 @@ class Alerts:
         return next(row.problem for row in answer.rules if row.rule["number"] == number)
 
 
-def test_rules_are_judged_on_the_feed_and_the_trader_and_told_once(
+def test_rules_are_judged_on_the_feed_and_the_trader_and_alerted_once(
     stage: Stage,
     zmq_context: Any,
     runner: Runner,
@@ -159,7 +159,7 @@ def test_rules_are_judged_on_the_feed_and_the_trader_and_told_once(
         assert SECRET.encode() not in kept + msgspec.msgpack.encode(answer)
 
 
-def test_damaged_files_are_said_and_end_nothing(zmq_context: Any, runner: Runner) -> None:
+def test_damaged_files_are_reported_and_do_no_harm(zmq_context: Any, runner: Runner) -> None:
     folder = runner.folder / "data" / "alerts"
     (runner.folder / "data").mkdir(mode=0o700)
     folder.mkdir(mode=0o700)
@@ -181,7 +181,7 @@ def test_damaged_files_are_said_and_end_nothing(zmq_context: Any, runner: Runner
     assert silent.ok is False
 
 
-def test_what_is_followed_is_what_rules_name() -> None:
+def test_only_what_rules_need_is_followed() -> None:
     price = PriceRule(number=1, ticker="KXNBA-1-A", at_dollars="0.5000")
     assert wanted_by([]).topics == ("ex.",)
     assert wanted_by([price, FillRule(number=2)]) == (("ex.", "md.KXNBA.", "md._."), False)

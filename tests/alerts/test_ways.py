@@ -1,4 +1,4 @@
-"""The file of URLs: each line that is wrong costs itself, and no word of a URL is ever repeated."""
+"""The file of URLs: a wrong line affects only itself, and no part of a URL is ever repeated."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def written(tmp_path: Path, text: str | bytes, mode: int = 0o600) -> Path:
     return path
 
 
-def test_names_schemes_and_the_heartbeat(tmp_path: Path) -> None:
+def test_names_schemes_and_the_heartbeat_are_read(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         f"# mine\n\nphone ntfy://{SECRET}\ndiscord://1/{SECRET}\nheartbeat https://hc.example/{SECRET}\n",
@@ -50,7 +50,7 @@ def test_names_schemes_and_the_heartbeat(tmp_path: Path) -> None:
         b"\xff\xfe " + SECRET.encode(),
     ],
 )
-def test_a_line_that_is_wrong_costs_itself_and_is_not_repeated(tmp_path: Path, line: str | bytes) -> None:
+def test_a_wrong_line_affects_only_itself_and_is_not_repeated(tmp_path: Path, line: str | bytes) -> None:
     body = line if isinstance(line, bytes) else line.encode()
     found = read_ways(written(tmp_path, b"good json://localhost:1\n" + body + b"\n"), {"127.0.0.1:5003"})
     assert found.names == ("good",)
@@ -59,7 +59,7 @@ def test_a_line_that_is_wrong_costs_itself_and_is_not_repeated(tmp_path: Path, l
     assert SECRET not in repr(found.problems)
 
 
-def test_a_name_given_twice_and_very_many(tmp_path: Path) -> None:
+def test_duplicate_names_and_too_many_ways_are_refused(tmp_path: Path) -> None:
     found = read_ways(written(tmp_path, "a json://x\na json://y\n" + "json://h/\n" * 2))
     assert len(found.ways) == 2
     assert len(found.problems) == 2
@@ -75,7 +75,7 @@ def test_a_file_that_others_can_read_is_not_read(tmp_path: Path) -> None:
     assert read_ways(tmp_path).problems
 
 
-def test_a_url_in_the_place_of_the_file_is_refused_unread(tmp_path: Path) -> None:
+def test_a_url_in_place_of_the_file_is_refused_unread(tmp_path: Path) -> None:
     environ = {"KALSHI_BUS_ALERTS_URLS": f"slack://{SECRET}/b/c"}
     with pytest.raises(SettingsError) as refused:
         Settings.load(environ, tmp_path)

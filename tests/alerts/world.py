@@ -1,4 +1,4 @@
-"""Moments for rules to be judged by, and servers that alerts are told to."""
+"""Moments to judge rules by, and servers to send alerts to."""
 
 import socket
 import threading
@@ -50,10 +50,10 @@ def an_alert(number: int = 1, **changes: Any) -> Alert:
 
 
 class Server:
-    """A real HTTP server on loopback that does as it is told: answers, hangs, or resets.
+    """A real HTTP server on loopback that gives a set answer.
 
     Attributes:
-        bodies: what was posted, and what was asked for.
+        bodies: path and body of each request.
     """
 
     def __init__(self, status: int = 200, location: str | None = None) -> None:
@@ -74,7 +74,7 @@ class Server:
             do_GET = do_POST  # noqa: N815
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -98,7 +98,7 @@ def a_server(status: int = 200, location: str | None = None) -> Iterator[Server]
 
 @contextmanager
 def a_listener(*, resets: bool) -> Iterator[int]:
-    """A port that takes connections, and resets them, or says nothing for ever."""
+    """Yield a port that accepts connections and resets them, or never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         held: list[socket.socket] = []
 
