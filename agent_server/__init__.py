@@ -1,1 +1,1 @@
-"""What is known here, for agents: the Model Context Protocol over stdio (docs/agents.md)."""
+"""The bus for agents: a Model Context Protocol server over stdio (docs/agents.md)."""

@@ -1,4 +1,4 @@
-"""``python -m agent_server``: answer agents, on stdin and stdout: docs/agents.md."""
+"""``python -m agent_server``: answer agents on stdin and stdout (docs/agents.md)."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument(
         "--folder",
         type=Path,
-        help="where everything was started, with .run and kalshi-bus.toml (default: the folder at hand)",
+        help="folder where everything was started, with .run and kalshi-bus.toml (default: the current one)",
     )
     return root
 
@@ -51,7 +51,7 @@ def _main(argv: list[str]) -> int:
             os.chdir(args.folder)
         except OSError as error:
             return refuse("mcp", StartupError(f"--folder: {args.folder}: {error.strerror}"))
-    # stdout is the protocol's alone: one line of a log there, and the client hangs up.
+    # stdout belongs to the protocol: a single log line there would make the client hang up.
     return main("mcp", _run, exclusive=False, log_to=sys.stderr)
 
 

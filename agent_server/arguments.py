@@ -1,4 +1,4 @@
-"""The arguments of the tools, with what each means, as clients see them and as they are checked."""
+"""The arguments of the tools with their descriptions, as clients see them and as they are checked."""
 
 from typing import Annotated, Literal
 
@@ -15,15 +15,16 @@ Ticker = Annotated[
     Meta(min_length=1, max_length=200, description="A market's ticker, such as KXNBAGAME-26NOV29LALBOS-LAL."),
 ]
 EventTicker = Annotated[
-    str, Meta(min_length=1, max_length=200, description="An event's ticker: a market's less its last part.")
+    str,
+    Meta(min_length=1, max_length=200, description="An event's ticker: a market's without its last part."),
 ]
-Limit = Annotated[int, Meta(ge=1, le=100, description="At most so many rows.")]
-Hours = Annotated[float, Meta(gt=0, le=24 * 366, description="So many hours.")]
+Limit = Annotated[int, Meta(ge=1, le=100, description="The maximum number of rows.")]
+Hours = Annotated[float, Meta(gt=0, le=24 * 366, description="The number of hours.")]
 Category = Annotated[
     str,
-    Meta(max_length=100, description="Only of this category, such as Sports; all without it."),
+    Meta(max_length=100, description="Only this category, such as Sports; default: all."),
 ]
-Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A day of UTC, such as 2026-01-31.")]
+Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A UTC day, such as 2026-01-31.")]
 
 
 class NoArguments(Arguments, frozen=True, kw_only=True):
@@ -48,19 +49,21 @@ class EventArguments(Arguments, frozen=True, kw_only=True):
 
 class BookArguments(Arguments, frozen=True, kw_only=True):
     ticker: Ticker
-    depth: Annotated[int, Meta(ge=1, le=50, description="At most so many price levels of each side.")] = 10
+    depth: Annotated[int, Meta(ge=1, le=50, description="The maximum number of price levels per side.")] = 10
 
 
 class HistoryArguments(Arguments, frozen=True, kw_only=True):
     ticker: Ticker
     hours: Hours = 24.0
     points: Annotated[
-        int, Meta(ge=1, le=200, description="At most so many changes, and so many trades: the newest.")
+        int, Meta(ge=1, le=200, description="The maximum number of changes, and of trades, newest ones.")
     ] = 40
 
 
 class MoversArguments(Arguments, frozen=True, kw_only=True):
-    window: Annotated[Literal["1h", "24h"], Meta(description="Over how long they have moved.")] = "24h"
+    window: Annotated[Literal["1h", "24h"], Meta(description="The time over which the move is measured.")] = (
+        "24h"
+    )
     limit: Limit = 20
     category: Category = ""
 
@@ -73,10 +76,11 @@ class ClosingArguments(Arguments, frozen=True, kw_only=True):
 
 class OpportunityArguments(Arguments, frozen=True, kw_only=True):
     tradable_only: Annotated[
-        bool, Meta(description="Only those that no reason speaks against; else the best with their reasons.")
+        bool,
+        Meta(description="Only those without reasons against them; otherwise the best, with their reasons."),
     ] = False
-    kind: Annotated[str, Meta(max_length=50, description="Only of this kind; all without it.")] = ""
-    event_ticker: Annotated[str, Meta(max_length=200, description="Only of this event; all without it.")] = ""
+    kind: Annotated[str, Meta(max_length=50, description="Only this kind; default: all.")] = ""
+    event_ticker: Annotated[str, Meta(max_length=200, description="Only this event; default: all.")] = ""
     limit: Limit = 10
 
 
@@ -94,8 +98,8 @@ YesMeans = Annotated[
     str,
     Meta(
         max_length=300,
-        description="What YES of this market stands for, word for word as tool `market` says it under "
-        "yes_means. Where it is another market's, nothing is prepared: it guards against a wrong side.",
+        description="What YES of this market stands for, copied word for word from `yes_means` of the tool "
+        "`market`. If it does not match, nothing is prepared: this guards against buying the wrong side.",
     ),
 ]
 Contracts = Annotated[int, Meta(ge=1, le=1_000_000, description="Whole contracts; each pays $1 or nothing.")]
@@ -105,7 +109,7 @@ class PrepareArguments(Arguments, frozen=True, kw_only=True):
     ticker: Ticker
     side: Annotated[
         Literal["yes", "no"],
-        Meta(description="The outcome that is bought: yes pays $1 if the outcome comes."),
+        Meta(description="The side to buy: yes pays $1 if the outcome occurs, no if it does not."),
     ]
     yes_means: YesMeans
     contracts: Contracts
@@ -113,7 +117,7 @@ class PrepareArguments(Arguments, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=r"^0?\.\d{1,4}$",
-            description="Limit in dollars of the side that is bought, as text: 0.45 buys at 0.45 or cheaper.",
+            description="Limit price of the side to buy, in dollars as text: 0.45 buys at 0.45 or lower.",
         ),
     ]
     rest_seconds: (
@@ -122,7 +126,7 @@ class PrepareArguments(Arguments, frozen=True, kw_only=True):
             Meta(
                 ge=1,
                 le=86_400,
-                description="How long the rest waits in the book; without it, it is cancelled.",
+                description="How long the unfilled part rests in the book; default: it is cancelled.",
             ),
         ]
         | None
@@ -132,7 +136,7 @@ class PrepareArguments(Arguments, frozen=True, kw_only=True):
 class PrepareSaleArguments(Arguments, frozen=True, kw_only=True):
     ticker: Ticker
     side: Annotated[
-        Literal["yes", "no"], Meta(description="The side that is held, as tool `positions` says it.")
+        Literal["yes", "no"], Meta(description="The side that is held, as given by the tool `positions`.")
     ]
     yes_means: YesMeans
     contracts: Contracts | None = None
@@ -141,7 +145,7 @@ class PrepareSaleArguments(Arguments, frozen=True, kw_only=True):
             str,
             Meta(
                 pattern=r"^0?\.\d{1,4}$",
-                description="Nothing is sold for less, in dollars of the side held; without it: at the bids.",
+                description="The lowest price to accept for the side held, in dollars; default: the bids.",
             ),
         ]
         | None
@@ -149,4 +153,6 @@ class PrepareSaleArguments(Arguments, frozen=True, kw_only=True):
 
 
 class PrepareCancelArguments(Arguments, frozen=True, kw_only=True):
-    number: Annotated[int, Meta(ge=1, le=2**53, description="The order's number, as tool `orders` says it.")]
+    number: Annotated[
+        int, Meta(ge=1, le=2**53, description="The order's number, as given by the tool `orders`.")
+    ]

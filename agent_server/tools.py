@@ -1,7 +1,7 @@
-"""The tools that agents may call: each with its words, its arguments and its answer.
+"""The tools that agents may call: each with its description, arguments and answer.
 
-An answer is a map of JSON values; prices, counts and money are exact text of dollars and contracts, unknown
-is null. What goes wrong is one sentence. Nothing here can place, end or stop an order: see docs/agents.md.
+An answer is a map of JSON values; prices, counts and money are exact text in dollars and contracts; unknown
+values are null. An error is one sentence. Nothing here can place, end or stop an order: see docs/agents.md.
 """
 
 import difflib
@@ -34,11 +34,11 @@ from .world import Unanswered, World
 
 
 class Tool(NamedTuple):
-    """What an agent may call.
+    """A tool that an agent may call.
 
     Attributes:
-        text: what it is for and how its answer is read.
-        answer: of its arguments, checked before. Raises Unanswered.
+        text: its purpose, and how to read its answer.
+        answer: makes the answer from checked arguments. Raises Unanswered.
     """
 
     text: str
@@ -48,13 +48,13 @@ class Tool(NamedTuple):
 
 TOOLS: Final[Mapping[str, Tool]] = {
     "status": Tool(
-        "How fresh the data is, which exchange it is of (simulated, demo or Kalshi), whether the trader "
-        "trades and with what money. Call it first, and again when an answer says STALE or REPLAY.",
+        "How fresh the data is, which exchange it comes from (simulated, demo or Kalshi), whether the trader "
+        "is trading and with what money. Call it first, and again when an answer says STALE or REPLAY.",
         NoArguments,
         trader_tools.status,
     ),
     "search_markets": Tool(
-        "Find markets, events and series by words of their title, outcome or ticker. Returns tickers with "
+        "Find markets, events and series by words in their title, outcome or ticker. Returns tickers with "
         "what YES means and current prices; take a ticker from here rather than guessing one.",
         SearchArguments,
         market_tools.search_markets,
@@ -66,20 +66,20 @@ TOOLS: Final[Mapping[str, Tool]] = {
         market_tools.market,
     ),
     "event": Tool(
-        "One event with all its markets and prices, busiest first; whether only one outcome can pay, and "
-        "when its match starts.",
+        "One event with all its markets and prices, most active first; whether only one outcome can pay, "
+        "and when its match starts.",
         EventArguments,
         market_tools.event,
     ),
     "book": Tool(
-        "The order book of one market by price level. If it is not here yet it is asked for: call again some "
-        "15 seconds later.",
+        "The order book of one market by price level. If it is not available yet, it is requested: call "
+        "again about 15 seconds later.",
         BookArguments,
         market_tools.book,
     ),
     "history": Tool(
-        "How the best prices of one market moved and what was traded, newest last, as far as it was heard "
-        "here (kept_since).",
+        "How the best prices of one market moved and what was traded, newest last, as far as the local "
+        "history goes back (kept_since).",
         HistoryArguments,
         market_tools.history,
     ),
@@ -90,24 +90,25 @@ TOOLS: Final[Mapping[str, Tool]] = {
         market_tools.rules,
     ),
     "movers": Tool(
-        "The open markets whose price moved most within the last hour or day, as far as it was heard here "
-        "(since).",
+        "The open markets whose price moved most within the last hour or day, as far as the local history "
+        "goes back (since).",
         MoversArguments,
         market_tools.movers,
     ),
     "closing_soon": Tool(
-        "Events whose open markets end within some hours, the next one first.",
+        "Events whose open markets end within a number of hours, the earliest first.",
         ClosingArguments,
         market_tools.closing_soon,
     ),
     "opportunities": Tool(
-        "Candidate trades that the scanner found, best first, after fees and with depth: why each would earn "
-        "(why), its worst case, and every reason that speaks against it (reasons_against; empty: tradable).",
+        "Candidate trades found by the scanner, best first, after fees and given the depth: why each would "
+        "make a profit (why), its worst case, and every reason against it (reasons_against; empty: "
+        "tradable).",
         OpportunityArguments,
         market_tools.opportunities,
     ),
     "positions": Tool(
-        "What the trader holds, with cost, value at the bid and profit, and how the trader stands.",
+        "What the trader holds, with cost, value at the bid and profit, and the trader's state.",
         NoArguments,
         trader_tools.positions,
     ),
@@ -117,32 +118,32 @@ TOOLS: Final[Mapping[str, Tool]] = {
         trader_tools.orders,
     ),
     "results": Tool(
-        "What the trader has earned, in all and by strategy, kind of opportunity and day.",
+        "What the trader has earned: in total, and by strategy, kind of opportunity and day.",
         ResultsArguments,
         trader_tools.results,
     ),
     "prepare_order": Tool(
-        "Have the trader work out a purchase: cost, fees, what can be lost, and whether its limits would let "
-        "it pass. It PLACES NOTHING: only a person can confirm the ticket, within 60 s. Read the market "
+        "Have the trader work out a purchase: cost, fees, what can be lost, and whether its limits would "
+        "allow it. It PLACES NOTHING: only a person can confirm the ticket, within 60 s. Read the market "
         "first.",
         PrepareArguments,
         trader_tools.prepare_order,
     ),
     "prepare_sale": Tool(
-        "Have the trader work out a sale of what it holds of a market: what it brings, what stays, and what "
-        "it costs against waiting for the result. It SELLS NOTHING: only a person can confirm the ticket.",
+        "Have the trader work out a sale of its position in a market: the proceeds, what remains, and the "
+        "cost compared with waiting for the result. It SELLS NOTHING: only a person can confirm the ticket.",
         PrepareSaleArguments,
         trader_tools.prepare_sale,
     ),
     "prepare_cancel": Tool(
-        "Have the trader say which order would be cancelled, and what that frees. It CANCELS NOTHING: only a "
-        "person can confirm the ticket.",
+        "Have the trader show which order would be cancelled, and how much money that frees. It CANCELS "
+        "NOTHING: only a person can confirm the ticket.",
         PrepareCancelArguments,
         trader_tools.prepare_cancel,
     ),
     "prepare_flatten": Tool(
-        "Have the trader say what cancelling every order and selling every position would bring. It DOES "
-        "NOTHING: only a person can confirm the ticket.",
+        "Have the trader work out what cancelling every order and selling every position would bring. It "
+        "DOES NOTHING: only a person can confirm the ticket.",
         NoArguments,
         trader_tools.prepare_flatten,
     ),
@@ -163,7 +164,7 @@ def answer(world: World, name: str, arguments: Mapping[str, Any] | None) -> str:
     """Return the answer of a tool as JSON text, bounded.
 
     Raises:
-        Unanswered: it cannot be answered; the message says why in a sentence.
+        Unanswered: it cannot be answered; the message says why in one sentence.
     """
     tool = TOOLS.get(name)
     if tool is None:

@@ -1,4 +1,4 @@
-"""What tools say of the trader, and what they have it work out; at its socket for agents alone."""
+"""The tools about the trader, and those that have it work out orders; only through its socket for agents."""
 
 from typing import Any, Final, TypeVar
 
@@ -132,8 +132,8 @@ def results(world: World, asked: ResultsArguments) -> dict[str, Any]:
         "by_strategy": [_result_row(row) for row in told.by_strategy],
         "by_kind": [_result_row(row) for row in told.by_kind],
         "by_day": [_result_row(row) for row in told.by_day[-EQUITY_DAYS_MAX:]],
-        "note": "profit_dollars is realised less all fees, those of what is still held included; "
-        "at_settlement_dollars values what is held at what it is expected to pay",
+        "note": "profit_dollars is realised profit less all fees, including those of open positions; "
+        "at_settlement_dollars values open positions at their expected payout",
     }
 
 
@@ -230,7 +230,7 @@ def _meant(records: Records, view: MarketView, said: str) -> str:
     if " ".join(fold(said).split()) != fold(means):
         raise Unanswered(
             f"yes_means: got {said!r:.120}, but YES of {view.market.ticker} is {means!r:.120}: "
-            "nothing was prepared. Look at the market again, and at which side is meant"
+            "nothing was prepared. Check the market again, and which side is meant"
         )
     return means
 
@@ -242,7 +242,7 @@ def _price(text: str) -> str:
 def _prepared(world: World, command: AnyPrepareCommand, row: type[T]) -> T:
     ticket = world.trader(msgspec.to_builtins(command), TicketAnswer, PREPARE_MS).ticket
     if not isinstance(ticket, row):
-        raise Unanswered("the trader answered with another ticket than was asked for: it will lapse")
+        raise Unanswered("the trader answered with a different ticket than requested; it will expire")
     return ticket
 
 
@@ -252,7 +252,7 @@ def _what_now(ticket: AnyTicketRow) -> dict[str, Any]:
     return {
         "sent": False,
         "note": "nothing was done. A person decides: within 60 s, after reading the ticket, they may run "
-        f"kalshi-bus trader confirm {ticket.number}. You cannot, and must not say that it is done",
+        f"kalshi-bus trader confirm {ticket.number}. You cannot, and must not claim that it was done",
     }
 
 
@@ -287,7 +287,7 @@ def _trader_row(told: TraderStatus) -> dict[str, Any]:
 
 _MODES: Final = {
     "sim": "orders go to the simulated exchange",
-    "paper": "play money: orders are filled here, none leaves",
+    "paper": "play money: orders are filled locally and never sent",
     "live": "REAL MONEY: orders go to the exchange",
 }
 

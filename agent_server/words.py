@@ -1,4 +1,4 @@
-"""How answers to agents are worded and bounded: ages, exchange, doubt. Pure."""
+"""Wording and bounds of answers to agents: ages, exchange, problems. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -9,10 +9,10 @@ from bus.health import Health
 from markets.units import DAY_MS, HOUR_MS, MINUTE_MS, format_count, format_money, format_price, format_time
 
 MAX_BYTES: Final = 24_000
-"""An answer is no longer: some 8,000 tokens."""
+"""The longest answer: about 8,000 tokens."""
 
 TEXT_MAX: Final = 4_000
-"""Longest text of the exchange's in an answer, such as rules."""
+"""The longest text from the exchange in an answer, such as rules."""
 
 TITLE_MAX: Final = 300
 PROBLEMS_MAX: Final = 3
@@ -27,7 +27,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def data_words(health: Health, now_ms: int) -> str:
-    """Return how old what is answered is, and what is to be known of it before anything else."""
+    """Return the age of the data, and the warnings that must come before anything else."""
     if not health.epoch:
         return "there is no data yet"
     age = "of unknown age" if health.age_ms is None else f"{age_words(health.age_ms)} old"
@@ -37,20 +37,20 @@ def data_words(health: Health, now_ms: int) -> str:
     if health.stale:
         said = f"STALE, do not rely on it: {said}; more than {health.stale_after_ms / 1000:g} s is stale"
     if health.feed == "lost":
-        said += "; nothing is heard from the publisher any more"
+        said += "; nothing is heard from the publisher"
     elif health.feed == "resyncing":
-        said += "; whole, but not the latest: something that was missed is being fetched"
+        said += "; complete, but not the latest: missed changes are being fetched"
     return said
 
 
 def doubts(health: Health) -> list[str]:
-    """Return the first sentences of what is wrong with data and exchange."""
+    """Return the first problems with data and exchange."""
     problems = [problem.text for problem in health.problems()]
     return problems[:PROBLEMS_MAX]
 
 
 def age_words(age_ms: int) -> str:
-    """Return an age as people say it: "3.2 s", "14 min", "5 h", "3 d"."""
+    """Return an age in words: "3.2 s", "14 min", "5 h", "3 d"."""
     if age_ms < 2 * MINUTE_MS:
         return f"{max(0, age_ms) / 1000:.1f} s"
     for unit_ms, unit, most in ((MINUTE_MS, "min", 2 * HOUR_MS), (HOUR_MS, "h", 2 * DAY_MS)):
@@ -60,7 +60,7 @@ def age_words(age_ms: int) -> str:
 
 
 def until_words(time_ms: int | None, now_ms: int) -> str | None:
-    """Return how far off a time is, or how long ago it was."""
+    """Return how far away a time is, or how long ago it was."""
     if time_ms is None:
         return None
     far_ms = time_ms - now_ms
@@ -84,7 +84,7 @@ def time(time_ms: int | None) -> str | None:
 
 
 def text(said: object, most: int = TITLE_MAX) -> str:
-    """Return text of somebody else's on one line, without what nobody sees, and cut; anything else is ""."""
+    """Return foreign text on one line, without invisible characters, and cut; "" for anything but text."""
     if not isinstance(said, str):
         return ""
     shown = "".join(char if char.isprintable() else " " for char in said[: 2 * most])
@@ -95,7 +95,7 @@ def text(said: object, most: int = TITLE_MAX) -> str:
 def encoded(answer: Mapping[str, Any]) -> str:
     """Return an answer as compact JSON of at most `MAX_BYTES`.
 
-    Where it is longer its longest list loses what stands last, and `left_out` says how many.
+    If it would be longer, its longest list is cut at the end, and `left_out` says by how many.
     """
     answer = dict(answer)
     left_out = 0

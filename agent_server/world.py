@@ -1,4 +1,4 @@
-"""What this process sees: two replicas, and two sockets that it asks. None of them can place an order."""
+"""What this process can see: two replicas, and two sockets to ask. None of them can place an order."""
 
 import random
 import threading
@@ -28,12 +28,12 @@ from markets.records import FairValue
 
 ASK_MS: Final = 2_000
 NOT_READY: Final = 20
-"""So often a trader that is reading its journal is asked again, which reads on each time."""
+"""How many times a trader still reading its journal is asked again; each question lets it read on."""
 
 NOT_READY_S: Final = 0.05
 QUERY_NOT_READY: Final = 12
 QUERY_NOT_READY_S: Final = 0.25
-"""So often, and so long after each other, the snapshot server is asked what it is working out."""
+"""How many times, and how far apart, the snapshot server is asked for something it is working out."""
 
 PREPARE_MS: Final = 10_000
 SEARCH_REBUILD_MS: Final = 30_000
@@ -44,14 +44,14 @@ T = TypeVar("T")
 
 
 class Unanswered(KalshiBusError):
-    """A tool cannot answer; the message says why, in a sentence."""
+    """A tool cannot answer; the message says why in one sentence."""
 
 
 class World:
-    """What tools answer from. One thread answers; `start` and `stop` are for whoever made it.
+    """What tools answer from. One thread answers; its owner calls `start` and `stop`.
 
     Args:
-        context: of the sockets; it is the caller's.
+        context: for the sockets; it belongs to the caller.
     """
 
     def __init__(self, settings: Settings, context: Any, clock: Clock, rng: random.Random) -> None:
@@ -76,13 +76,13 @@ class World:
     # -- life
 
     def start(self) -> None:
-        """Begin to follow. What is not there yet is found when it comes."""
+        """Start following. Other processes may start later."""
         self._replica.start()
         self._values.start()
         self._passing_on.start()
 
     def close_sockets(self) -> None:
-        """Close what the answering thread has; it calls this, last."""
+        """Close the answering thread's sockets; that thread calls this last."""
         self._owner.check()
         self._query.close()
         self._trader.close()
@@ -97,14 +97,14 @@ class World:
             self._passing_on.join()
         self._stop.close()
 
-    # -- what there is
+    # -- data
 
     def now_ms(self) -> int:
-        """Now, in a replay the recording's."""
+        """Now; in a replay, the recording's time."""
         return self._replica.now_ms()
 
     def health(self, records: Records | None) -> Health:
-        """How the feed and these records stand; None where there are none."""
+        """Return the health of the feed and of these records; None if there are none."""
         replica = self._replica
         stale_ms = round(self.settings.stale_after_s * 1000)
         return health_of(records, replica.status(), replica.heartbeat, self.now_ms(), stale_ms)
@@ -119,33 +119,33 @@ class World:
         with state.lock:
             if not state.epoch:
                 raise Unanswered(
-                    f"there is no data yet: nothing is heard at {self.settings.feed}. Is everything up? "
-                    "A person starts it with: kalshi-bus run, and looks with: kalshi-bus doctor"
+                    f"there is no data yet: nothing is heard at {self.settings.feed}. Is everything running? "
+                    "A person can start it with: kalshi-bus run, and check it with: kalshi-bus doctor"
                 )
             return state.frozen()
 
     def fair_values(self) -> Mapping[str, FairValue]:
-        """Return the fair values that the trader publishes, by ticker; none while none is heard."""
+        """Return the fair values that the trader publishes, by ticker; empty while none are heard."""
         state = self._values.state
         with state.lock:
             return dict(state.fair_values)
 
     def scan(self) -> Scan:
-        """Return the candidates of all events as they are now. The first time takes longest.
+        """Return the present candidates of all events. The first call takes longest.
 
         Raises:
-            Unanswered: there is no data, or it cannot be said now what has changed.
+            Unanswered: there is no data, or what has changed is not known at present.
         """
         self._owner.check()
         records = self.records()
         batch = self._inbox.take(records.epoch, records.seq, TAKE_S)
         if batch is None:
-            raise Unanswered("the feed is being repaired: ask again in a second")
+            raise Unanswered("the feed is being repaired: try again in a second")
         self._scans.publish(self.fair_values())
         return self._scans.advance(records, batch, self.now_ms())
 
     def index(self, records: Records) -> SearchIndex:
-        """Return an index of the catalogue, half a minute behind a change at most."""
+        """Return an index of the catalogue, at most half a minute old."""
         self._owner.check()
         at, now_ms = (records.epoch, records.seq), self.now_ms()
         if self._index is not None:
@@ -156,10 +156,10 @@ class World:
         self._index = (at, now_ms, index)
         return index
 
-    # -- who is asked
+    # -- questions to others
 
     def wish(self, ticker: str) -> None:
-        """Wish for a market's order book for a while: the publisher asks for no more by it."""
+        """Wish for a market's order book for a while; the publisher makes no more requests because of it."""
         self._wishes.wish((ticker,), WISH_TTL_S, "book")
 
     def whole_market(self, ticker: str) -> Mapping[str, Any]:
@@ -172,7 +172,7 @@ class World:
         return market if isinstance(market, Mapping) else {}
 
     def history(self, ticker: str, start_ms: int, limit: int) -> MarketHistory:
-        """Return what happened in a market since then.
+        """Return a market's history since then.
 
         Raises:
             Unanswered: the snapshot server does not answer, or refuses.
@@ -181,7 +181,7 @@ class World:
         return convert_map(self._queried(question), MarketHistory)
 
     def movers(self, window_s: int, limit: int) -> Movers:
-        """Return which markets have moved within so many seconds.
+        """Return the markets that moved within so many seconds.
 
         Raises:
             Unanswered: the snapshot server does not answer, or has not worked it out yet.
@@ -189,7 +189,7 @@ class World:
         return convert_map(self._queried({"op": "movers", "window_s": window_s, "limit": limit}), Movers)
 
     def _queried(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Return an answer of the snapshot server's, which is asked again while it says `not_ready`."""
+        """Return an answer from the snapshot server, which is asked again while it says `not_ready`."""
         self._owner.check()
         for _ in range(QUERY_NOT_READY):
             try:
@@ -205,7 +205,7 @@ class World:
         raise Unanswered(f"the snapshot server says: {error.message}")
 
     def trader(self, question: Mapping[str, Any], shape: type[T], timeout_ms: int = ASK_MS) -> T:
-        """Return what the trader answers, at the socket where nothing can be placed.
+        """Return the trader's answer, at the socket where nothing can be placed.
 
         Raises:
             Unanswered: it does not answer, or refuses.
@@ -217,7 +217,7 @@ class World:
             except NoAnswer as error:
                 raise Unanswered(f"the trader does not answer: is it running? ({error})") from None
             except Refusal as refusal:
-                # To prepare is counted, and in the journal: it is said once what came of it.
+                # Preparing is counted and written to the journal, so it is not repeated.
                 again = refusal.code == "not_ready" and question["op"] != "prepare"
                 if not again or attempt == NOT_READY - 1:
                     raise Unanswered(f"the trader says: {refusal}") from None

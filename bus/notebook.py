@@ -1,4 +1,4 @@
-"""A live replica for a script or notebook, typed objects and tables: ``bus.connect()``, docs/python.md."""
+"""A live replica for scripts and notebooks, typed objects and tables: ``bus.connect()``, docs/python.md."""
 
 import os
 import random
@@ -30,7 +30,7 @@ from .updates import LIMIT, Update, Updates
 
 
 def _integers(type_: type) -> dict[str, bool]:
-    """Return the members of a record that are integers, and of each whether it may be None."""
+    """Return the integer members of a record, each with whether it may be None."""
     return {
         name: not (hint is int or get_origin(hint) is Annotated)
         for name, hint in get_type_hints(type_, include_extras=True).items()
@@ -45,7 +45,7 @@ _HISTORY_MAX: Final = 20_000
 
 
 class UnknownTopic(KalshiBusError, ValueError):
-    """No stream begins with a topic that was given; the message names the nearest ones."""
+    """No stream begins with a given topic; the message names the nearest ones."""
 
 
 class Connection:
@@ -109,13 +109,13 @@ class Connection:
             return dict(state.quotes)
 
     def frame(self, library: str = "pandas", *, dollars: bool = False) -> Any:
-        """Return all markets as of one position as a table, a row each; pandas' is indexed by ticker.
+        """Return all markets as of one position as a table, one per row; pandas' is indexed by ticker.
 
         Prices, counts and times stay integers, even in columns where some are unknown (pandas: Int64).
 
         Args:
             library: "pandas", "polars" or "arrow" (a ``pyarrow.Table``).
-            dollars: prices in dollars and counts in contracts, as floats, which are not exact.
+            dollars: give prices in dollars and counts in contracts, as floats, which are not exact.
 
         Raises:
             ValueError: there is no such library.
@@ -143,10 +143,10 @@ class Connection:
         return found.set_index("ticker") if library == "pandas" else found
 
     def wait_for(self, condition: "Callable[[Self], object]", timeout_s: float = 10.0) -> None:
-        """Wait until `condition(self)` is true, looking after every message.
+        """Wait until `condition(self)` is true, checking it after every message.
 
-        A market that it asks for and that is not here yet counts as not true. It should be quick: the copy
-        does not move while it is looked at.
+        If it asks for a market that is not here yet, that counts as false. It should be quick: the copy
+        cannot move while it runs.
 
         Raises:
             TimeoutError: it was not true in time.
@@ -166,15 +166,15 @@ class Connection:
             raise TimeoutError(f"not within {timeout_s:g} s{because} ({self!r})")
 
     def updates(self, *kinds: str, keys: Collection[str] | None = None, limit: int = LIMIT) -> Updates:
-        """Return what changes from now on, to iterate over, with ``for`` or with ``async for``.
+        """Return the changes from now on, to iterate over with ``for`` or ``async for``.
 
-        A slow reader holds up nobody. Of a record that changes again before it is read only the last is given
-        out; how often that happened, and what was forgotten beyond `limit`, is said in each `Update`.
+        A slow reader delays nobody. If a record changes again before it is read, only the last version is
+        given out; each `Update` says how often that happened, and how much was dropped beyond `limit`.
 
         Args:
-            kinds: of records, such as "quote", "book", "trade"; all without any.
-            keys: only of these tickers.
-            limit: so many records that changed may wait.
+            kinds: kinds of records, such as "quote", "book", "trade"; all if none are given.
+            keys: only these tickers.
+            limit: how many changed records may wait.
 
         Raises:
             ValueError: there is no such kind.
@@ -190,9 +190,9 @@ class Connection:
         keys: Collection[str] | None = None,
         limit: int = LIMIT,
     ) -> Updates:
-        """Call `function` with each update, in a thread of its own, until what is returned is closed.
+        """Call `function` with each update, in a thread of its own, until the returned object is closed.
 
-        What it raises is logged, stands in `error` of what is returned, and ends it.
+        An exception is logged, stored in `error` of the returned object, and ends the calls.
 
         Raises:
             ValueError: there is no such kind.
@@ -214,8 +214,8 @@ class Connection:
         """Return how the top of a market's book moved and what was traded, as far as it was recorded.
 
         Args:
-            start_ms, end_ms: times in ms since 1970; everything there is without them.
-            limit: the most quotes and trades, counted from the newest; 2,000 by default, at most 20,000.
+            start_ms, end_ms: times in ms since 1970; by default everything there is.
+            limit: how many quotes and trades, counted from the newest; 2,000 by default, at most 20,000.
 
         Raises:
             NoAnswer: the snapshot server does not answer.
@@ -235,11 +235,11 @@ class Connection:
         """Return the quotes of `history`, at most 20,000, as a table; pandas' is indexed by time (UTC).
 
         Args:
-            library, dollars: as of `frame`.
+            library, dollars: as for `frame`.
 
         Raises:
-            ValueError, ImportError: as `frame`.
-            NoAnswer, HistoryRefused: as `history`.
+            ValueError, ImportError: as for `frame`.
+            NoAnswer, HistoryRefused: as for `history`.
         """
         quotes = self.history(ticker, start_ms, end_ms, _HISTORY_MAX).quotes
         return _over_time(quotes, _OF_CHANGE, ("status",), library, dollars=dollars)
@@ -253,7 +253,7 @@ class Connection:
         *,
         dollars: bool = False,
     ) -> Any:
-        """Return the trades of `history` as `history_frame` returns its quotes."""
+        """Return the trades of `history` as a table, like `history_frame`."""
         trades = self.history(ticker, start_ms, end_ms, _HISTORY_MAX).trades
         return _over_time(trades, _OF_TRADE, ("taker_side", "trade_id"), library, dollars=dollars)
 
@@ -284,10 +284,10 @@ class Connection:
         return facts + ([("in doubt", ", ".join(status.degraded)[:200])] if status.degraded else [])
 
     def check_topics(self) -> None:
-        """Look whether anything is said on the topics that are followed.
+        """Check that every followed topic has a stream.
 
         Raises:
-            UnknownTopic: names the first on which nothing is, and what is like it.
+            UnknownTopic: names the first topic without one, and similar topics.
         """
         known = (*self.state.streams, *CONTROL_TOPICS, TOPIC_REF, TOPIC_EX)
         for topic in self._topics:
@@ -299,12 +299,12 @@ class Connection:
             names = " or ".join(repr(of_series[one]) for one in alike)
             hint = f" Did you mean {names}?" if names else " Market data is on md.SERIES."
             raise UnknownTopic(
-                f"topic {topic!r}: nothing is said on any topic that begins so.{hint} "
-                "(With missing_ok=True it is followed until there is something.)"
+                f"topic {topic!r}: no stream begins with it.{hint} "
+                "(With missing_ok=True it is followed until there is one.)"
             )
 
     def _all_topics(self) -> list[str]:
-        """Return the topics of all streams there are, also of those not followed; none if nobody answers."""
+        """Return the topics of all streams, including those not followed; none if nothing answers."""
         try:
             streams = ask(self._context, self._snapshots, {"op": "digest", "id": 1}).get("streams")
         except KalshiBusError:
@@ -312,7 +312,7 @@ class Connection:
         return sorted(streams) if isinstance(streams, dict) else []
 
     def close(self) -> None:
-        """Stop following, and end what iterates over updates."""
+        """Stop following, and end all iterations over updates."""
         self._closed = True
         for updates in self._updates:
             updates.close()
@@ -343,7 +343,7 @@ class Moment(Connection):
         return self._then.state
 
     def status(self) -> ReplicaStatus:
-        """Return position and age, as they were."""
+        """Return position and age as they were."""
         state = self._then.state
         complete_ms = state.cycle.complete_ms if state.cycle is not None else None
         age_ms = None if complete_ms is None else max(0, self._then.published_ns // 1_000_000 - complete_ms)
@@ -353,15 +353,15 @@ class Moment(Connection):
         )  # fmt: skip
 
     def wait_for(self, condition: "Callable[[Self], object]", timeout_s: float = 10.0) -> None:
-        """Look once: nothing moves. Raises TimeoutError at once if `condition` does not hold."""
+        """Check once, since nothing moves. Raises TimeoutError at once if `condition` is not true."""
         if not condition(self):
-            raise TimeoutError(f"it does not hold at this moment, which stands still ({self!r})")
+            raise TimeoutError(f"it is not true at this past moment, which does not change ({self!r})")
 
     def _ended(self) -> bool:
         return True
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def _over_time(
@@ -387,23 +387,23 @@ def connect(
     curve_key: str | Path | None = None,
     missing_ok: bool = False,
 ) -> Connection:
-    """Follow the bus; everything, or only the streams whose topics begin with `topics`.
+    """Follow the bus: everything, or only the streams whose topics begin with `topics`.
 
     Endpoints are those of the settings (environment, kalshi-bus.toml) unless given.
 
     Args:
-        at: everything as it was at a past moment instead: ISO 8601, ms since 1970, or EPOCH:SEQ.
+        at: a past moment to show instead: ISO 8601, ms since 1970, or EPOCH:SEQ.
         recording: the recording to read; by default the one in the data directory.
-        curve_key: file of the key for endpoints on another machine, ``tcp://HOST:PORT`` (docs/remote.md).
-        missing_ok: whether nothing need be said on `topics` yet, as of a series that is to be listed.
+        curve_key: key file for endpoints on another machine, ``tcp://HOST:PORT`` (docs/remote.md).
+        missing_ok: whether `topics` may lack a stream so far, such as a series yet to be listed.
 
     Raises:
-        UnknownTopic: nothing is said on one of the topics; the nearest are named.
+        UnknownTopic: one of the topics has no stream; the nearest are named.
         StartupError: an endpoint or the key cannot be used.
-        TimeoutError: nobody answered.
+        TimeoutError: nothing answered.
         SettingsError: the settings are wrong.
         NotRecorded, BadRecord, RecordingError, OSError: the moment is malformed or not in the recording, or
-            the recording is not one or cannot be read.
+            the recording is not valid or cannot be read.
     """
     if at is not None:
         folder = Settings.load(os.environ, Path.cwd()).recording if recording is None else Path(recording)

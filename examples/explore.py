@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """Look at the live catalogue from a script or a notebook: ``python examples/explore.py [SERIES ...]``.
 
-Needs a running stack (make run). Nothing here calls Kalshi: it reads an exact copy of what the publisher
-holds.
+It needs a running stack (make run). Nothing here calls Kalshi: it reads an exact copy of the publisher's
+state.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main(topics: list[str]) -> None:
         try:
             print(live.frame()[["yes_bid_e4", "yes_ask_e4", "volume_e2"]].describe())
         except ImportError:
-            print("(pip install pandas, and live.frame() is all of it as a DataFrame)")
+            print("(With pandas installed, live.frame() returns all of it as a DataFrame.)")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A source of one's own: ``KALSHI_BUS_FAIR_VALUES='examples/source.py:Average(window_s=300)'``.
+"""A custom source of fair values: ``KALSHI_BUS_FAIR_VALUES='examples/source.py:Average(window_s=300)'``.
 
-It believes that a market is worth the average of its last mid prices. docs/extending.md says how it is asked.
+It values a market at the average of its last mid prices. docs/extending.md describes the interface.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ class Average(Estimator):
         now_ms, found = bus.replica.now_ms(), {}
         for ticker, quote in bus.quotes().items():
             if not 0 < quote.yes_bid_e4 < quote.yes_ask_e4 < 10_000:
-                continue  # nobody bids, or nobody offers
+                continue  # no bids, or no offers
             mids = self.mids.setdefault(ticker, deque())
             mids.append((now_ms, (quote.yes_bid_e4 + quote.yes_ask_e4) / 20_000))
             while mids[0][0] < now_ms - self.params.window_s * 1_000:

@@ -1,7 +1,7 @@
-"""A strategy of one's own: ``KALSHI_BUS_STRATEGIES='examples/strategy.py:NarrowValue(max_spread_e4=200)'``.
+"""A custom strategy: ``KALSHI_BUS_STRATEGIES='examples/strategy.py:NarrowValue(max_spread_e4=200)'``.
 
-It buys what costs less than it is believed to be worth, as the strategy `value` does, but only where bid and
-ask are close together. docs/extending.md says what a strategy is told, and what it may not do.
+It buys contracts priced below their fair value, as the strategy `value` does, but only where bid and ask are
+close together. docs/extending.md describes what a strategy is told, and what it must not do.
 """
 
 from collections.abc import Sequence

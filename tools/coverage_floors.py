@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Tally(NamedTuple):
-    """Statements and branches of a package: how many there are, and how many of them ran."""
+    """Statements and branches of a package: how many there are, and how many ran."""
 
     all: int
     ran: int
@@ -28,7 +28,7 @@ def tallies(files: Mapping[str, Tally], packages: Iterable[str]) -> dict[str, Ta
 
     Args:
         files: by path, relative to the checkout.
-        packages: their dotted names. A file counts for the longest name that it lies in, and for no other.
+        packages: their dotted names. A file counts only for the longest name that contains it.
     """
     sums = dict.fromkeys(packages, Tally(0, 0))
     for path, tally in files.items():
@@ -55,8 +55,10 @@ def read(report: Path) -> dict[str, Tally]:
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; return 1 if a package is below its floor."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("report", type=Path, help="what `coverage json` has written")
-    parser.add_argument("--all", action="store_true", help="every package in it, those without a floor too")
+    parser.add_argument("report", type=Path, help="the output of `coverage json`")
+    parser.add_argument(
+        "--all", action="store_true", help="list every package, including those without a floor"
+    )
     parser.add_argument("--config", type=Path, default=ROOT / "pyproject.toml")
     given = parser.parse_args(arguments)
     floors = tomllib.loads(given.config.read_text())["tool"]["kalshi-bus"]["coverage-floors"]
@@ -68,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         floor = floors.get(name, 0)
         print(f"{name:<28} {tally.all:>24,} {tally.percent:>6.1f} % {floor or '-':>6}")
         if tally.percent < floor:
-            below.append(f"{name}: {tally.percent:.1f} % of it ran, expected {floor} % or more\n")
+            below.append(f"{name}: {tally.percent:.1f} % ran, expected {floor} % or more\n")
     sys.stderr.writelines(below)
     return 1 if below else 0
 

@@ -1,4 +1,4 @@
-"""Install what a lock file names into the environment that runs this, saying how far it is; then ourselves.
+"""Install the packages of a lock file into the running environment, showing progress; then this project.
 
 .venv/bin/python tools/install.py requirements.lock
 """
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def install(lock: Path) -> int:
-    """Install the packages of a lock file, by their hashes; return pip's exit code."""
+    """Install the packages of a lock file, checking their hashes; return pip's exit code."""
     total = sum("==" in line and not line.startswith(" ") for line in lock.read_text().splitlines())
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--require-hashes", "--progress-bar=off", "-r", str(lock)]
@@ -42,7 +42,7 @@ def install(lock: Path) -> int:
 
 
 def install_ourselves() -> int:
-    """Put the command kalshi-bus and our packages, as they lie here, into the environment."""
+    """Install the command kalshi-bus and our packages, as an editable install of this checkout."""
     command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     return subprocess.run(
         [*command, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], check=False

@@ -1,9 +1,9 @@
-"""``python tools/kalshi_spec.py OPENAPI ASYNCAPI > markets/json/spec.json``: Kalshi's documents, compact.
+"""``python tools/kalshi_spec.py OPENAPI ASYNCAPI > markets/json/spec.json``: Kalshi's documents, compacted.
 
-Of the two documents (YAML or JSON) it keeps what `markets/json/drift.py` judges by: of each route and channel
-that is read, the members with their types, which are required, which may be null, and their words. What a
-type means, and which prices, counts and tickers are plain strings in the documents, is decided here by name.
-What recordings show otherwise is not here but in `markets/json/known.json`.
+From the two documents (YAML or JSON) it keeps what `markets/json/drift.py` needs: for each route and channel
+that is read, the members with their types, which are required, which may be null, and their enumerated words.
+Prices, counts and tickers, plain strings in the documents, are recognised here by name. Where recordings
+differ from the documents, `markets/json/known.json` says so.
 """
 
 import json
@@ -47,7 +47,7 @@ FRAMES: Final = {
     "event_lifecycle": ("market_lifecycle_v2", "eventLifecyclePayload"),
     "event_fee_update": ("market_lifecycle_v2", "eventFeeUpdatePayload"),
 }
-"""Type of a frame -> its channel, and the schema of it. An "ok" with a list is a "list_subscriptions"."""
+"""Type of frame -> its channel and schema. An "ok" with a list is a "list_subscriptions"."""
 
 _COUNTED: Final = re.compile(r"_fp$")
 _PRICED: Final = re.compile(r"_dollars$|^settlement_value$")
@@ -59,18 +59,18 @@ Schema = dict[str, Any]
 
 
 class Compact:
-    """The objects of one document, made compact as they are asked for."""
+    """The objects of one document, compacted on demand."""
 
     def __init__(self, schemas: Schema) -> None:
         self.objects: dict[str, dict[str, Schema]] = {}
         self._schemas = schemas
 
     def named(self, name: str) -> str:
-        """Take an object of the document over under its own name, which is returned."""
+        """Add an object of the document under its own name, and return that name."""
         return self.taken(name, self._schemas[name])
 
     def taken(self, name: str, schema: Schema) -> str:
-        """Take an object over under this name, which is returned."""
+        """Add an object under this name, and return the name."""
         if name not in self.objects:
             members = self.objects[name] = {}
             required = set(schema.get("required", ()))
@@ -82,7 +82,7 @@ class Compact:
         return name
 
     def member(self, owner: str, name: str, schema: Schema) -> Schema:
-        """Return a member: its type, and what else limits it."""
+        """Return a member: its type and other constraints."""
         whole = self._resolved(schema)
         found: Schema = {"type": self._type(owner, name, whole)}
         if whole.get("nullable") or None in whole.get("enum", ()):
@@ -100,7 +100,7 @@ class Compact:
         return found
 
     def _resolved(self, schema: Schema) -> Schema:
-        """Return a schema with what it refers to put in; the name of an object that it refers to is kept."""
+        """Return a schema with its references resolved; the name of a referenced object is kept."""
         parts = [*schema.get("allOf", ()), {key: its for key, its in schema.items() if key != "allOf"}]
         whole: Schema = {}
         for part in parts:
@@ -149,7 +149,7 @@ class Compact:
 
 
 def compact(openapi: Schema, asyncapi: Schema) -> Schema:
-    """Return what both documents say of the routes and frames that are read."""
+    """Return what both documents say about the routes and frames that are read."""
     rest, stream = Compact(openapi["components"]["schemas"]), Compact(asyncapi["components"]["schemas"])
     routes: dict[str, Schema] = {}
     for path in ROUTES:
@@ -169,7 +169,7 @@ def compact(openapi: Schema, asyncapi: Schema) -> Schema:
 
 
 def text_of(spec: Schema) -> str:
-    """Return the file: one member a line."""
+    """Return the text of the file, with one member per line."""
     lines = []
     for name, members in spec["objects"].items():
         inner = ",\n".join(f"  {json.dumps(member)}: {json.dumps(its)}" for member, its in members.items())
@@ -181,7 +181,7 @@ def text_of(spec: Schema) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the compact form of the two documents named."""
+    """Print the compact form of the two given documents."""
     openapi, asyncapi = (yaml.load(Path(name).read_text(), yaml.CSafeLoader) for name in arguments)
     sys.stdout.write(text_of(compact(openapi, asyncapi)))
 

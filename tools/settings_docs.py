@@ -1,4 +1,4 @@
-"""Write what docs/settings.md and kalshi-bus.example.toml show of the settings: ``make settings``."""
+"""Write the settings into docs/settings.md and kalshi-bus.example.toml: ``make settings``."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->"
 
 
 def main() -> None:
-    """Write both files anew."""
+    """Rewrite both files."""
     sys.path.insert(0, str(ROOT))
     from bus.process.settings import example_toml, settings_table
 

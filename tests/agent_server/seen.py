@@ -1,4 +1,4 @@
-"""What the tools of agents see in tests: a state, and a trader that answers with one ticket; no sockets."""
+"""What agents' tools see in tests: a state, and a trader that answers with one ticket; no sockets."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The process, which a client starts. What it does with one: tests/e2e/test_agents.py."""
+"""The process, without a client; with a client, see tests/e2e/test_agents.py."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=env, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-def test_a_signal_ends_it_though_the_client_stays_and_stdout_has_nothing_but_answers(short_dir: Path) -> None:
+def test_a_signal_ends_it_while_the_client_stays_and_stdout_has_only_answers(short_dir: Path) -> None:
     process = start(short_dir)
     assert process.stdin is not None
     assert process.stderr is not None
@@ -28,7 +28,7 @@ def test_a_signal_ends_it_though_the_client_stays_and_stdout_has_nothing_but_ans
     assert b"process.stopped" in err
 
 
-def test_a_folder_that_is_not_there_is_named_in_a_sentence(short_dir: Path) -> None:
+def test_a_missing_folder_is_named_in_one_sentence(short_dir: Path) -> None:
     out, err = start(short_dir, "--folder", str(short_dir / "none")).communicate(timeout=30)
     assert out == b""
     assert err.decode() == f"mcp: --folder: {short_dir}/none: No such file or directory\n"

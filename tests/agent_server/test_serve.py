@@ -1,4 +1,4 @@
-"""The protocol around the tools, by its own client, in this process."""
+"""The protocol around the tools, with its own client, in this process."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ def said(answer: Any) -> tuple[bool, str]:
 
 
 class Odd(Seen):
-    """One whose wishes raise, and whose movers wait until they are let go."""
+    """A world whose wishes raise, and whose movers wait to be released."""
 
     def __init__(self, seen: Seen, folder: Path) -> None:
         super().__init__(seen.state, folder)
@@ -45,7 +45,7 @@ class Odd(Seen):
         return super().records()
 
 
-def test_a_tool_that_crashes_costs_its_own_call_and_is_in_the_log(
+def test_a_crashing_tool_fails_only_its_own_call_and_is_logged(
     seen: Seen, answers: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     async def talk() -> list[tuple[bool, str]]:
@@ -57,13 +57,13 @@ def test_a_tool_that_crashes_costs_its_own_call_and_is_in_the_log(
 
     with capture_logs() as logs:
         book, market, unknown = asyncio.run(talk())
-    assert book == (True, "book: it crashed; the log of this server says why")
+    assert book == (True, "book: it crashed; this server's log says why")
     assert market[0] is False
     assert unknown == (True, f"tool: got 'nothing', expected one of {unknown[1].partition('one of ')[2]}")
     assert [log["event"] for log in logs if log["log_level"] == "error"] == ["tool.crashed"]
 
 
-def test_more_calls_than_may_wait_are_refused_and_the_others_are_answered(
+def test_excess_calls_are_refused_and_the_others_answered(
     seen: Seen, answers: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     odd = Odd(seen, tmp_path)
@@ -85,4 +85,4 @@ def test_more_calls_than_may_wait_are_refused_and_the_others_are_answered(
     told = asyncio.run(asyncio.wait_for(talk(), 40))
     assert sum(wrong for wrong, _ in told) == 5
     refusal = next(text for wrong, text in told if wrong)
-    assert refusal == f"market: {CALLS_WAITING} calls wait already: ask again in a second"
+    assert refusal == f"market: {CALLS_WAITING} calls are waiting: try again in a second"

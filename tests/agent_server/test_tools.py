@@ -1,4 +1,4 @@
-"""What the tools say of a state, and of wrong arguments. Sockets and processes: tests/e2e/test_agents.py."""
+"""The tools' answers for a state, and for wrong arguments. With processes: tests/e2e/test_agents.py."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def ask(seen: Seen, tool: str, **arguments: Any) -> dict[str, Any]:
     return told
 
 
-def test_every_answer_about_markets_begins_with_its_age_and_its_exchange(seen: Seen) -> None:
+def test_every_answer_about_markets_begins_with_age_and_exchange(seen: Seen) -> None:
     for tool, arguments in (
         ("market", {"ticker": WINNER}),
         ("event", {"event_ticker": MATCH}),
@@ -54,7 +54,7 @@ def test_every_answer_about_markets_begins_with_its_age_and_its_exchange(seen: S
         assert told["exchange"] == "a simulated exchange: no real money"
 
 
-def test_a_market_says_what_yes_means_and_the_price_of_both_sides_in_dollars(seen: Seen) -> None:
+def test_a_market_shows_what_yes_means_and_both_sides_prices_in_dollars(seen: Seen) -> None:
     told = ask(seen, "market", ticker=f" {WINNER.lower()} ")
     quote = seen.state.quotes[WINNER]
     assert told["ticker"] == WINNER
@@ -64,7 +64,7 @@ def test_a_market_says_what_yes_means_and_the_price_of_both_sides_in_dollars(see
     assert told["fair_value"] == {"yes": 0.5123, "margin": 0.01, "source": "mine", "age": "5.0 s"}
 
 
-def test_a_side_that_nobody_offers_has_no_price(seen: Seen) -> None:
+def test_a_side_without_offers_has_no_price(seen: Seen) -> None:
     quote = seen.state.quotes[WINNER]
     seen.state.quotes[WINNER] = msgspec.structs.replace(quote, yes_ask_size_e2=0)
     told = ask(seen, "market", ticker=WINNER)
@@ -73,7 +73,7 @@ def test_a_side_that_nobody_offers_has_no_price(seen: Seen) -> None:
     assert told["yes_bid"] is not None
 
 
-def test_a_book_that_is_not_here_is_wished_for_and_one_that_is_has_each_offer_once(seen: Seen) -> None:
+def test_a_missing_book_is_wished_for_and_a_present_one_has_each_offer_once(seen: Seen) -> None:
     seen.state.books.pop(WINNER, None)
     told = ask(seen, "book", ticker=WINNER)
     assert told["book"] is None
@@ -89,7 +89,7 @@ def test_a_book_that_is_not_here_is_wished_for_and_one_that_is_has_each_offer_on
     assert told["age"] == "1.0 s"
 
 
-def test_movers_say_how_far_and_since_when(seen: Seen) -> None:
+def test_movers_show_how_far_and_since_when(seen: Seen) -> None:
     told = ask(seen, "movers")
     assert [(row["ticker"], row["moved_dollars"]) for row in told["movers"]] == [
         (WINNER, "-0.0900"),
@@ -112,7 +112,7 @@ def test_opportunities_come_with_every_reason_against_them(seen: Seen) -> None:
     assert len(ask(seen, "opportunities", tradable_only=True)["opportunities"]) == min(10, told["tradable"])
 
 
-def test_rules_are_bounded_and_said_to_be_no_instruction(seen: Seen) -> None:
+def test_rules_are_bounded_and_marked_as_not_an_instruction(seen: Seen) -> None:
     seen.sent = {"rules_primary": "If it does. " * 5_000, "rules_secondary": None, "can_close_early": "maybe"}
     told = ask(seen, "rules", ticker=WINNER)
     assert told["rules"].startswith("If it does.")
@@ -123,7 +123,7 @@ def test_rules_are_bounded_and_said_to_be_no_instruction(seen: Seen) -> None:
 
 
 def test_a_mistyped_ticker_is_answered_with_the_nearest(seen: Seen) -> None:
-    with pytest.raises(Unanswered, match=f"no such market is here: did you mean .*{WINNER}"):
+    with pytest.raises(Unanswered, match=f"no such market is known: did you mean .*{WINNER}"):
         ask(seen, "market", ticker=f"{WINNER[:-1]}M")
     with pytest.raises(Unanswered, match="is an event, expected one of its markets"):
         ask(seen, "market", ticker=MATCH)
@@ -150,7 +150,7 @@ def test_a_mistyped_ticker_is_answered_with_the_nearest(seen: Seen) -> None:
         ("prepare_order", ORDER | {"action": "sell"}, "action"),
     ],
 )
-def test_what_is_wrong_with_arguments_is_one_sentence(
+def test_wrong_arguments_are_refused_in_one_sentence(
     seen: Seen, tool: str, arguments: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(Unanswered) as refused:
@@ -160,7 +160,7 @@ def test_what_is_wrong_with_arguments_is_one_sentence(
     assert seen.asked == []
 
 
-def test_an_order_for_another_market_than_meant_is_not_even_prepared(seen: Seen) -> None:
+def test_an_order_for_a_market_other_than_meant_is_not_even_prepared(seen: Seen) -> None:
     order = {name: value for name, value in ORDER.items() if name != "yes_means"}
     means = ask(seen, "market", ticker=WINNER)["yes_means"]
     for wrong in ("Houston", "", f"not {means}", "yes"):
@@ -185,7 +185,7 @@ def test_an_order_for_another_market_than_meant_is_not_even_prepared(seen: Seen)
     ]
 
 
-def test_a_sale_of_the_side_that_is_not_held_is_not_even_prepared(seen: Seen) -> None:
+def test_a_sale_of_a_side_not_held_is_not_even_prepared(seen: Seen) -> None:
     sale = {"ticker": WINNER, "yes_means": ask(seen, "market", ticker=WINNER)["yes_means"], "contracts": 2}
     with pytest.raises(Unanswered, match="side: got 'yes', but the trader holds nothing in"):
         ask(seen, "prepare_sale", **sale, side="yes")
@@ -204,13 +204,13 @@ def test_a_sale_of_the_side_that_is_not_held_is_not_even_prepared(seen: Seen) ->
     assert (asked["what"], asked["count_fp"], asked["price_dollars"]) == ("sell", "2", "0.4000")
 
 
-def test_no_tool_can_be_asked_to_place_end_or_stop_anything() -> None:
+def test_no_tool_can_place_end_or_stop_anything() -> None:
     verbs = ("confirm", "cancel", "close_", "flatten", "place", "kill", "pause", "resume", "adopt", "sell")
     named = [name for name in TOOLS if any(verb in name for verb in verbs)]
     assert all(name.startswith("prepare_") for name in named)
 
 
-def test_schemas_are_json_schema_that_says_what_each_argument_means() -> None:
+def test_schemas_are_valid_and_describe_each_argument() -> None:
     for name, tool in TOOLS.items():
         schema = schema_of(tool)
         Draft202012Validator.check_schema(schema)
@@ -220,7 +220,7 @@ def test_schemas_are_json_schema_that_says_what_each_argument_means() -> None:
             assert "description" in json.dumps(about) or argument in ("since", "until"), (name, argument)
 
 
-def test_the_document_lists_the_tools_as_they_describe_themselves() -> None:
+def test_the_document_lists_the_tools_with_their_descriptions() -> None:
     document = (ROOT / "docs" / "agents.md").read_text()
     table = document.split("<!-- tools -->")[1].split("<!-- /tools -->")[0]
     assert table.split("\n", 3)[3].strip().splitlines() == [
@@ -228,7 +228,7 @@ def test_the_document_lists_the_tools_as_they_describe_themselves() -> None:
     ]
 
 
-def test_a_dull_event_is_told_as_it_is(seen: Seen) -> None:
+def test_an_event_with_a_hostile_title_is_answered(seen: Seen) -> None:
     told = ask(seen, "event", event_ticker=DULL)
     assert told["market_count"] == len(told["markets"])
     assert told["title"]

@@ -1,4 +1,4 @@
-"""How answers to agents are worded and bounded."""
+"""Wording and bounds of answers to agents."""
 
 import json
 
@@ -24,7 +24,7 @@ def health(age_ms: int, *, lost: bool = False, live: bool = True, source: str = 
     return health_of(state, status, None, NOW_MS, 30_000)
 
 
-def test_the_age_comes_first_and_stale_replay_and_lost_are_said() -> None:
+def test_the_age_comes_first_with_warnings_if_stale_a_replay_or_lost() -> None:
     assert words.data_words(health(3_200), NOW_MS) == "data is 3.2 s old"
     stale = words.data_words(health(45_000, lost=True), NOW_MS)
     assert stale.startswith("STALE, do not rely on it: data is 45.0 s old; more than 30 s is stale")
@@ -35,7 +35,7 @@ def test_the_age_comes_first_and_stale_replay_and_lost_are_said() -> None:
     assert "not the latest" in words.data_words(health(0, live=False), NOW_MS)
 
 
-def test_before_there_is_data_no_age_is_made_up() -> None:
+def test_before_any_data_no_age_is_given() -> None:
     status = ReplicaStatus(0, 0, False, "joining", False, None, (), "live", Stats())
     assert words.data_words(health_of(None, status, None, NOW_MS, 30_000), NOW_MS) == "there is no data yet"
     unknown = msgspec.structs.replace(health(0), age_ms=None, stale=True)
@@ -52,18 +52,18 @@ def test_before_there_is_data_no_age_is_made_up() -> None:
         (3 * 86_400_000, "3 d"),
     ],
 )
-def test_ages_are_said_as_people_do(ms: int, said: str) -> None:
+def test_ages_are_written_as_people_say_them(ms: int, said: str) -> None:
     assert words.age_words(ms) == said
 
 
-def test_text_of_the_exchange_is_one_bounded_line_without_what_nobody_sees() -> None:
+def test_text_from_the_exchange_is_one_bounded_line_without_invisible_characters() -> None:
     assert words.text("a\x00b\u202ec\n d") == "a b c d"
     assert words.text(None) == words.text(7) == ""
     assert len(words.text("x" * 10_000)) <= words.TITLE_MAX
     assert words.text("x" * 10_000).endswith("(cut here)")
 
 
-def test_an_answer_that_is_too_long_loses_rows_and_says_how_many() -> None:
+def test_an_overlong_answer_loses_rows_and_says_how_many() -> None:
     rows = [{"title": "y" * 500, "number": number} for number in range(200)]
     told = words.encoded({"data": "fresh", "rows": rows, "few": [1, 2]})
     assert len(told.encode()) <= words.MAX_BYTES

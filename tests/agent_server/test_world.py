@@ -1,4 +1,4 @@
-"""How the trader is asked."""
+"""Questions to the trader."""
 
 import random
 import threading
@@ -18,7 +18,7 @@ from bus.trading.shapes import FillsAnswer, TicketAnswer
 from tests.support import eventually
 
 
-def test_what_is_not_ready_is_read_again_and_prepared_once(zmq_context: Any, short_dir: Path) -> None:
+def test_a_read_that_is_not_ready_is_repeated_but_a_prepare_is_not(zmq_context: Any, short_dir: Path) -> None:
     asked: list[str] = []
 
     def halted(_question: object, _now_ms: int) -> dict[str, Any]:

@@ -38,8 +38,8 @@ class Stack:
             "KALSHI_BUS_POLL_INTERVAL_S": str(poll_interval_s),
             "KALSHI_BUS_STALE_AFTER_S": str(stale_after_s),
             "KALSHI_BUS_SIM_MARKETS": str(markets),
-            "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100000",  # in so few markets little is settled within a day
-            "KALSHI_BUS_LIMIT_POSITIONS_PER_EVENT": "1",  # so that an event traded twice is one too many
+            "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100000",  # with so few markets, few are settled within a day
+            "KALSHI_BUS_LIMIT_POSITIONS_PER_EVENT": "1",  # so that trading an event twice is an error
         }
         self.processes: dict[str, Process] = {}
 
@@ -67,7 +67,7 @@ class Stack:
         )
 
     def send_rivals_away(self) -> None:
-        """Let nobody else take what is mispriced: on a busy machine they are quicker than the trader."""
+        """Stop rivals from taking mispricings: on a busy machine they are quicker than the trader."""
         url = f"http://127.0.0.1:{self.runner.sim_port}/sim/faults"
         requests.post(url, json={"settings": {"rivals": False}}, timeout=5).raise_for_status()
 
@@ -92,7 +92,7 @@ class Stack:
         return found
 
     def ui_status(self) -> dict[str, Any]:
-        """The dashboard's account; empty while it does not answer."""
+        """The dashboard's status; empty while it does not answer."""
         status: dict[str, Any] = get(f"{self.ui_url}/api/status")[1]
         return status
 
@@ -126,11 +126,11 @@ class Stack:
         )
 
     def journal(self) -> "Journal":
-        """What the trader's journal says now."""
+        """The content of the trader's journal now."""
         return Journal(self.runner.folder / "data" / JOURNAL)
 
     def working(self) -> bool:
-        """Whether all is well everywhere: fresh data, in one epoch, and a trader that may trade."""
+        """Whether all is well: fresh data, one epoch everywhere, and a trader that may trade."""
         health, status, trader = self.health(), self.ui_status(), self.trader()
         return (
             (health.get("status"), health.get("feed"), health.get("degraded")) == ("ok", "live", [])
@@ -148,7 +148,7 @@ class Stack:
             raise
 
     def wait_digests_agree(self) -> None:
-        """Wait until publisher and snapshot server are seen at one position, with equal digests."""
+        """Wait until publisher and snapshot server are at one position, with equal digests."""
 
         def compared() -> bool:
             ours, theirs = self.ask("query", "digest"), self.ask("state", "digest")
@@ -157,7 +157,7 @@ class Stack:
             assert ours["digest"] == theirs["digest"]
             return True
 
-        eventually(compared, START_S, "both stand at one position")
+        eventually(compared, START_S, "both are at one position")
 
     def simulator_requests(self) -> int:
         requests: int = get(f"http://127.0.0.1:{self.runner.sim_port}/sim/stats")[1]["requests_total"]
@@ -204,7 +204,7 @@ class Journal:
         return held
 
     def assert_continues(self, before: "Journal") -> None:
-        """Fail unless nothing that `before` says was lost, changed or done again."""
+        """Fail if anything in `before` was lost, changed or repeated."""
         assert self.fills[: len(before.fills)] == before.fills
         for number, order in before.orders.items():
             assert self.orders[number][:-1] == order[:-1]
@@ -220,11 +220,11 @@ class Journal:
 
 
 class Hammer:
-    """Clients that ask for the same pages without a pause, from `with` to its end."""
+    """Clients that request the same pages without a pause, while inside `with`."""
 
     def __init__(self, urls: list[str], clients: int = 4) -> None:
         self.statuses: Counter[int] = Counter()
-        """Answers by HTTP status; 0 counts the attempts when nobody listened."""
+        """Answers by HTTP status; 0 counts failed attempts to connect."""
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(urls, n)) for n in range(clients)]
 
@@ -247,7 +247,7 @@ class Hammer:
 
 
 def get(url: str, timeout_s: float = 5) -> tuple[int, Any]:
-    """GET and decode JSON (or text); (0, {}) while nobody listens."""
+    """GET and decode JSON (or text); (0, {}) while nothing listens."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as reply:
             status, kind, body = reply.status, reply.headers.get_content_type(), reply.read()

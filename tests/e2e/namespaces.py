@@ -1,4 +1,4 @@
-"""Network namespaces: machines of their own, as far as a socket can tell. They take root."""
+"""Network namespaces: separate machines, as far as sockets can tell. They require root."""
 
 import os
 import shutil
@@ -17,11 +17,11 @@ with socket.socket() as any_socket:  # what `ip link set lo up` does
 print("ready", flush=True)
 time.sleep(600)
 """
-"""Keeps the namespace, with its loopback up."""
+"""Keeps the namespace alive, with its loopback up."""
 
 
 def new_namespace(runner: Runner) -> Process:
-    """Return a process in a namespace of its own, which lasts as long as it does; skip where none can be."""
+    """Return a process in a namespace of its own, which lasts as long as it; skip if that is impossible."""
     for program in ("unshare", "nsenter"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} (util-linux) is not installed")
@@ -44,7 +44,7 @@ def within(namespace: Process, *command: str) -> list[str]:
 
 
 def wire(one: Process, other: Process) -> tuple[str, str]:
-    """Lay a wire between two namespaces; return their addresses on it. Skip where that cannot be."""
+    """Connect two namespaces by a wire; return their addresses on it. Skip if that is impossible."""
     if shutil.which("ip") is None:
         pytest.skip("ip (iproute2) is not installed")
     ends = [f"kb{os.getpid() % 1_000_000}{end}" for end in "ab"]

@@ -1,4 +1,4 @@
-"""An agent over stdio, with the protocol's own client, beside a whole stack of processes."""
+"""An agent over stdio, with the protocol's own client and a whole stack of processes."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ READS: Final = (
 )  # fmt: skip
 
 GIVEN: Final = ("feed", "state", "query", "trader_events", "trader_agents")
-"""The sockets that the process is given."""
+"""The sockets that the process may use."""
 
 COMMANDS: Final[tuple[dict[str, Any], ...]] = (
     {"op": "confirm"}, {"op": "cancel", "number": 1}, {"op": "close", "ticker": "X"}, {"op": "flatten"},
@@ -42,13 +42,13 @@ GATEWAY: Final = (
 
 
 class Agent:
-    """A client, and the server that it has started in another folder."""
+    """A client, with the server that it has started in another folder."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
     async def ask(self, tool: str, **arguments: Any) -> tuple[bool, Any]:
-        """Whether it went well, and the answer: a map, or a sentence."""
+        """Return whether the call succeeded, and the answer: a map, or a sentence."""
         answer = await self.client.call_tool(tool, arguments)
         (content,) = answer.content
         assert content.type == "text"
@@ -66,7 +66,7 @@ class Agent:
 
 
 def server(runner: Runner, folder: Path) -> StdioServerParameters:
-    # The control socket and the order gateway's are where this process is told that they are not.
+    # This process is given wrong addresses for the control socket and for the order gateway.
     elsewhere = {
         f"KALSHI_BUS_{name}": f"ipc://{folder}/nobody-{name.lower()}" for name in ("TRADER_CONTROL", "ORDERS")
     }
@@ -80,11 +80,11 @@ def started() -> psutil.Process:
     return found
 
 
-@pytest.mark.timeout(180)  # two dozen answers beside a stack that starts
-def test_an_agent_reads_what_is_known_and_sends_nothing_whatever_it_tries(
+@pytest.mark.timeout(180)  # two dozen answers while a stack starts
+def test_an_agent_can_read_everything_and_send_nothing_whatever_it_tries(
     runner: Runner, short_dir: Path
 ) -> None:
-    runner.env["KALSHI_BUS_STRATEGIES"] = "value"  # without an opinion it buys nothing
+    runner.env["KALSHI_BUS_STRATEGIES"] = "value"  # buys nothing, since there are no fair values
     stack = Stack(runner)
 
     async def talk() -> list[dict[str, Any]]:
@@ -104,11 +104,11 @@ def test_an_agent_reads_what_is_known_and_sends_nothing_whatever_it_tries(
     assert stack.trader().get("killed", "") is None
     assert stack.ask("trader_control", "orders")["orders"] == []
 
-    # A person can place such an order: it is the socket that keeps agents from it.
+    # A person can place such an order: only the socket keeps agents from it.
     ticker = tickets[0]["buys"].rpartition(" ")[2]
     order = {"side": "yes", "count_fp": "1", "price_dollars": tickets[0]["limit_dollars"], "rest_seconds": 60}
 
-    def placed() -> object:  # on a machine that is busy the data may be old for a moment
+    def placed() -> object:  # on a busy machine the data may be old for a moment
         ticket = stack.ask("trader_control", "prepare", ticker=ticker, **order).get("ticket", {})
         return stack.ask("trader_control", "confirm", ticket=ticket.get("number", 0)).get("orders")
 
@@ -133,7 +133,7 @@ async def says_that_nothing_is_there(agent: Agent) -> None:
 
 
 async def until(agent: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Ask until it goes well, as its first sentence tells an agent to."""
+    """Ask until it succeeds, as its first sentence tells an agent to do."""
     for _ in range(200):
         well, answer = await agent.ask(tool, **arguments)
         if well:
@@ -174,7 +174,7 @@ async def reads(agent: Agent) -> None:
 
 
 async def prepares(agent: Agent) -> list[dict[str, Any]]:
-    """Have orders worked out, also of the wrong side; return the tickets, the first would pass."""
+    """Have orders worked out, also for the wrong side; return the tickets, the first of which would pass."""
     passing = None
     for row in (await agent.told("closing_soon", hours=24 * 300, limit=100))["events"]:
         for market in (await agent.told("event", event_ticker=row["event_ticker"]))["markets"]:
@@ -190,7 +190,7 @@ async def prepares(agent: Agent) -> list[dict[str, Any]]:
     assert passing is not None, "an order that would pass"
     order, ticket, no_ask = passing
     tickets = [ticket]
-    # The other outcome at this one's price, this one at the other's, and all that there is.
+    # The other outcome at this one's price, this one at the other's, and everything available.
     for wrong in (
         {"side": "no"},
         {"price_dollars": no_ask},
@@ -241,7 +241,7 @@ def tries_every_socket(stack: Stack, tickets: list[dict[str, Any]]) -> None:
 
 
 def speak(context: "zmq.Context[Any]", endpoint: str, question: dict[str, Any]) -> None:
-    """Say something to a socket that only speaks, in each way that it can be said."""
+    """Try in every way to send something to a socket that only publishes."""
     for kind in (zmq.XSUB, zmq.SUB):
         socket = make(context, kind, MAX_ANSWER)
         connect(socket, endpoint)

@@ -1,4 +1,4 @@
-"""The whole stack as ``make run`` starts it, seen in Chromium: it lives, greys, heals, and can be killed."""
+"""The whole stack as started by ``make run``, in Chromium: live, stale, recovering, and the kill switch."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def pid_of(stack: Stack, name: str) -> int:
 
 
 def kill_outright(stack: Stack, name: str) -> None:
-    """SIGKILL a process and wait for it to be gone; supervisord starts the next."""
+    """SIGKILL a process and wait until it is gone; supervisord starts the next."""
     pid = pid_of(stack, name)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not psutil.pid_exists(pid))
@@ -66,7 +66,7 @@ def trader_state(page: Page) -> Locator:
 
 
 def expect_well(page: Page) -> None:
-    """Wait until the page says that all is well (of processes that ended often it speaks for a minute)."""
+    """Wait until the page reports no problem (repeated ends of processes stay on it for a minute)."""
     expect(page.locator("#offline")).to_be_hidden(timeout=2 * LONG_MS)
     expect(page.locator("#banners [data-code]:not([data-code^=process_])")).to_have_count(
         0, timeout=2 * LONG_MS
@@ -75,7 +75,7 @@ def expect_well(page: Page) -> None:
     expect(trader_state(page)).to_have_attribute("data-state", "running", timeout=2 * LONG_MS)
 
 
-def test_the_page_lives_and_obeys_the_keyboard(stack: Stack, chromium: Browser) -> None:
+def test_the_page_updates_and_obeys_the_keyboard(stack: Stack, chromium: Browser) -> None:
     with watched(chromium, stack.ui_url, "/") as page:
         page.evaluate("window.sameDocument = true")
         seq = page.locator("#strip > div", has_text="Seq").locator("dd")
@@ -89,7 +89,7 @@ def test_the_page_lives_and_obeys_the_keyboard(stack: Stack, chromium: Browser) 
         page.keyboard.press("j")
         expect(page.locator("a.go").first).to_be_focused()
         page.keyboard.press("Enter")
-        page.wait_for_url("**/e/**")  # what is held is a trade, in an event
+        page.wait_for_url("**/e/**")  # a held trade links to its event
         expect(page.locator("h1")).to_be_visible()
         page.keyboard.press("s")
         page.wait_for_url("**/system")
@@ -105,10 +105,10 @@ def test_the_page_lives_and_obeys_the_keyboard(stack: Stack, chromium: Browser) 
 
 
 @pytest.mark.timeout(600)
-def test_every_page_holds_against_a_ruler_at_every_width(stack: Stack, chromium: Browser) -> None:
-    """One page after the other in one tab, resized, with what is folded in it open.
+def test_every_page_passes_the_ruler_at_every_width(stack: Stack, chromium: Browser) -> None:
+    """One page after the other in one tab, resized, with folded parts open.
 
-    Pages that no other test shows to axe in both schemes are shown to it here.
+    Pages that no other test checks with axe in both schemes are checked here.
     """
     _, _, event, ticker, *_ = next(iter(stack.journal().orders.values()))
     eventually(lambda: requests.get(f"{stack.ui_url}/past", timeout=20).ok, START_S, "something is recorded")
@@ -143,9 +143,7 @@ def test_every_page_holds_against_a_ruler_at_every_width(stack: Stack, chromium:
     assert not found, "\n".join(found)
 
 
-def test_a_publisher_that_stands_still_greys_the_page_and_all_recovers(
-    stack: Stack, chromium: Browser
-) -> None:
+def test_a_frozen_publisher_greys_the_page_and_everything_recovers(stack: Stack, chromium: Browser) -> None:
     with watched(chromium, stack.ui_url, "/?why_not=1") as page:
         expect_well(page)
         age = page.locator("#strip [data-age]")
@@ -196,7 +194,7 @@ def test_processes_killed_under_load_come_back_on_the_open_page(stack: Stack, ch
         eventually(lambda: {one for one in held if one.partition(":")[0] not in settled} <= shown(), START_S)
 
 
-def test_the_kill_switch_holds_through_restarts_whoever_set_it(stack: Stack, chromium: Browser) -> None:
+def test_the_kill_switch_survives_restarts_whoever_set_it(stack: Stack, chromium: Browser) -> None:
     with watched(chromium, stack.ui_url, "/trader", ignored=UNANSWERED) as page:
         expect_well(page)
         kill = page.locator("#kill")

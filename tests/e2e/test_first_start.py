@@ -1,4 +1,4 @@
-"""`make run` with a key that the exchange refuses, as a user meets it."""
+"""`make run` with a key that the exchange refuses, as a user sees it."""
 
 import subprocess
 import sys
@@ -16,12 +16,12 @@ from tests.support import ROOT, Runner, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 LIMIT_S = 30.0
-"""A user waits 15 s at most; on a loaded machine the start of five processes takes most of it."""
+"""A user waits at most 15 s; on a loaded machine, starting five processes takes most of it."""
 
 KEY_ID = "canary-1111-2222-4333-8444"
 
 
-def test_a_key_that_is_refused_is_said_wherever_a_user_looks_and_heals(runner: Runner) -> None:
+def test_a_refused_key_is_reported_wherever_a_user_looks_and_can_be_replaced(runner: Runner) -> None:
     key: Path = runner.folder / "key.pem"
     key.touch(0o600)
     encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -1,7 +1,7 @@
-"""Only publisher and order gateway can reach the exchange; all else works in a namespace without a route.
+"""Only publisher and order gateway need to reach the exchange; all else works in a namespace without a route.
 
-The namespace has a loopback of its own and nothing else. ZeroMQ's ipc endpoints are files, so the feed comes
-in; a TCP connection does not get out.
+The namespace has only a loopback of its own. ZeroMQ's ipc endpoints are files, so the feed gets in; a TCP
+connection does not get out.
 """
 
 from pathlib import Path
@@ -66,15 +66,17 @@ def namespace_of(pid: int | str) -> str:
 
 
 OUTSIDE = ("simulator", "publisher", "publisher.orders", "publisher.orders.watchdog")
-"""Who speaks to the exchange, and that itself."""
+"""The processes that contact the exchange, and the exchange itself."""
 
 
-def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, namespace: Process) -> None:
+def test_all_processes_that_do_not_contact_the_exchange_work_without_a_route(
+    stack: Stack, namespace: Process
+) -> None:
     runner = stack.runner
     runner.env["KALSHI_BUS_MODE"] = "sim"  # orders leave, through the gateway
     urls = runner.folder / "urls"
     urls.touch(mode=0o600)
-    urls.write_text("away json://192.0.2.1/\n")  # the way out of alerts: it alone fails
+    urls.write_text("away json://192.0.2.1/\n")  # the alerts' way out, the only thing to fail
     runner.env |= {"KALSHI_BUS_ALERTS": "yes", "KALSHI_BUS_ALERTS_URLS": str(urls)}
     stack.start(*OUTSIDE)
     for name in ("snapshot_server", "ui", "trader", "snapshot_server.past", "alerts"):
@@ -114,7 +116,7 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
     assert (trader["state"], trader["feed"], trader["mode"]) == ("running", "live", "sim")
     assert decoded(found["orders"])["state"] == "ready"
 
-    # Updates go on arriving, and the ports inside are not those of this side.
+    # Updates keep arriving, and the ports inside differ from those outside.
     seq = decoded(found["health"])["seq"]
     eventually(lambda: decoded(asked()["health"])["seq"] != seq, START_S)
     assert get(f"{stack.snapshot_url}/health")[0] == 0
@@ -123,7 +125,7 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
     recording = runner.folder / "data" / "recording"
     eventually(lambda: any(recording.iterdir()), what="the recorder records")
 
-    # Who has no HTTP port tells its figures to who has one.
+    # Processes without an HTTP port pass their metrics to one that has it.
     names = (
         "trader_running",
         "gateway_ready",
@@ -137,9 +139,9 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
         text = msgspec.json.decode(asked()["metrics"], type=str)
         return all(f"kalshi_bus_{name}" in text for name in names)
 
-    eventually(told, START_S, "all have told their figures")
+    eventually(told, START_S, "all have passed on their metrics")
 
-    # Alerts are judged here, too, and what cannot get out is said and holds up nothing.
+    # Alerts are judged here, too; what cannot get out is reported and delays nothing.
     assert stack.ask("alerts_control", "set_rule", rule={"kind": "stale"})["number"] == 1
     assert stack.ask("alerts_control", "test")
 
@@ -148,9 +150,9 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
         states = [(way["name"], way["state"]) for way in alerts["ways"]]
         return states == [("away", "fails")] and alerts["rules"][0]["problem"] is None
 
-    eventually(failed, START_S, "the way out is said to fail")
+    eventually(failed, START_S, "the way out is reported as failing")
 
-    # A person's order goes the same way as a strategy's, and does not wait for a mispricing.
+    # An order by hand goes the same way as a strategy's, but need not wait for a mispricing.
     def ordered() -> bool:
         answer = msgspec.json.decode(asked()["markets"])
         for market in answer["markets"]["markets"]:
@@ -161,17 +163,17 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
                 return bool(stack.ask("trader_control", "confirm", ticket=number).get("orders"))
         return False
 
-    eventually(ordered, START_S, "a person's order is taken")
+    eventually(ordered, START_S, "an order by hand is accepted")
 
     def answered() -> bool:
         orders = stack.ask("trader_control", "orders").get("orders") or ()
         return any(order.get("status") not in ("intended", "sent", "unknown") for order in orders)
 
-    eventually(answered, START_S, "an order has left, and is answered")
+    eventually(answered, START_S, "an order was sent, and answered")
     for name in ("alerts", "trader", "ui", "snapshot_server", "snapshot_server.past", "recorder"):
         assert stack.processes[name].stop(5) == 0, name
 
-    # What the trader heard of the exchange is all that it decided on: the same inputs, the same bytes.
+    # The trader decided on its recorded inputs alone: the same inputs give the same bytes.
     (journal,) = (runner.folder / "data").glob("trader-sim*.sqlite")
     reader = Reader(journal)
     inputs = [taken for session in reader.sessions() for _, taken, _ in reader.inputs(session)]

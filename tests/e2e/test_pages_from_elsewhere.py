@@ -36,7 +36,7 @@ print(json.dumps(found))
 """
 
 
-def test_off_loopback_a_server_asks_for_the_token_and_without_one_does_not_start(runner: Runner) -> None:
+def test_off_loopback_a_server_requires_the_token_and_does_not_start_without_one(runner: Runner) -> None:
     here, there = new_namespace(runner), new_namespace(runner)
     address, _ = wire(here, there)
     runner.env["KALSHI_BUS_BIND"] = address
@@ -101,7 +101,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def test_the_example_of_a_tls_proxy_works_as_it_stands(runner: Runner) -> None:
+def test_the_example_of_a_tls_proxy_works_unchanged(runner: Runner) -> None:
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed (apt-get install nginx)")
     pem, key = certificate(runner.folder)
@@ -135,7 +135,7 @@ def test_the_example_of_a_tls_proxy_works_as_it_stands(runner: Runner) -> None:
     runner.start("ui")
     runner.start("snapshot_server")
     trust = ssl.create_default_context(cafile=str(pem))
-    trust.check_hostname = False  # we come by address; nginx goes by the Host header
+    trust.check_hostname = False  # we connect by address; nginx uses the Host header
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust), NoRedirect())
 
     def ask(port: int, path: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, str, str]:
@@ -162,12 +162,12 @@ def test_the_example_of_a_tls_proxy_works_as_it_stands(runner: Runner) -> None:
     session = {"Cookie": cookie.partition(";")[0]}
     assert ask(tls, "/", host | session)[0] == 200
     assert ask(tls, "/api/status", host | session)[0] in (200, 503)
-    # A command of our own page passes all checks inside, one of another site's none.
+    # A command from our own page passes all checks inside; one from another site does not.
     command = host | session | {"Content-Type": "application/json", "X-Kalshi-Bus": "command"}
     foreign = command | {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     assert ask(tls, "/api/trader/kill", foreign, b"{}")[0] == 403
     assert ask(tls, "/api/trader/kill", command | origin, b"{}")[0] not in (0, 400, 401, 403, 404)
-    # One log-in is for all of them: cookies know no ports.
+    # One log-in covers all ports, since cookies ignore them.
     eventually(
         lambda: ask(markets, "/health", {"Host": f"desk.example:{markets}"} | session)[0] in (200, 503)
     )

@@ -1,4 +1,4 @@
-"""What the README shows works as printed."""
+"""The README's examples work as printed."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ def test_ten_line_client_prints_the_feed(stack: Stack) -> None:
     assert found is not None
     program = found[1]
     assert len([line for line in program.splitlines() if line.strip()]) == 10
-    # The project's folder has its run directory at .run; this stack's is elsewhere.
+    # The example uses the project's .run; this stack's run directory is elsewhere.
     program = program.replace("ipc://.run/", f"ipc://{stack.runner.run_dir}/")
 
     stack.start("simulator", "publisher")

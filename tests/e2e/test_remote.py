@@ -1,4 +1,4 @@
-"""Two machines: one has the feed and a forwarder, the other a key. The machines are network namespaces."""
+"""Two machines: one with the feed and a forwarder, the other with a key. They are network namespaces."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ class LocalLive(Live):
         super().__init__(context, ports=())
 
     def _bound(self) -> FeedServer:
-        # Whoever answers snapshots is the publisher itself: no snapshot server is needed here.
+        # The publisher itself answers snapshots, so no snapshot server is needed.
         feed, query = (f"ipc://{self._run_dir}/{name}.sock" for name in ("feed", "query"))
         return FeedServer(self._context, feed, query, SystemClock(), PublisherHealth)
 
@@ -84,7 +84,7 @@ def test_two_machines_and_a_key(runner: Runner, live: LocalLive) -> None:
     def at(key: str) -> dict[str, str]:
         return elsewhere | {"KALSHI_BUS_CURVE_KEY": str(runner.folder / f"{key}.key")}
 
-    # Without a key nothing is served, and nothing is asked.
+    # Without a key nothing is served or asked.
     refused = inside(runner, here, "-m", "bus", "forward", env=doors)
     assert refused.wait(30) == 2
     assert "nothing is served without CURVE" in refused.output()
@@ -95,7 +95,7 @@ def test_two_machines_and_a_key(runner: Runner, live: LocalLive) -> None:
     assert "colleague.key is made, and colleague is let in" in made(runner, "make", "colleague")
     assert (runner.folder / "colleague.key").stat().st_mode & 0o777 == 0o600
     public = made(runner, "list").split()[1]
-    # The other way round: the key is made over there, and only its public half comes here.
+    # The other way round: the key is made over there, and only its public half is brought here.
     own = inside(runner, there, "-m", "bus", "keys", "make", "own", "--server", public, env=elsewhere)
     assert own.wait(30) == 0
     assert keys(runner, "allow", "own", own.output().split("'")[1]).returncode == 0
@@ -115,7 +115,7 @@ def test_two_machines_and_a_key(runner: Runner, live: LocalLive) -> None:
         live.do(live.publisher.commit, live.publisher.stream)
     eventually(lambda: agrees(colleague) and agrees(with_own), 30)
 
-    # The wire is cut, and what was published meanwhile comes as one repair.
+    # The wire is cut; what was published meanwhile arrives as one repair.
     subprocess.run(within(here, "ip", "link", "set", "wire0", "down"), check=True)
     eventually(lambda: last(colleague)[3], 10, "the feed is lost")
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""A recorded session, replayed through the real snapshot server, dashboard and trader: they cannot tell."""
+"""A recorded session, replayed through the real snapshot server, dashboard and trader."""
 
 import itertools
 import re
@@ -24,7 +24,7 @@ def size_of(path: Path) -> int:
 
 
 def record_session(stack: Stack, path: Path) -> Truth:
-    """Record a few commits and what is streamed between; return the publisher's own digests by number."""
+    """Record a few commits and streamed changes; return the publisher's own digests by number."""
     stack.start("simulator", "publisher", "snapshot_server")
     stack.wait_health("ok", START_S)
     recorder = stack.runner.start("bus", "record", str(path))
@@ -50,7 +50,7 @@ def messages_of(path: Path) -> list[Envelope]:
 
 
 def said(path: Path) -> list[tuple[int, int, str, int, list[bytes]]]:
-    """What a recording says, without the epoch."""
+    """The content of a recording, without the epoch."""
     return [
         (one.seq, one.prev, topic, one.published_ns, [bytes(raw) for raw in one.records])
         for topic, one in messages(Recording(path))
@@ -58,7 +58,7 @@ def said(path: Path) -> list[tuple[int, int, str, int, list[bytes]]]:
 
 
 class Replay:
-    """The replay that runs, and what the processes behind it say."""
+    """The running replay, and the state of the processes that follow it."""
 
     def __init__(self, stack: Stack, path: Path) -> None:
         self.stack = stack
@@ -71,7 +71,7 @@ class Replay:
         return answer
 
     def heard(self) -> int:
-        """How many messages the snapshot server has heard."""
+        """How many messages the snapshot server has received."""
         text = get(f"{self.stack.snapshot_url}/metrics")[1]
         found = re.search(r"^kalshi_bus_feed_messages_total (\S+)$", text, re.MULTILINE)
         assert found is not None, text
@@ -83,17 +83,17 @@ class Replay:
         return [(one["epoch"], one["seq"]) for one in (stack.health(), stack.ui_status(), stack.trader())]
 
     def wait_all_at(self, seq: int) -> int:
-        """Wait until all three stand at `seq` of one epoch; return the epoch."""
+        """Wait until all three are at `seq` of one epoch; return the epoch."""
 
         def epoch() -> int:
             (epoch, at), *others = self.positions()
             return epoch if at == seq and all(other == (epoch, at) for other in others) else 0
 
-        return eventually(epoch, START_S, f"all stand at {seq}")
+        return eventually(epoch, START_S, f"all are at {seq}")
 
 
 def targets(path: Path, truth: Truth) -> list[tuple[int, int]]:
-    """Return (number, time ms to seek to) of places where a seek ends just behind a number of `truth`."""
+    """Return (number, time in ms) of places where a seek ends just after a number in `truth`."""
     recorded = messages_of(path)
     found = []
     for before, after in itertools.pairwise(recorded):
@@ -120,7 +120,7 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     assert "REPLAY</span>" in page
     assert "A recording is being played back" in page
 
-    # At the recorded pace: now is the recording's, and nothing is old.
+    # At the recorded pace: the time is the recording's, and nothing is old.
     replay.tell("resume")
     for name in ("first", "later"):
         seq = stack.health()["seq"]
@@ -130,9 +130,9 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     assert begin_ms - 2_000 <= now_ms <= end_ms + 2_000
     assert abs(stack.health()["generated_at"] * 1_000 - begin_ms) < end_ms - begin_ms + 10_000
 
-    # Paused, all stands still, time too.
+    # While paused, nothing moves, not even time.
     paused = replay.tell("pause")
-    eventually(lambda: len(set(replay.positions())) == 1, what="all have what was sent")
+    eventually(lambda: len(set(replay.positions())) == 1, what="all have received what was sent")
     eventually(lambda: round(stack.trader()["now"] * 1_000) == paused["position_ms"])
     before = replay.positions()
     heard = replay.heard()
@@ -154,7 +154,7 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     assert before[0][0] == epochs[0] == epochs[1] < epochs[2], "only a way back is a new epoch"
     stack.wait_working(what="all works after the seeks")
 
-    # Faster, and as fast as it goes, to the end.
+    # Faster, then as fast as possible, to the end.
     replay.tell("speed", speed=10)
     replay.tell("resume")
     eventually(lambda: stack.health()["seq"] > places[0][0] + 20, START_S, "it plays faster")
@@ -165,7 +165,7 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     assert ended["digests_checked"] > 0
     assert stack.health()["degraded"] == []
 
-    # What it says is what was recorded.
+    # The replay's content equals the recording's.
     replay.tell("pause")
     replay.tell("seek", to_ms=0)
     first = next(item for item in Recording(path).play() if isinstance(item, Keyframe))
@@ -180,7 +180,7 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     assert recorder.stop() == 0
     assert said(again) == [one for one in said(path) if one[0] > first.head.as_of]
 
-    # The trader has decided on the recording's time, on paper only, and can account for it.
+    # The trader has decided by the recording's time, on paper only, and can replay its decisions.
     trader = stack.trader()
     assert trader["mode"] == "paper"
     assert trader["state"] == "running"

@@ -1,4 +1,4 @@
-"""Processes that stand still, die or are told to stop: all see the age, nothing is traded on it or twice."""
+"""Processes that freeze, die or stop: everyone sees the age, and nothing is traded on old data or twice."""
 
 import http.client
 import os
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ALL = ("simulator", "publisher", "snapshot_server", "ui", "trader")
 BESIDE = ("past", "recorder")
-"""What supervisord runs besides."""
+"""The other processes that supervisord runs."""
 
 
 def urls(stack: Stack) -> list[str]:
@@ -31,7 +31,7 @@ def urls(stack: Stack) -> list[str]:
     ]
 
 
-def test_publisher_that_stands_still_is_seen_and_not_traded_on(stack: Stack) -> None:
+def test_a_frozen_publisher_is_noticed_and_nothing_is_traded(stack: Stack) -> None:
     stack.start(*ALL)
     stack.wait_working()
     publisher = stack.processes["publisher"]
@@ -46,7 +46,7 @@ def test_publisher_that_stands_still_is_seen_and_not_traded_on(stack: Stack) -> 
     assert stack.health()["market_count"] == health["market_count"] > 100
     assert get(f"{stack.snapshot_url}/ready")[0] == 503
     eventually(lambda: stack.trader().get("state") in ("stale", "gap"), what="the trader stops")
-    eventually(lambda: not stack.trader()["open_orders"], what="what was on its way has ended")
+    eventually(lambda: not stack.trader()["open_orders"], what="orders on their way have ended")
     orders = stack.trader()["orders"]
     eventually(lambda: {"feed_lost", "stale"} <= {one["code"] for one in stack.ui_status()["problems"]})
     eventually(lambda: stack.health()["age_seconds"] > health["age_seconds"] + 3)
@@ -60,7 +60,7 @@ def test_publisher_that_stands_still_is_seen_and_not_traded_on(stack: Stack) -> 
 
 
 @pytest.mark.alone
-def test_rolling_restart_under_load_stops_in_time_and_loses_and_doubles_nothing(stack: Stack) -> None:
+def test_a_rolling_restart_under_load_is_quick_and_loses_and_repeats_nothing(stack: Stack) -> None:
     stack.start(*ALL)
     stack.wait_working()
     stack.send_rivals_away()
@@ -85,7 +85,7 @@ def test_rolling_restart_under_load_stops_in_time_and_loses_and_doubles_nothing(
 
 
 @pytest.mark.alone
-def test_every_process_stops_in_time_while_it_waits_for_the_others(stack: Stack) -> None:
+def test_every_process_stops_in_time_while_waiting_for_others(stack: Stack) -> None:
     stack.start("publisher", "snapshot_server", "ui", "trader")
     for process in stack.processes.values():
         process.wait_event("process.started", START_S)
@@ -104,14 +104,14 @@ def supervised(stack: Stack) -> Process:
 
 
 def processes(stack: Stack) -> Mapping[str, dict[str, Any]]:
-    """What /health says of the processes; empty while it does not answer."""
+    """The processes in /health; empty while it does not answer."""
     return stack.health().get("processes") or {}
 
 
 def all_running(stack: Stack) -> Mapping[str, dict[str, Any]]:
     def answer() -> Mapping[str, dict[str, Any]] | None:
         found = processes(stack)
-        # In mode paper no gateway is meant to run; what was stopped by hand is in trouble.
+        # In mode paper no gateway is meant to run; processes stopped by hand count as in trouble.
         meant = {
             name: one
             for name, one in found.items()
@@ -159,13 +159,15 @@ def test_killed_processes_come_back_by_themselves_and_trade_nothing_twice(stack:
     stack.wait_digests_agree()
     assert stack.trader_command("pause").returncode == 0
     eventually(lambda: not stack.trader()["open_orders"])
-    eventually(lambda: positions(stack) == stack.journal().held() != {}, what="positions are what was bought")
+    eventually(
+        lambda: positions(stack) == stack.journal().held() != {}, what="positions equal what was bought"
+    )
     assert stack.trader_command("reconcile").returncode == 0
     verified = stack.trader_command("verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_crash_loop_is_shown_and_heals(stack: Stack) -> None:
+def test_a_crash_loop_is_shown_and_recovers(stack: Stack) -> None:
     supervised(stack)
     trader = all_running(stack)["trader"]
     os.kill(trader["pid"], signal.SIGKILL)
@@ -178,10 +180,10 @@ def test_crash_loop_is_shown_and_heals(stack: Stack) -> None:
             return None
         return place
 
-    # Whoever starts now finds its place taken and refuses to start.
+    # A process that starts now finds its place taken and refuses to start.
     place = eventually(place_taken)
     try:
-        # On a busy machine it takes more than 3 s to refuse: then supervisord calls it RUNNING in between.
+        # On a busy machine it takes over 3 s to refuse; supervisord then calls it RUNNING in between.
         looping: Any = eventually(
             lambda: next((one for one in processes(stack).values() if one["trouble"]), None), 2 * START_S
         )
@@ -222,7 +224,7 @@ def family_of(process: Process) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
-def test_kill_switch_survives_every_restart_and_nothing_is_left_behind(stack: Stack) -> None:
+def test_the_kill_switch_survives_every_restart_and_nothing_is_left_behind(stack: Stack) -> None:
     first = supervised(stack)
     for url in (f"{stack.ui_url}/", f"{stack.snapshot_url}/markets", f"{stack.snapshot_url}/health"):
         assert url in first.output()

@@ -1,4 +1,4 @@
-"""The commands that RUN_INSTRUCTIONS.md shows are real: each starts, answers where it says, and ends well."""
+"""The commands in RUN_INSTRUCTIONS.md work: each starts, answers at the given place, and ends cleanly."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ PYTHON = ".venv/bin/python -m "
 
 @pytest.fixture(name="stack")
 def _stack(stack: Stack) -> Stack:
-    # As for a user: `.run` in the working directory, which the commands name.
+    # As for a user: `.run` in the working directory, as named by the commands.
     stack.runner.run_dir = stack.runner.folder / ".run"
     stack.runner.env["KALSHI_BUS_RUN_DIR"] = str(stack.runner.run_dir)
     del stack.runner.env["KALSHI_BUS_MODE"]
@@ -30,7 +30,7 @@ def _stack(stack: Stack) -> Stack:
 
 
 def words(command: str) -> list[str]:
-    """Return the words of a command, with this environment's programs for those of .venv."""
+    """Return a command's words, with this environment's programs in place of those in .venv."""
     bin_dir = Path(sys.executable).parent
     return [word.replace(".venv/bin", str(bin_dir), 1) for word in shlex.split(command)]
 
@@ -54,7 +54,7 @@ def assert_succeeds(stack: Stack, commands: Sequence[str]) -> None:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-def test_every_command_of_the_table_starts_and_answers_where_it_says(stack: Stack) -> None:
+def test_every_command_in_the_table_starts_and_answers_at_its_place(stack: Stack) -> None:
     modules = [command.removeprefix(PYTHON).split()[0] for command, _ in ROWS]
     orders = ["publisher.orders", "publisher.orders.watchdog"]
     assert sorted(modules) == ["publisher", *orders, "simulator", "snapshot_server", "trader", "ui"]
@@ -82,7 +82,7 @@ def test_every_command_of_the_table_starts_and_answers_where_it_says(stack: Stac
     assert f"{PYTHON}bus doctor" in asides
     probe = f"{PYTHON}publisher.orders.probe"
     assert_succeeds(stack, [command for command in asides if command not in (*dict(ROWS), probe)])
-    refused = run(stack, probe)  # not beside the gateway
+    refused = run(stack, probe)  # it must not run while the gateway does
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
 
 
@@ -103,7 +103,7 @@ def test_commands_under_supervisord_work(stack: Stack) -> None:
     told = run(stack, status)
     assert (told.returncode, told.stdout.count("RUNNING")) == (3, 9), (
         told
-    )  # 3: one is not wanted, and stopped
+    )  # 3: one process is not wanted and is stopped
     assert_succeeds(stack, [line for line in commands if line != status])
     for line in BLOCKS:
         if line.startswith("tail -f "):

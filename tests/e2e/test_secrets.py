@@ -1,4 +1,4 @@
-"""No secret leaves its own file: keys, their ids and tokens are searched for in all that a run leaves."""
+"""No secret leaves its own file: everything that a run leaves is searched for keys, key ids and tokens."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ PAGES = ("/", "/trader", "/system", "/search?q=a", "/api/status", "/api/trader",
 
 
 def secrets_of(stack: Stack) -> Iterator[bytes]:
-    """The id and the lines of the key, supervisord's and the source's tokens."""
+    """The key's id and lines, and the tokens of supervisord and of the source."""
     run_dir = stack.runner.run_dir
     yield (run_dir / "sim_key_id").read_bytes().strip()
     yield from (run_dir / "sim_private_key.pem").read_bytes().splitlines()[1:-1]
@@ -39,7 +39,7 @@ def secrets_of(stack: Stack) -> Iterator[bytes]:
 
 
 def left_behind(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """All files of a run, recordings and checkpoints also decompressed, but not those that keep the key."""
+    """All files of a run, recordings and checkpoints also decompressed, except those that hold the key."""
     for path in folder.rglob("*"):
         if path.is_file() and path.name not in ("sim_key_id", "sim_private_key.pem", "odds.py"):
             content = path.read_bytes()
@@ -62,10 +62,10 @@ def test_a_run_through_refusals_and_crashes_leaves_no_secret_anywhere(runner: Ru
     stack.start("trader")
     recording = runner.start("bus", "record", str(runner.folder / "day.mcap"))
     tap = runner.start("bus", "tap")
-    eventually(lambda: "refused: " in str(stack.trader()), START_S, "the source's error is told")
+    eventually(lambda: "refused: " in str(stack.trader()), START_S, "the source's error is shown")
     told = look(stack)
 
-    # A key that is refused, one that is none, and the death of the process that holds it.
+    # A refused key, an invalid one, and the death of the process that holds it.
     write_key(runner.run_dir, rsa.generate_private_key(65537, 2048), "CANARY-key-id-77d0")
     secrets |= set(secrets_of(stack))
     eventually(lambda: stack.health()["publisher"]["key"] == "refused", START_S, "the key is refused")
@@ -76,7 +76,7 @@ def test_a_run_through_refusals_and_crashes_leaves_no_secret_anywhere(runner: Ru
         publisher = runner.start("publisher")
         assert publisher.wait(20) == 2
         assert "expected" in publisher.output()
-    stack.start("publisher", "ui")  # the one is refused again, the other may not start beside itself
+    stack.start("publisher", "ui")  # one is refused again, the other must not start twice
     secrets |= {b"CANARYBODY"}
     environs = (
         {"KALSHI_BUS_ENV": "demo", "KALSHI_API_KEY_ID": "CANARYBODY", "KALSHI_PRIVATE_KEY_PATH": PEM},
@@ -106,7 +106,7 @@ PEM = "-----BEGIN PRIVATE KEY-----\nCANARYBODY\n-----END PRIVATE KEY-----"
 
 
 def look(stack: Stack) -> list[tuple[str, bytes]]:
-    """What pages and answers say now."""
+    """The present content of pages and answers."""
     urls = [
         *(stack.ui_url + page for page in PAGES),
         *(stack.snapshot_url + page for page in ("/health", "/metrics")),

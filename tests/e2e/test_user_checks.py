@@ -1,4 +1,4 @@
-"""The user's own checks with real processes: requests never call Kalshi; stale data is served and said so."""
+"""Users' own checks, with real processes: requests never call Kalshi; stale data is served and marked."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ def test_requests_never_call_kalshi(stack: Stack) -> None:
     stack.start_all()
 
     def a_sweep_and_its_books() -> tuple[int, int]:
-        """(sweeps logged, requests the exchange counted), taken just before a sweep is due."""
+        """Return (sweeps logged, requests counted by the exchange), just before a sweep is due."""
         known = len(stack.sweeps())
         eventually(lambda: len(stack.sweeps()) > known, START_S)
         return len(stack.sweeps()), stack.simulator_requests()
@@ -76,7 +76,7 @@ def test_stale_data_is_served_with_its_age_and_everything_recovers(stack: Stack)
     assert stale["publisher"]["key"] == "refused"
     assert get(f"{stack.snapshot_url}/ready")[0] == 503
 
-    # The exchange goes away as well: the last data goes on being served and its age goes on growing.
+    # The exchange goes away as well: the last data is still served, and its age keeps growing.
     stack.processes["simulator"].kill()
     older = eventually(lambda: (h := stack.health())["age_seconds"] > stale["age_seconds"] + 2 and h, 20)
     assert older["status"] == "stale"
@@ -100,7 +100,7 @@ def test_stale_data_is_served_with_its_age_and_everything_recovers(stack: Stack)
 
 
 def test_processes_start_in_the_reverse_order_and_stop_cleanly(stack: Stack) -> None:
-    """With the usual order of all other tests, each pair of processes has been started both ways."""
+    """Together with the other tests' order, each pair of processes is thus started both ways round."""
     stack.start("trader", "ui", "snapshot_server")
     eventually(lambda: stack.health().get("status") == "starting", START_S)
     eventually(lambda: stack.trader().get("state") == "starting", START_S)
@@ -127,12 +127,12 @@ def test_publisher_restarts_from_its_checkpoint_and_readers_follow(stack: Stack)
     assert ui_epoch
 
 
-def test_second_instance_of_any_process_refuses_to_start_with_one_clear_error(stack: Stack) -> None:
+def test_a_second_instance_of_any_process_refuses_to_start_with_one_clear_error(stack: Stack) -> None:
     stack.start("simulator", "publisher", "snapshot_server", "ui")
     stack.wait_health("ok", START_S)
     eventually(lambda: get(f"{stack.ui_url}/api/status")[0] == 200, START_S)
     first = dict(stack.processes)
-    stack.start(*first)  # all at once: each finds its own place taken
+    stack.start(*first)  # all at once: each finds its place taken
     for name, second in stack.processes.items():
         assert second.wait(15) not in (0, -9), name
         lines = [line for line in second.output().splitlines() if line.strip()]
@@ -141,11 +141,11 @@ def test_second_instance_of_any_process_refuses_to_start_with_one_clear_error(st
         assert first[name].popen.poll() is None
 
 
-def test_exchange_that_answers_html_fails_the_sweep_and_nothing_else(stack: Stack) -> None:
+def test_an_exchange_that_answers_html_fails_the_sweep_and_nothing_else(stack: Stack) -> None:
     stack.start_all()
     count = stack.health()["market_count"]
     stack.processes["simulator"].kill()
-    # Whatever listens there now speaks HTML: a captive portal, a proxy's error page.
+    # Something there now answers HTML, such as a captive portal or a proxy's error page.
     html = stack.runner.start("http.server", str(stack.runner.sim_port), "--bind", "127.0.0.1")
     stack.wait_health("stale", 20)
     health = stack.health()

@@ -60,7 +60,7 @@ def test_what_is_below_its_floor_is_named(
     assert main([str(found), "--config", str(toml)]) == code
     printed = capsys.readouterr()
     assert "markets" in printed.out
-    assert printed.err == ("" if code == 0 else "markets: 90.0 % of it ran, expected 90.1 % or more\n")
+    assert printed.err == ("" if code == 0 else "markets: 90.0 % ran, expected 90.1 % or more\n")
 
 
 def test_with_all_the_packages_without_a_floor_are_shown_too(
