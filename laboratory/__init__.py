@@ -1,4 +1,4 @@
-"""The laboratory: ideas are run over recordings and simulated weeks by the code that trades, and judged.
+"""The laboratory: runs ideas over recordings and simulated weeks, with the trading code itself.
 
-A composition root of its own: it alone brings trader and simulator together, and nothing imports it.
+It is a composition root: it alone brings trader and simulator together, and nothing imports it.
 """

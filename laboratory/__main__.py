@@ -29,11 +29,11 @@ LONGEST_H: Final = 24 * 366
 
 
 class UsageError(KalshiBusError):
-    """What was asked for makes no sense: the message names the option, its value and what was expected."""
+    """An option makes no sense: the message names it, its value and what was expected."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says; return the exit code."""
+    """Carry out a command line; return the exit code."""
     asked = parser().parse_args(arguments)
     try:
         return int(asked.do(asked, arguments))
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"laboratory: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"laboratory: {error}. What was done before is kept: run it again.", file=sys.stderr)
+        print(f"laboratory: {error}. Finished runs are kept: run it again.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped: what was done is kept, the same command goes on from there", file=sys.stderr)
+        print("\nstopped: finished runs are kept, the same command continues from there", file=sys.stderr)
         return 130
 
 
@@ -57,34 +57,36 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog=name_of("laboratory"), description=__doc__)
     commands = root.add_subparsers(required=True, metavar="COMMAND")
     # `kalshi-bus backtest` is `run` already.
-    run = commands.add_parser("run", help="run, and write a report", prog=_name_of_run())
+    run = commands.add_parser("run", help="do runs and write a report", prog=_name_of_run())
     _add_what(run)
     run.add_argument("recordings", nargs="*", type=Path, help="recordings, instead of --simulate")
-    run.add_argument("--latencies", action="store_true", help="also at half and at double the latency")
+    run.add_argument("--latencies", action="store_true", help="also run at half and double the latency")
     run.add_argument(
-        "--walk-forward", type=int, metavar="PARTS", help="choose on a part of the seeds, judge on the next"
+        "--walk-forward", type=int, metavar="PARTS", help="choose on one part of the seeds, judge on the next"
     )
     run.add_argument("--processes", type=int, default=max(1, os.cpu_count() or 1), help="(%(default)s)")
-    run.add_argument("--out", type=Path, help="folder of results and report (below the data directory)")
+    run.add_argument(
+        "--out", type=Path, help="folder for results and report (default: in the data directory)"
+    )
     run.add_argument("--title", default="Laboratory report")
     run.set_defaults(do=_run)
-    compare = commands.add_parser("compare", help="put two or more folders of results side by side")
+    compare = commands.add_parser("compare", help="compare two or more folders of results")
     compare.add_argument("folders", nargs="+", type=Path)
     compare.add_argument("--out", type=Path, required=True, help="folder of the report")
     compare.set_defaults(do=_compare)
-    fills = commands.add_parser("fills", help="how wrong the fill model of recordings is")
+    fills = commands.add_parser("fills", help="measure the error of the fill model for recordings")
     _add_what(fills)
     fills.set_defaults(do=_fills)
     return root
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--simulate", metavar="TIME", help="so much simulated time: 30m, 12h, 7d")
+    parser.add_argument("--simulate", metavar="TIME", help="how much time to simulate: 30m, 12h, 7d")
     parser.add_argument("--seeds", "--seed", default="1", help="3, or 1..20, or 1,5,9 (%(default)s)")
     parser.add_argument("--markets", type=int, default=1_500, help="of the simulated exchange (%(default)s)")
     parser.add_argument("--rivals", choices=("yes", "no", "both"), default="yes", help="(%(default)s)")
     parser.add_argument(
-        "--latency", type=float, default=0.5, help="from a decision to the exchange, s (%(default)s)"
+        "--latency", type=float, default=0.5, help="seconds from a decision to the exchange (%(default)s)"
     )
     parser.add_argument("--strategies", "--strategy", help="KALSHI_BUS_STRATEGIES")
     parser.add_argument(
@@ -92,7 +94,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=A,B",
-        help="values of a setting; ';' parts them where they have commas",
+        help="values of a setting; separate them by ';' if they contain commas",
     )
     parser.add_argument(
         "--exchange", action="append", default=[], metavar="NAME=NUMBER", help="such as void_rate=0.05"
@@ -100,7 +102,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 
 def plans_of(asked: argparse.Namespace) -> list[Plan]:
-    """Return the runs that are asked for.
+    """Return the wanted runs.
 
     Raises:
         UsageError: an option makes no sense.
@@ -124,13 +126,13 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
         latencies += [latency_ms // 2, latency_ms * 2]
     code = code_id()
     each = variants(settings)
-    for chosen in each:  # a setting that does not exist is said before an hour has passed
+    for chosen in each:  # report a wrong setting now, not after an hour
         Settings.load({**chosen, f"{PREFIX}MODE": "paper"}, Path.cwd())
     if recordings:
         return [
             Plan(
                 recording=str(path),
-                seed=number,  # its place among them: what parts the runs of a variant, as a seed does
+                seed=number,  # its place in the list, which tells the runs of a variant apart, like a seed
                 digest=digest_of(path),
                 latency_ms=ms,
                 settings=chosen,
@@ -182,10 +184,10 @@ def _exchange_of(texts: Sequence[str]) -> dict[str, float]:
 
 
 def hours_of(text: str) -> float:
-    """Return the hours that a text such as 30m, 12h or 7d means.
+    """Return the hours in a text such as 30m, 12h or 7d.
 
     Raises:
-        UsageError: it means none, or none above 0.
+        UsageError: it is malformed or out of range.
     """
     unit = {"m": 1 / 60, "h": 1.0, "d": 24.0, "w": 168.0}.get(text[-1:])
     try:
@@ -193,17 +195,15 @@ def hours_of(text: str) -> float:
     except ValueError:
         hours = float("nan")
     if not 0 < hours <= LONGEST_H:
-        raise UsageError(
-            f"--simulate {text}: expected more than nothing and at most 366d, such as 30m, 12h or 7d"
-        )
+        raise UsageError(f"--simulate {text}: expected more than 0 and at most 366d, such as 30m, 12h or 7d")
     return hours
 
 
 def seeds_of(text: str) -> list[int]:
-    """Return the seeds that a text such as ``1..3,7`` names, each once, in order.
+    """Return the seeds in a text such as ``1..3,7``, each once, in order.
 
     Raises:
-        UsageError: it names none.
+        UsageError: there are none, or too many.
     """
     seeds: dict[int, None] = {}
     try:
@@ -288,7 +288,7 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     for folder in asked.folders:
         if not (folder / "runs").is_dir():
             raise UsageError(
-                f"{folder}: there are no results in it, expected a folder that `run --out` wrote"
+                f"{folder}: there are no results in it, expected a folder written by `run --out`"
             )
         found = Store(folder).all()
         if not found:

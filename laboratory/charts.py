@@ -1,6 +1,6 @@
-"""Charts as SVG text, drawn here so that a report is one file without a script. Pure.
+"""Charts as SVG text, drawn here so that a report is one file without scripts. Pure.
 
-Colours are classes of the page's own style sheet, so they follow its scheme.
+Colours are classes of the page's style sheet, so they follow its colour scheme.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Line = tuple[str, Sequence[tuple[float, float]]]
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return round numbers from below `low` to above `high`, about so many; at least two."""
+    """Return about `count` round numbers, at least two, from `low` or below to `high` or above."""
     if high <= low:
         high = low + 1
     step = 10.0 ** len(str(int(max(1, (high - low) / count)))) / 10
@@ -38,7 +38,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def money(dollars: float) -> str:
-    """Return dollars as a chart writes them."""
+    """Return dollars for the labels of a chart."""
     sign = "-" if dollars < 0 else ""
     size = abs(dollars)
     return f"{sign}${size:,.0f}" if size >= 100 or size == int(size) else f"{sign}${size:,.2f}"
@@ -69,7 +69,7 @@ def lines(title: str, series: Sequence[Line], unit: str = "hours") -> str:
         parts.append(f'<text class="y" x="{LEFT - 6}" y="{float(y1) + 4:.1f}">{money(tick)}</text>')
     for tick in nice_ticks(x_low, x_high, 8):
         x1, _ = at(min(max(tick, x_low), x_high), low).split(",")
-        if x_low <= tick <= x_high and float(x1) < WIDTH - RIGHT - 10 * len(unit):  # the unit stands there
+        if x_low <= tick <= x_high and float(x1) < WIDTH - RIGHT - 10 * len(unit):  # leave room for the unit
             parts.append(f'<text class="x" x="{x1}" y="{HEIGHT - 6}">{tick:g}</text>')
     parts.append(f'<text class="x unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}">{escape(unit)}</text>')
     for word, of in series:
@@ -79,7 +79,7 @@ def lines(title: str, series: Sequence[Line], unit: str = "hours") -> str:
 
 
 def dots(title: str, rows: Sequence[tuple[str, Sequence[float], float, float | None]]) -> str:
-    """Return a chart of one row a variant: each value a dot, their mean and its interval; dollars.
+    """Return a chart with one row per variant: a dot for each value, their mean and its interval; in dollars.
 
     Args:
         rows: name, values, mean, half the width of the interval.
@@ -116,7 +116,7 @@ def dots(title: str, rows: Sequence[tuple[str, Sequence[float], float, float | N
 
 
 def bars(title: str, values: Sequence[tuple[str, float]]) -> str:
-    """Return a chart of columns, such as one a day; dollars."""
+    """Return a chart of columns, such as one per day; in dollars."""
     if not values:
         return ""
     ticks = nice_ticks(min(0.0, *(v for _, v in values)), max(0.0, *(v for _, v in values)))

@@ -1,4 +1,4 @@
-"""A report's figures: what is in report.json, and what the page and the tables are made of. Pure."""
+"""A report's figures: the content of report.json, from which the page and the tables are made. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,21 +26,22 @@ CURVE_POINTS = 400
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """The equity of one run: (hours since it began, profit at floor, profit at bid, at stake), in dollars."""
+    """The equity of one run: (hours since the start, profit at floor, profit at bid, stake), in dollars."""
 
     seed: int
     points: list[tuple[float, float, float, float]]
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """Runs that differ by their seed alone, together.
+    """The runs that differ only by their seed, together.
 
     Attributes:
-        a_day: profit a day in dollars, open positions at their floor or bid. seeds: that of each seed.
+        a_day: profit per day in dollars, open positions at their floor or bid. seeds: that of each seed.
         bid_a_day: the same with everything at bid.
         drawdown: the deepest of each seed, dollars.
         days: profit of each day of each run, dollars, in order.
-        fill_rate: contracts had for each one wanted. order_ms: median and 95th percentile of an order's life.
+        fill_rate: contracts filled per contract wanted.
+        order_ms: an order's life, median and 95th percentile.
     """
 
     name: str
@@ -71,10 +72,10 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All of one sweep.
+    """The figures of one sweep.
 
-    `against_first`: how much more a day than the first variant, seed by seed. `common`: what all runs are,
-    beside what their variants' names say.
+    `against_first`: extra profit per day over the first variant, paired by seed. `common`: what all runs have
+    in common, beside what their variants' names say.
     """
 
     title: str
@@ -89,7 +90,7 @@ class Report(msgspec.Struct, frozen=True):
 def report(
     outcomes: Sequence[Outcome], title: str, command: str, code: str, chosen: Sequence[Chosen] = ()
 ) -> Report:
-    """Return the figures of runs, variants in the order in which they come."""
+    """Return the figures of runs, with variants in order of appearance."""
     parts: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         parts[outcome.plan.variant].append(outcome)
@@ -161,7 +162,7 @@ def _curve(outcome: Outcome) -> list[tuple[float, float, float, float]]:
 
 
 def mean_curve(curves: Sequence[Curve]) -> list[tuple[float, float]]:
-    """Return the mean profit at floor over runs, at the hours that all of them have."""
+    """Return the mean profit at floor over runs, at the hours that all of them include."""
     by_hour: Mapping[float, list[float]] = defaultdict(list)
     for curve in curves:
         for hours, floor, *_ in curve.points:

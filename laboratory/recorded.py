@@ -1,4 +1,4 @@
-"""A run over a recording: it is the feed, the paper broker fills, recorded time is the time."""
+"""A run over a recording, which is the feed and gives the time; the paper broker fills orders."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from .outcome import Outcome, Plan
 from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
 
 LONG_MS: Final = HOUR_MS
-"""Longer than this without a message: time is passed over at once, as if the machine had stood still."""
+"""A longer time without messages is skipped at once, as if the machine had been suspended."""
 
 
 class TapeFeed:
-    """What the trader follows: the tape up to the moment that was let in."""
+    """What the trader follows: the tape up to the latest admitted moment."""
 
     def __init__(self, tape: Tape, clock: ManualClock) -> None:
         self._tape = tape
@@ -35,7 +35,7 @@ class TapeFeed:
         self.heard_ns = 0
 
     def hear(self, actions: Sequence[Action]) -> None:
-        """Let a moment of the tape in."""
+        """Admit a moment of the tape."""
         self._heard.append(actions)
 
     @property
@@ -50,11 +50,11 @@ class TapeFeed:
         return self._clock.now_ms()
 
     def status(self) -> ReplicaStatus:
-        """Return how the tape stands, as if it were live: its time is the clock's."""
+        """Return the tape's status as if it were live, since its time is the clock's."""
         return msgspec.structs.replace(self._tape.status(), source="live")
 
     def step(self, timeout_s: float) -> Sequence[Action]:
-        """Do the next of what was heard; it never waits."""
+        """Apply the next admitted moment; it never waits."""
         self.heard_ns = self._clock.monotonic_ns()
         return self._heard.popleft() if self._heard else ()
 
@@ -63,10 +63,10 @@ class Recorded:
     """One run.
 
     Args:
-        folder: for what the trader keeps beside its journal; empty.
+        folder: an empty one for the files that the trader keeps beside its journal.
 
     Raises:
-        RecordingError: it is none, or of a newer version.
+        RecordingError: it is not a recording, or is of a newer version.
         StartupError: a setting or strategy of the plan cannot be used.
     """
 
@@ -74,9 +74,7 @@ class Recorded:
         recording = Recording(Path(plan.recording))
         times_ms = [time_ns // 1_000_000 for time_ns, _ in recording.keyframes()]
         if not times_ms:
-            raise KalshiBusError(
-                f"{plan.recording}: there is no keyframe in it, so nothing can be played from it"
-            )
+            raise KalshiBusError(f"{plan.recording}: there is no keyframe in it, so it cannot be played")
         self._plan = plan
         self._began_ms, self._last_ms = times_ms[0], times_ms[-1]
         if plan.hours:
@@ -96,7 +94,7 @@ class Recorded:
         return any(value not in (None, 0, PRICE_ONE_E4) for value in values)
 
     def run(self, progress: Progress = lambda _done: None) -> Outcome:
-        """Play the recording; return what was taken down."""
+        """Play the recording; return the outcome."""
         stand, clock, books = self.stand, self._clock, False
         every_ms = point_ms(self._last_ms - self._began_ms)
         next_ms = self._began_ms + every_ms
@@ -118,7 +116,7 @@ class Recorded:
         return stand.outcome
 
     def _pass(self, until_ms: int) -> None:
-        """Let time pass up to a moment, and happen what is due until then."""
+        """Let time pass up to a moment, with everything due until then."""
         clock, stand = self._clock, self.stand
         if until_ms - clock.now_ms() > LONG_MS:
             clock.advance(until_ms - clock.now_ms())
@@ -128,10 +126,10 @@ class Recorded:
             stand.turn()
 
     def _note_tape(self, books: bool) -> None:
-        """Say in the report what the recording lacks."""
+        """Note in the report what the recording lacks."""
         tally, notes = self._tape.tally, self._notes
         if not books:
-            notes.fail("the recording has no order books: of every market only the best prices are known")
+            notes.fail("the recording has no order books: only the best prices of each market are known")
         if tally.holes:
             notes.fail(f"the recording has {tally.holes} holes: nothing is decided within them")
         if tally.mismatches:

@@ -1,4 +1,4 @@
-"""Writes a report: one HTML file that needs nothing else; the same as JSON; trades and equity as CSV."""
+"""Writes a report: one self-contained HTML file, the same as JSON, and trades and equity as CSV."""
 
 import csv
 from collections import defaultdict
@@ -43,13 +43,13 @@ def html(report: Report) -> str:
     rows = [(v.name, list(v.seeds.values()), v.a_day.mean, v.a_day.half) for v in report.variants]
     return environment.get_template("report.html").render(
         report=report,
-        profit_chart=charts.dots("Profit a day", rows),
+        profit_chart=charts.dots("Profit per day", rows),
         charts=[_charts(variant) for variant in report.variants],
     )
 
 
 def cents(dollars: float) -> str:
-    """Return dollars with cents and, if below zero, a sign."""
+    """Return dollars and cents, with a sign if negative."""
     return f"{'-' if dollars < -0.004 else ''}${abs(dollars):,.2f}"
 
 

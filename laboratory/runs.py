@@ -1,4 +1,4 @@
-"""Many runs: in processes of their own, and each result kept as soon as it is there."""
+"""Many runs, in processes of their own; each result is kept as soon as it is available."""
 
 import gc
 import signal
@@ -29,7 +29,7 @@ CODE: Final = ("markets", "bus", "trader", "simulator", "laboratory", "publisher
 
 
 class Done(NamedTuple):
-    """How far all runs are: parts of the work done and in all, and finished runs."""
+    """Progress over all runs: the share of the work done, finished runs, and all runs."""
 
     part: float
     runs: int
@@ -37,14 +37,14 @@ class Done(NamedTuple):
 
 
 def code_id() -> str:
-    """Return what names the code that decides: a hash of its sources."""
+    """Return an id of the code that decides results: a hash of its sources."""
     root = Path(__file__).resolve().parents[1]
     sources = sorted(path for name in CODE for path in (root / name).rglob("*.py"))
     return xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
 
 
 def digest_of(path: Path) -> str:
-    """Return what names a recording, a file or a folder of segments, by its bytes.
+    """Return a digest of a recording's bytes; it is a file or a folder of segments.
 
     Raises:
         OSError: it cannot be read.
@@ -58,12 +58,12 @@ def digest_of(path: Path) -> str:
 
 
 def variants(settings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Return each combination of the values, one each of every setting."""
+    """Return every combination of values, one for each setting."""
     return [dict(zip(settings, values, strict=True)) for values in product(*settings.values())]
 
 
 def run(plan: Plan, progress: Progress = lambda _done: None) -> Outcome:
-    """Do one run in this process. Whatever goes wrong is in the outcome: one run spoils no other."""
+    """Do one run in this process. An error becomes part of the outcome, so that it spoils no other run."""
     began_s = time.process_time()
     try:
         with quiet(), tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
@@ -73,7 +73,7 @@ def run(plan: Plan, progress: Progress = lambda _done: None) -> Outcome:
                 outcome = bench.run(progress)
     except KalshiBusError as error:
         outcome = Outcome(plan=plan, error=str(error))
-    except Exception as error:  # noqa: BLE001, it is in the report, and the other runs go on
+    except Exception as error:  # noqa: BLE001, the report shows it, and the other runs continue
         outcome = Outcome(plan=plan, error=f"{type(error).__name__}: {error}")
     outcome.cpu_s = time.process_time() - began_s
     return outcome
@@ -81,7 +81,7 @@ def run(plan: Plan, progress: Progress = lambda _done: None) -> Outcome:
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Let the garbage collector look seldom, and never at what is there already: little is cyclic."""
+    """Make garbage collection rare, and skip existing objects: little of the garbage is cyclic."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -94,14 +94,14 @@ def seldom_collected() -> Iterator[None]:
 
 
 class Store:
-    """Results in a folder, a file each, named by all that decides them."""
+    """Results in a folder, one file each, named after everything that decides them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "runs"
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, plan: Plan) -> Outcome | None:
-        """Return a kept result; None if there is none, or it cannot be read, or the run had failed."""
+        """Return a kept result; None if there is none, it cannot be read, or the run failed."""
         try:
             body = (self.folder / f"{plan.name}{SUFFIX}").read_bytes()
             outcome = msgspec.msgpack.decode(body, type=Outcome)
@@ -121,7 +121,7 @@ class Store:
         beside.replace(path)
 
     def all(self) -> list[Outcome]:
-        """Return all that can be read, in order of their names."""
+        """Return all readable results, in order of their names."""
         found = []
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
@@ -132,9 +132,9 @@ class Store:
 
 
 def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple[Done, Outcome | None]]:
-    """Do all runs that are not kept yet; yield how far they are, and each result once it is kept.
+    """Do all runs without a kept result; yield the progress, and each result once it is kept.
 
-    What is done is kept whenever the caller stops.
+    The caller may stop at any time; finished runs are kept.
 
     Raises:
         OSError: a result cannot be kept.
@@ -178,7 +178,7 @@ def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple
 
 
 def _in_child() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the child
 
 
 def _run_in_child(plan: Plan, folder: Path) -> Outcome:
@@ -203,7 +203,7 @@ def _parts(folder: Path, plans: Iterable[Plan]) -> dict[str, float]:
 def _result(future: "Future[Outcome]", plan: Plan) -> Outcome:
     try:
         return future.result()
-    except Exception as error:  # noqa: BLE001, such as a child that was killed for its memory
+    except Exception as error:  # noqa: BLE001, such as a child killed for using too much memory
         return Outcome(plan=plan, error=f"its process ended: {type(error).__name__}: {error}")
 
 

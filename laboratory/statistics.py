@@ -1,4 +1,4 @@
-"""What many runs say together: means with intervals, choices judged on what they were not made on. Pure."""
+"""Statistics over many runs: means with intervals, and choices judged out of sample. Pure."""
 
 import math
 from collections import defaultdict
@@ -21,7 +21,7 @@ DAY_MS: Final = 86_400_000
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean over independent runs; `half` is half the width of its 95 % interval, None of fewer than two."""
+    """A mean over independent runs; `half` is half the width of its 95 % interval, None if below two runs."""
 
     mean: float
     half: float | None
@@ -29,17 +29,17 @@ class Estimate(msgspec.Struct, frozen=True):
 
     @property
     def above_zero(self) -> bool:
-        """Whether the interval lies above zero."""
+        """Whether the interval is above zero."""
         return self.half is not None and self.mean - self.half > 0
 
     @property
     def below_zero(self) -> bool:
-        """Whether the interval lies below zero."""
+        """Whether the interval is below zero."""
         return self.half is not None and self.mean + self.half < 0
 
 
 def t95(freedom: int) -> float:
-    """Return the two-sided 95 % point of Student's t; beyond 30 degrees of freedom by its expansion."""
+    """Return the two-sided 95 % point of Student's t; above 30 degrees of freedom by its expansion."""
     if freedom < 1:
         raise ValueError(f"degrees of freedom: got {freedom}, expected 1 or more")
     if freedom <= len(_T95):
@@ -59,12 +59,12 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """What trades promised, and what came. Money in 1/1,000,000 dollar; of trades that got anything.
+    """What trades promised and what they got. Money in 1/1,000,000 dollar, over trades with any fills.
 
     Attributes:
-        missed, nothing: how many lost a leg or a part of one, and how many got nothing.
-        settled: how many are; promised_e6, got_e6: theirs.
-        open_e6: of the others, at their floor or bid, less cost.
+        missed, nothing: how many missed a leg or a part of one, and how many got nothing.
+        settled: how many are settled; promised_e6, got_e6: over these.
+        open_e6: the others' worth at their floor or bid, less cost.
     """
 
     trades: int
@@ -79,12 +79,12 @@ class Promise(msgspec.Struct, frozen=True):
 
     @property
     def profit_e6(self) -> int:
-        """What has come, what is open at its floor or bid included."""
+        """Total profit, with open trades at their floor or bid."""
         return self.got_e6 + self.open_e6
 
     @property
     def ratio(self) -> float | None:
-        """Got for each dollar promised, of what is settled."""
+        """Got per dollar promised, over settled trades."""
         return self.got_e6 / self.promised_e6 if self.promised_e6 > 0 else None
 
 
@@ -113,11 +113,11 @@ CUTS: Final[Mapping[str, Callable[[Trade], str]]] = {
     "source": lambda trade: trade.source or "none needed",
     "settled as": lambda trade: "void or tied" if trade.odd else "usual",
 }
-"""By what trades are parted in a report."""
+"""How a report groups trades."""
 
 
 def cut(trades: Iterable[Trade], by: Callable[[Trade], str]) -> dict[str, Promise]:
-    """Return the sums of trades by a word, the largest profit first."""
+    """Return the sums of groups of trades, the largest profit first."""
     parts: dict[str, list[Trade]] = defaultdict(list)
     for trade in trades:
         parts[by(trade)].append(trade)
@@ -126,7 +126,7 @@ def cut(trades: Iterable[Trade], by: Callable[[Trade], str]) -> dict[str, Promis
 
 
 def by_day(outcome: Outcome) -> list[int]:
-    """Return the profit at floor of each whole or begun day of a run."""
+    """Return the profit at floor of each day of a run, including the last, partial one."""
     profits: list[int] = []
     last_e6 = 0
     for number, point in enumerate(outcome.points):
@@ -139,7 +139,7 @@ def by_day(outcome: Outcome) -> list[int]:
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """Beliefs of about one size: how many, their mean, and how much of it came true."""
+    """Beliefs of similar size: how many, their mean, and how often they came true."""
 
     count: int
     believed: float
@@ -147,7 +147,7 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 def calibration(trades: Iterable[Trade], bins: int = 10) -> list[Bin]:
-    """Return how often came true what was believed of YES, in bins of equal width; of settled trades."""
+    """Return how often beliefs in YES came true, in bins of equal width, over settled trades."""
     parts: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for trade in trades:
         if trade.belief is not None and trade.outcome_e4 is not None:
@@ -160,7 +160,7 @@ def calibration(trades: Iterable[Trade], bins: int = 10) -> list[Bin]:
 
 
 def markouts(outcomes: Iterable[Outcome]) -> dict[int, tuple[int, float]]:
-    """Return minutes -> fills that could be looked at, and how far the middle moved, in cents a contract."""
+    """Return minutes -> (fills measured, how far the midpoint moved, in cents per contract)."""
     sums: dict[int, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
     for outcome in outcomes:
         for mark in outcome.markouts:
@@ -172,7 +172,7 @@ def markouts(outcomes: Iterable[Outcome]) -> dict[int, tuple[int, float]]:
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """A choice made on some seeds and judged on the next: profit a day of both, in micro-dollars."""
+    """A choice made on some seeds and judged on the next: profit per day on both, in micro-dollars."""
 
     variant: str
     chosen_on: tuple[int, ...]
@@ -182,12 +182,12 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 def walk_forward(outcomes: Sequence[Outcome], folds: int) -> list[Chosen]:
-    """Choose the settings that earned most on one fold of the seeds; judge them on the next. Never the same.
+    """Choose the settings that earned most on one fold of the seeds; judge them on the next fold.
 
-    Nobody chooses the world: where runs differ in more than settings, it is done in each world for itself.
+    The world is given, not chosen: if runs differ in more than settings, each world is treated separately.
 
     Raises:
-        ValueError: there are too few seeds that all variants have, or but one variant.
+        ValueError: too few seeds are common to all variants, or there is only one variant.
     """
     worlds: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for outcome in outcomes:
@@ -211,7 +211,7 @@ def _chosen(by_variant: Mapping[str, Mapping[int, float]], folds: int) -> Iterat
 
 
 def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Estimate:
-    """Return how many dollars more a day `other` earned than `one`, over the seeds that both have."""
+    """Return how many dollars more per day `other` earned than `one`, over their common seeds."""
     first = {outcome.plan.seed: outcome.a_day_e6 for outcome in one if not outcome.error}
     second = {outcome.plan.seed: outcome.a_day_e6 for outcome in other if not outcome.error}
     return estimate([(second[seed] - first[seed]) / 1e6 for seed in sorted(first.keys() & second.keys())])

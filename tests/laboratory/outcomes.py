@@ -1,4 +1,4 @@
-"""Outcomes as runs leave them, for tests of what is made of them."""
+"""Outcomes as returned by runs, for tests of reports and statistics."""
 
 from laboratory.outcome import Outcome, Plan, Point, Trade
 
@@ -6,7 +6,7 @@ DAY_MS = 86_400_000
 
 
 def trade(number: int = 1, **fields: object) -> Trade:
-    """A settled basket of two legs that got what it promised, but for what is given."""
+    """Return a settled basket of two legs that got what it promised, with these fields changed."""
     own: dict[str, object] = {
         "number": number,
         "strategy": "baskets",
@@ -27,7 +27,7 @@ def trade(number: int = 1, **fields: object) -> Trade:
 
 
 def outcome(seed: int, profits_e6: list[int], trades: list[Trade] | None = None, **settings: str) -> Outcome:
-    """A run of a day for each profit at its end, at floor; at bid it is a dollar less."""
+    """Return a run with one day per given profit at floor at the day's end; at bid it is a dollar less."""
     points = [
         Point((number + 1) * DAY_MS, profit, profit - 1_000_000, 5_000_000, 0)
         for number, profit in enumerate(profits_e6)

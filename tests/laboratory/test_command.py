@@ -1,4 +1,4 @@
-"""The command: what it makes of its words, what is kept, and what it says when they make no sense."""
+"""The command: its arguments, kept results, and error messages."""
 
 import json
 import os
@@ -21,7 +21,7 @@ SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
     ("words", "said"),
     [
         (["run"], "give either recordings or --simulate"),
-        (["run", "--simulate", "0d"], "--simulate 0d: expected more than nothing"),
+        (["run", "--simulate", "0d"], "--simulate 0d: expected more than 0"),
         (["run", "--simulate", "nan"], "--simulate nan: expected"),
         (["run", "--simulate=-1d"], "--simulate -1d: expected"),
         (["run", "--simulate", "9999d"], "--simulate 9999d: expected"),
@@ -40,7 +40,7 @@ SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
         (["fills"], "give --simulate"),
     ],
 )
-def test_what_makes_no_sense_is_one_sentence(
+def test_wrong_arguments_give_one_sentence(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     extra = ["--out", str(tmp_path)] if words[0] == "run" else []
@@ -51,7 +51,7 @@ def test_what_makes_no_sense_is_one_sentence(
     assert not out
 
 
-def test_a_sweep_writes_a_report_and_does_only_what_is_missing(
+def test_a_sweep_writes_a_report_and_does_only_missing_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*SHORT, "--set", "min_edge=0.01,0.02", "--out", str(tmp_path)]
@@ -70,7 +70,7 @@ def test_a_sweep_writes_a_report_and_does_only_what_is_missing(
     assert (tmp_path / "both" / "report.html").exists()
 
 
-def test_a_kept_result_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+def test_an_unreadable_result_is_ignored(tmp_path: Path) -> None:
     plan, store = Plan(seed=1, hours=0.01, markets=60), Store(tmp_path)
     store.put(run(plan))
     (path,) = (tmp_path / "runs").iterdir()
@@ -79,14 +79,14 @@ def test_a_kept_result_that_cannot_be_read_is_made_again(tmp_path: Path) -> None
     assert store.all() == []
 
 
-def test_a_run_that_fails_spoils_no_other(tmp_path: Path) -> None:
+def test_a_failing_run_does_not_affect_others(tmp_path: Path) -> None:
     good, bad = Plan(seed=1, hours=0.01, markets=60), Plan(recording=str(tmp_path / "none"))
     found = [outcome for _, outcome in sweep([bad, good], Store(tmp_path), 2) if outcome is not None]
     errors = {outcome.plan.name: outcome.error for outcome in found}
     assert errors[good.name] == ""
     assert errors[bad.name]
     again = [outcome for _, outcome in sweep([bad, good], Store(tmp_path), 2) if outcome is not None]
-    assert len(again) == 2  # the failed one is tried again
+    assert len(again) == 2  # the failed one is retried
 
 
 FULL = """
@@ -98,7 +98,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_disk_that_takes_no_more_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_gives_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
     store, kept = Store(tmp_path), Plan(seed=9, hours=0.01, markets=60)
     store.put(run(kept))
     words = [*SHORT, "--seeds", "1", "--out", str(tmp_path)]
@@ -111,12 +111,12 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_loses_nothing(tmp_path: P
         check=False,
     )
     assert done.returncode == 1
-    assert "What was done before is kept" in done.stderr
+    assert "Finished runs are kept" in done.stderr
     assert "Traceback" not in done.stderr
     assert kept in [outcome.plan for outcome in store.all()]
 
 
-def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_finished_runs(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "1", "--simulate", "2m", "--seeds", "1..500", "--out", str(tmp_path)]
     command = [sys.executable, "-m", "laboratory", *words]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
@@ -124,6 +124,6 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "what was done is kept" in err
+    assert "finished runs are kept" in err
     assert "Traceback" not in err
     assert Store(tmp_path).all()

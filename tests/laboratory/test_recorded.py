@@ -1,4 +1,4 @@
-"""A run over a recording: recorded time, the paper broker, and what the recording lacks is said."""
+"""A run over a recording: recorded time, the paper broker, and notes on what the recording lacks."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def plan(tmp_path: Path) -> Plan:
     return Plan(recording=str(DAY), settings=settings)
 
 
-def test_a_recording_is_played_in_its_own_time_and_gives_the_same_again(tmp_path: Path) -> None:
+def test_a_recording_is_played_in_its_own_time_and_gives_the_same_outcome_again(tmp_path: Path) -> None:
     first, again = run(plan(tmp_path)), run(plan(tmp_path))
     assert first.error == ""
     assert 60_000 < first.ended_ms - first.began_ms < 120_000
@@ -51,7 +51,7 @@ def test_a_recording_is_played_in_its_own_time_and_gives_the_same_again(tmp_path
     assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(first)
 
 
-def test_a_folder_of_segments_is_a_recording_too(tmp_path: Path) -> None:
+def test_a_folder_of_segments_works_as_a_recording(tmp_path: Path) -> None:
     folder = tmp_path / "recording"
     folder.mkdir()
     (folder / "00000001.mcap").write_bytes(DAY.read_bytes())
@@ -60,12 +60,12 @@ def test_a_folder_of_segments_is_a_recording_too(tmp_path: Path) -> None:
     assert digest_of(folder) == digest_of(DAY)
 
 
-def test_only_a_part_can_be_played(tmp_path: Path) -> None:
+def test_a_part_can_be_played(tmp_path: Path) -> None:
     found = run(msgspec.structs.replace(plan(tmp_path), hours=30 / 3600))
     assert 25_000 < found.ended_ms - found.began_ms <= 30_000
 
 
-def test_what_is_no_recording_or_cut_short_is_said(tmp_path: Path) -> None:
+def test_an_invalid_or_truncated_recording_is_reported(tmp_path: Path) -> None:
     whole = DAY.read_bytes()
     path = tmp_path / "x.mcap"
     for body, words in (

@@ -1,4 +1,4 @@
-"""A report is one page that needs nothing else, and its files have the same figures."""
+"""A report is one self-contained page, and its files have the same figures."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def made() -> figures.Report:
     return figures.report([*runs, *other], "A & B", "python -m laboratory run", "here")
 
 
-def test_the_page_needs_nothing_and_lets_nothing_through() -> None:
+def test_the_page_is_self_contained_and_escapes_everything() -> None:
     page = report.html(made())
     assert "<script" not in page
     assert "http" not in page
@@ -47,7 +47,7 @@ def test_the_figures_are_those_of_the_runs() -> None:
     assert made().against_first[second.name].mean == pytest.approx(-1.5)
 
 
-def test_a_variant_is_called_by_what_differs_and_the_rest_is_said_once() -> None:
+def test_a_variant_is_named_by_what_differs_and_the_rest_is_given_once() -> None:
     plan = Plan(hours=24, code="a", settings={"KALSHI_BUS_MIN_EDGE": "0.01"})
     other = msgspec.structs.replace(plan, latency_ms=250, seed=7)
     plain = msgspec.structs.replace(plan, settings={}, rivals=False)
@@ -60,7 +60,7 @@ def test_a_variant_is_called_by_what_differs_and_the_rest_is_said_once() -> None
     assert list(names([plan, msgspec.structs.replace(plan, seed=2)]).values()) == ["all runs"]
 
 
-def test_two_versions_of_the_code_are_side_by_side_and_not_one_sample() -> None:
+def test_two_versions_of_the_code_are_compared_and_not_pooled() -> None:
     old = [outcome(seed, [1_000_000]) for seed in (1, 2)]
     new = [outcome(seed, [3_000_000]) for seed in (1, 2)]
     for one in new:
@@ -73,7 +73,7 @@ def test_two_versions_of_the_code_are_side_by_side_and_not_one_sample() -> None:
     assert whole.against_first["code there"].mean == pytest.approx(2.0)
 
 
-def test_the_files_say_the_same(tmp_path: Path) -> None:
+def test_the_files_have_the_same_figures(tmp_path: Path) -> None:
     runs = [outcome(seed, [1_000_000, 3_000_000], [trade(), trade(2)]) for seed in (1, 2)]
     whole = figures.report(runs, "t", "c", "here")
     page = report.write(whole, runs, tmp_path)
@@ -87,7 +87,7 @@ def test_the_files_say_the_same(tmp_path: Path) -> None:
         assert [row["floor_e6"] for row in csv.DictReader(file)] == ["1000000", "3000000"] * 2
 
 
-def test_a_report_of_nothing_but_failures_can_be_written() -> None:
+def test_a_report_with_only_failures_can_be_written() -> None:
     run = outcome(1, [])
     run.error = "no such strategy"
     page = report.html(figures.report([run], "t", "c", "here"))
@@ -97,7 +97,7 @@ def test_a_report_of_nothing_but_failures_can_be_written() -> None:
 @pytest.mark.parametrize(
     ("low", "high"), [(0.0, 0.0), (-3.2, 9.1), (0.0, 1e9), (-1e-3, 2e-3), (-5e6, -1.0), (0.0, 1.0)]
 )
-def test_ticks_are_round_and_hold_all(low: float, high: float) -> None:
+def test_ticks_are_round_and_cover_the_range(low: float, high: float) -> None:
     ticks = charts.nice_ticks(low, high)
     assert ticks[0] <= low
     assert ticks[-1] >= high

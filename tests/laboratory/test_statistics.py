@@ -1,4 +1,4 @@
-"""Means with intervals, sums by a word, and choices judged where they were not made."""
+"""Means with intervals, sums by group, and choices judged out of sample."""
 
 import random
 from statistics import fmean
@@ -20,7 +20,7 @@ from laboratory.statistics import (
 from tests.laboratory.outcomes import outcome, trade
 
 
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_an_interval_covers_the_truth_about_as_often_as_stated() -> None:
     rng = random.Random(1)
     held = 0
     for _ in range(2_000):
@@ -30,7 +30,7 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert held / 2_000 == pytest.approx(0.95, abs=0.015)
 
 
-def test_one_run_has_no_interval_and_none_no_mean() -> None:
+def test_one_run_gives_no_interval_and_no_run_no_mean() -> None:
     assert estimate([4.0]).half is None
     assert not estimate([4.0]).above_zero
     assert estimate([]).count == 0
@@ -38,14 +38,14 @@ def test_one_run_has_no_interval_and_none_no_mean() -> None:
         t95(0)
 
 
-def test_the_points_of_students_t_go_on_without_a_step() -> None:
+def test_the_points_of_students_t_continue_without_a_step() -> None:
     points = [t95(freedom) for freedom in range(1, 200)]
     assert points == sorted(points, reverse=True)
     assert t95(31) == pytest.approx(2.0395, abs=0.001)
     assert t95(120) == pytest.approx(1.9799, abs=0.001)
 
 
-def test_what_was_promised_is_held_against_what_came_of_settled_trades_only() -> None:
+def test_promises_are_compared_with_results_for_settled_trades_only() -> None:
     found = promise(
         [
             trade(1, promised_e6=500_000, got_e6=400_000),
@@ -59,7 +59,7 @@ def test_what_was_promised_is_held_against_what_came_of_settled_trades_only() ->
     assert found.profit_e6 == 200_000
 
 
-def test_whatever_trades_are_parted_by_the_parts_make_the_whole() -> None:
+def test_however_trades_are_grouped_the_groups_add_up_to_the_whole() -> None:
     rng = random.Random(2)
     trades = [
         trade(
@@ -81,22 +81,22 @@ def test_whatever_trades_are_parted_by_the_parts_make_the_whole() -> None:
         assert sum(part.fees_e6 for part in parts) == whole.fees_e6
 
 
-def test_the_profits_of_days_make_the_profit_of_the_run() -> None:
+def test_the_profits_of_days_add_up_to_the_profit_of_the_run() -> None:
     run = outcome(1, [3_000_000, 2_000_000, 7_000_000])
     assert by_day(run) == [3_000_000, -1_000_000, 5_000_000]
     assert run.profit_e6 == 7_000_000
     assert run.drawdown_e6 == 1_000_000
 
 
-def test_calibration_counts_settled_beliefs_alone() -> None:
+def test_calibration_counts_only_settled_beliefs() -> None:
     trades = [trade(number, belief=700_000, outcome_e4=10_000 * (number < 7)) for number in range(10)]
     (found,) = calibration([*trades, trade(99, belief=700_000), trade(100)])
     assert found.count == 10
     assert (found.believed, found.came) == pytest.approx((0.7, 0.7))
 
 
-def test_what_is_chosen_on_some_seeds_is_judged_on_the_next() -> None:
-    # Of variants that are all noise around nothing the best of a fold looks good there, and not on the next.
+def test_a_choice_on_some_seeds_is_judged_on_the_next() -> None:
+    # If all variants are noise around zero, the best on one fold looks good there, but not on the next.
     rng = random.Random(3)
     runs = [
         outcome(seed, [rng.randrange(-(10**6), 10**6)], KALSHI_BUS_MIN_EDGE=str(edge))
@@ -110,7 +110,7 @@ def test_what_is_chosen_on_some_seeds_is_judged_on_the_next() -> None:
     assert abs(fmean(one.here_e6 for one in chosen)) < 200_000
 
 
-def test_nobody_chooses_the_world() -> None:
+def test_worlds_are_not_chosen_between() -> None:
     runs = [
         outcome(seed, [edge * 1_000_000], KALSHI_BUS_MIN_EDGE=str(edge)) for seed in (1, 2) for edge in (1, 2)
     ]
@@ -120,7 +120,7 @@ def test_nobody_chooses_the_world() -> None:
     assert [one.here_e6 for one in walk_forward([*runs, *easy], 2)] == [2_000_000, 9_000_000]
 
 
-def test_walk_forward_says_what_it_lacks() -> None:
+def test_walk_forward_says_what_is_missing() -> None:
     runs = [outcome(seed, [1], KALSHI_BUS_MIN_EDGE=edge) for seed in (1, 2) for edge in ("1", "2")]
     with pytest.raises(ValueError, match="as many seeds, there are 2"):
         walk_forward(runs, 3)
@@ -134,5 +134,5 @@ def test_two_variants_are_compared_seed_by_seed() -> None:
     other = [outcome(seed, [profit + 100_000]) for seed, profit in enumerate(noise)]
     found = paired(one, other)
     assert found.mean == pytest.approx(0.1)
-    assert found.above_zero  # though either by itself tells nothing
+    assert found.above_zero  # although neither is significant by itself
     assert not estimate([run.a_day_e6 for run in other]).above_zero
