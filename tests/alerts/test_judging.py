@@ -125,7 +125,7 @@ def test_conditions_beyond_the_limit_wait_and_nothing_is_sent_twice() -> None:
     edges = tuple(Edge(f"E{number}", "KXS", 2_000_000, f"edge {number}") for number in range(more))
     assert len(watch.see(edges=edges)) == HOLDS_MOST
     assert watch.problem is not None
-    assert f"{HOLDS_MOST} hold" in watch.problem
+    assert f"{HOLDS_MOST} conditions hold" in watch.problem
     assert watch.see(edges=edges) == []
     assert watch.see(edges=edges[100:]) == []
     assert watch.see(CLEAR_MS, edges=edges[100:]) == [], "the first hundred are over now"
