@@ -1,4 +1,4 @@
-"""The equity curve by days: what a year of points comes to, added up as they come. Pure."""
+"""The equity curve by day, summed up as points arrive, so that a year costs little. Pure."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from .attribution import day_of
 
 
 class Day(msgspec.Struct):
-    """Equity of one day; `fall_e6` is the largest from a high to a later low, 0 or below."""
+    """Equity of one day; `fall_e6` is the largest fall from a high to a later low, 0 or negative."""
 
     first_e6: int
     low_e6: int
@@ -28,7 +28,7 @@ class Day(msgspec.Struct):
 
 
 class EquityDays:
-    """The days so far, and where they were read to. One thread uses it."""
+    """The days so far, and how far the points were read. One thread uses it."""
 
     def __init__(self) -> None:
         self.read_to = 0
@@ -45,7 +45,7 @@ class EquityDays:
             self.read_to = id_
 
     def within(self, first: str, last: str) -> tuple[EquityDay, ...]:
-        """Return the days from one to another, as YYYY-MM-DD."""
+        """Return the days from `first` to `last`, given as YYYY-MM-DD."""
         return tuple(
             EquityDay(
                 day=name,
@@ -60,7 +60,7 @@ class EquityDays:
         )
 
     def drawdown_e6(self, first: str, last: str) -> int | None:
-        """Return the largest fall within these days, also from one to another; None of none."""
+        """Return the largest fall within these days, across days too; None if there are none."""
         fall_e6 = high_e6 = None
         for name, day in sorted(self._days.items()):
             if first <= name <= last:

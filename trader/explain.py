@@ -1,9 +1,9 @@
 """`python -m trader explain`: an order's black box, and why something was not traded.
 
-Of an order: the input that it was decided on (position in the feed, book as seen, fair values, what risk had
-before it), the intent, what went to the exchange and came back (from the order gateway's log, where there is
-one), fills, settlement and money. Everything is read from the journal's rows and kept inputs; where those are
-gone (they are kept for a week) that is said.
+Of an order it shows the input that decided it (position in the feed, book as seen, fair values, the facts
+that risk had), the intent, what went to the exchange and came back (from the order gateway's log, if there is
+one), fills, settlement and money. Everything comes from the journal's rows and its inputs. Inputs are kept
+for a week; if they are gone, it says so.
 """
 
 from collections import Counter
@@ -33,11 +33,11 @@ from trader.ledger.lots import trade_lots
 LEVELS_SHOWN: Final = 5
 
 AskGateway = Callable[[str, int], Mapping[str, Any] | None]
-"""Journal and number -> what the order gateway knows of it; None where none answers."""
+"""Journal and order number -> what the order gateway knows of the order; None if no gateway answers."""
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """The step in which an order was placed, and what held then."""
+    """The step in which an order was placed, and the situation then."""
 
     session: int
     step: Step
@@ -47,7 +47,7 @@ class Decided(msgspec.Struct, frozen=True):
 
     @property
     def views(self) -> Sequence[EventView]:
-        """The events as they were seen then."""
+        """The events as seen then."""
         taken = self.step.taken
         return taken.views if isinstance(taken, Data | ByHand) else ()
 
@@ -61,7 +61,7 @@ def explain_order(path: Path, number: int, ask_gateway: AskGateway) -> dict[str,
     with readable(path), closing(Reader(path)) as reader:
         row = reader.order(number)
         if row is None:
-            raise StartupError(f"order {number}: there is none of that number in {path}")
+            raise StartupError(f"order {number}: there is none with that number in {path}")
         intent = msgspec.msgpack.decode(row["intent"], type=Intent)
         decided = _decided(reader, intent)
         record = reader.record()
@@ -139,16 +139,16 @@ def explain_order(path: Path, number: int, ask_gateway: AskGateway) -> dict[str,
 
 def _what(intent: Intent) -> str:
     if intent.attempt == JOINED:
-        return f"of trade {intent.trade}, which it joins"
+        return f"it joins trade {intent.trade}"
     if intent.attempt >= CLOSED_BY_HAND:
-        return "a person sold what is held"
+        return "a person's sale of a position"
     if intent.attempt:
         return f"attempt {intent.attempt} to even out the basket"
     return "a person's own order" if intent.strategy == MANUAL else f"a trade of strategy {intent.strategy}"
 
 
 def _decided(reader: Reader, intent: Intent) -> Decided | None:
-    """Find the input that an order was decided on; None where it is not kept any more."""
+    """Find the input that decided an order; None if it is not kept any more."""
     for session in reader.sessions_around(intent.created_ms):
         for step in reader.steps_with(session, Place.__name__):
             if any(isinstance(out, Place) and out.intent.number == intent.number for out in step.outputs):
@@ -242,7 +242,7 @@ def _risk(ledger: Ledger, limits: Limits, intent: Intent) -> dict[str, Any]:
 
 
 def explain_untraded(path: Path, name: str) -> dict[str, Any]:
-    """Return why an event, or the event of a market, was not traded: how often each reason was news.
+    """Return why an event, or a market's event, was not traded: each reason, and how often it was news.
 
     Raises:
         StartupError: the journal cannot be read.
@@ -294,18 +294,18 @@ def _refusals(step: Step, name: str) -> Iterable[tuple[str, str]]:
 
 
 def _is_about(ticker: str, name: str) -> bool:
-    """Whether one is the other, or a market of it: a market's ticker begins with its event's."""
+    """Whether they are the same, or one is a market of the other: its ticker begins with its event's."""
     return ticker == name or name.startswith(f"{ticker}-") or ticker.startswith(f"{name}-")
 
 
 def untraded_text(found: Mapping[str, Any]) -> str:
-    """Return it as lines for people."""
+    """Return the result of `explain_untraded` as lines for people."""
     lines = [f"{found['about']}, since {_time(found['since'])}"]
     for one in found["refused"]:
         last = _time(one["last"])
         lines.append(f"{one['times']:>6} x {one['strategy']}: {one['why']} ({one['reason']}), last {last}")
     if not found["refused"]:
-        lines.append("no strategy and no person wanted anything there that was refused")
+        lines.append("nothing that a strategy or a person wanted there was refused")
     for order in found["orders"]:
         because = f": {why_ended(order['reason'])}" if order["reason"] else ""
         lines.append(f"order {order['order']} {order['ticker']}: {order['status']}{because}")
@@ -324,14 +324,14 @@ def order_text(found: Mapping[str, Any]) -> str:
         "decided",
     ]
     if decision is None:
-        lines.append("  the inputs of that session are not kept any more (they are for a week)")
+        lines.append("  the inputs of that session are gone (they are kept for a week)")
     else:
         lines += _decision_lines(decision, intent)
     lines += [
         "intent",
         f"  at {_time(intent['created'])}, valid until {_time(intent['valid_until'])}",
         f"  {intent['time_in_force']}, client order id {intent['client_order_id']}",
-        f"  holds {intent['reserve_dollars']}, edge {intent['edge_dollars']}",
+        f"  reserves {intent['reserve_dollars']}, edge {intent['edge_dollars']}",
         f"  probability of YES {intent['probability']}",
         "order gateway",
         *_gateway_lines(found["gateway"]),
@@ -348,7 +348,7 @@ def order_text(found: Mapping[str, Any]) -> str:
     lines += [
         f"paid {money['paid_dollars']} and {money['fees_dollars']} in fees",
         f"the trade here holds {here['held_fp']}",
-        f"  gave up {here['sold_or_settled_fp']} for {here['proceeds_dollars']}, gain {here['gain_dollars']}",
+        f"  closed {here['sold_or_settled_fp']} for {here['proceeds_dollars']}, gain {here['gain_dollars']}",
     ]
     others = [f"{one['order']} ({one['status']})" for one in found["trade_orders"]]
     lines.append(f"orders of the trade: {', '.join(others)}")
@@ -387,9 +387,9 @@ def _decision_lines(decision: Mapping[str, Any], intent: Mapping[str, Any]) -> l
 
 def _gateway_lines(known: Mapping[str, Any] | None) -> list[str]:
     if known is None:
-        return ["  none answers: filled on paper, or ask again where it runs"]
+        return ["  none answers: the order was filled on paper, or ask again where the gateway runs"]
     if not known.get("found"):
-        return ["  it has never had this order"]
+        return ["  it never had this order"]
     lines = [f"  {known.get('state')}: exchange order id {known.get('order_id') or 'unknown'}"]
     for one in known.get("exchanged", ()):
         answer = f"{one['status']} {one['reply']}" if one["status"] else f"no answer {one['trouble']}"

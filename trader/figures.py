@@ -1,4 +1,4 @@
-"""How quick the trader is: rates and latencies over a short past. Pure."""
+"""How fast the trader is: rates and latencies of the recent past. Pure."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ LATENCIES_KEPT: Final = 1_000
 
 
 class Rate:
-    """How often something happens a second, over the last ten seconds."""
+    """How often something happens per second, over the last ten seconds."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[int, int]] = deque()
@@ -23,7 +23,7 @@ class Rate:
 
     @property
     def per_second(self) -> float:
-        """The rate; 0 before there is one."""
+        """The rate, 0 before it is known."""
         if len(self._counts) < 2:
             return 0.0
         (first_ms, first), (last_ms, last) = self._counts[0], self._counts[-1]
@@ -31,7 +31,7 @@ class Rate:
 
 
 class Latencies:
-    """How long the last ones took."""
+    """How long the most recent ones took."""
 
     def __init__(self) -> None:
         self._taken_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
@@ -44,7 +44,7 @@ class Latencies:
         self._taken_ns.append(taken_ns)
 
     def percentiles_ms(self, *percents: int) -> Sequence[float | None]:
-        """Return these percentiles, each None before there is one."""
+        """Return these percentiles, each None before they are known."""
         ordered = sorted(self._taken_ns)
         if not ordered:
             return [None] * len(percents)

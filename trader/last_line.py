@@ -1,9 +1,9 @@
 """The last line behind the minder: ends a process whose interpreter is held for ever, and remembers by whom.
 
-Much of Python runs in C without giving up the interpreter's lock: ``sum(range(10**12))``, a regular
-expression that backtracks, an extension's loop. Then no thread of Python runs, and none can end the process.
-faulthandler's timer needs no lock: unless it is set again in time it writes all stacks into a file and ends
-the process. Who was being called then stands in another file, which is memory that outlives the process.
+Much of Python runs in C without releasing the interpreter's lock: ``sum(range(10**12))``, a regular
+expression that backtracks, a loop in an extension. Then no Python thread runs, and none can end the process.
+faulthandler's timer needs no lock: unless it is reset in time, it writes all stacks to a file and ends the
+process. Another file, memory-mapped so that it outlives the process, says which strategy was being called.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from bus.threads import Owner
 from bus.trading.ended import EndedStrategy
 
 LOCKED_S: Final = 10
-"""A process whose minder did not run for so long is ended."""
+"""A process whose minder has not run for this long is ended."""
 
 CALLING: Final = "STRATEGY_CALLING"
 STACKS: Final = "STRATEGY_STACKS"
@@ -31,7 +31,7 @@ _END: Final = b"\n"
 
 
 class Stuck(msgspec.Struct, frozen=True):
-    """What is known of a process that was ended so. `call` is None if no strategy was being called."""
+    """What is known of a process ended this way. `call` is None if no strategy was being called."""
 
     call: EndedStrategy | None
     stacks: str
@@ -42,7 +42,7 @@ class LastLine:
 
     Raises:
         StartupError: the directory cannot be used.
-        OSError: a file cannot be.
+        OSError: a file cannot be used.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -58,7 +58,7 @@ class LastLine:
         self._texts: dict[tuple[str, str], bytes] = {}
 
     def take(self, now_ms: int) -> Stuck | None:
-        """Return what is known if the process before was ended so; this forgets it."""
+        """Return, and forget, what is known if the previous process was ended this way."""
         found = os.pread(self._stacks, MAX_STACKS, 0)
         text = self._calling[:].partition(_END)[0]
         os.truncate(self._stacks, 0)
@@ -72,7 +72,7 @@ class LastLine:
         return Stuck(call, found.decode("utf-8", "replace"))
 
     def begins(self, label: str, strategy: str, call: str) -> None:
-        """Write down who is called from now on."""
+        """Note which strategy is called from now on."""
         text = self._texts.get((strategy, call))
         if text is None:
             text = msgspec.json.encode((label, strategy, call)) + _END
@@ -80,16 +80,16 @@ class LastLine:
         self._calling[: len(text)] = text
 
     def ends(self) -> None:
-        """Write down that nobody is called."""
+        """Note that no strategy is being called."""
         self._calling[:1] = _END
 
     def hold(self) -> None:
-        """Let the process live for another LOCKED_S; again and again, from one thread."""
+        """Let the process live for another LOCKED_S; to be called again and again, from one thread."""
         self._owner.check()
         faulthandler.dump_traceback_later(LOCKED_S, exit=True, file=self._stacks)
 
     def close(self) -> None:
-        """Let the process live without this, and free the files."""
+        """Stop the timer and free the files; the process lives on without this."""
         faulthandler.cancel_dump_traceback_later()
         self._calling.close()
         os.close(self._stacks)

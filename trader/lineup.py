@@ -1,4 +1,4 @@
-"""Which strategies trade: those of the settings, loaded, tried, and without those that were ended before."""
+"""Which strategies trade: those in the settings, loaded and tried, except those that were ended before."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,29 +29,29 @@ class Lineup(msgspec.Struct, frozen=True):
     """Strategies in the order in which they choose.
 
     Attributes:
-        makers: by what says all of each, parameters included.
-        left_out: those that were ended, and nobody has allowed since.
+        makers: by the strategy's full text, including parameters.
+        left_out: those that were ended and have not been allowed since.
     """
 
     makers: Mapping[str, Extension[Strategy]]
     left_out: tuple[EndedStrategy, ...] = ()
 
     def load(self, text: str) -> StrategyMaker:
-        """Return what makes the strategy of this text."""
+        """Return the maker of the strategy with this text."""
         return self.makers[text]
 
     def build(self, own: str) -> str:
-        """Return what names the code that decides, given what names the project's own."""
+        """Return the id of the deciding code, given the id of the project's own code."""
         return build_of(own, self.makers.values())
 
 
 def line_up(
     texts: Sequence[str], folder: Path, ended: EndedStrategies, minder: Minder, now_ms: int
 ) -> Lineup:
-    """Load all strategies, and try whether each can be made and started.
+    """Load all strategies, and check that each can be made and started.
 
     Raises:
-        StartupError: one cannot, or it is not known which were ended.
+        StartupError: one cannot, or it is unknown which were ended.
     """
     loader = Loader(FAMILY, folder)
     specs, held = loader.specs(texts), ended.read()
@@ -66,10 +66,10 @@ def line_up(
 
 
 def load_strategy(text: str) -> Extension[Strategy]:
-    """Return what makes the strategy that a journal names.
+    """Return the maker of the strategy that a journal names.
 
     Raises:
-        StartupError: it is not there any more, or does not take these parameters.
+        StartupError: it does not exist any more, or does not take these parameters.
     """
     loader = Loader(FAMILY, Path("/"))
     return loader.load(loader.specs([text])[0])
@@ -84,7 +84,7 @@ def _load(loader: Loader, spec: Spec, minder: Minder) -> Extension[Strategy]:
 
 
 def _try(loader: Loader, loaded: Extension[Strategy], minder: Minder, now_ms: int) -> None:
-    """Make one, start it and forget it: what fails at once refuses the start rather than itself."""
+    """Make one, start it and forget it: if that fails, refuse the start instead of dropping it later."""
     call = "its constructor"
     minder.begins(loaded.name, call)
     try:
@@ -93,7 +93,7 @@ def _try(loader: Loader, loaded: Extension[Strategy], minder: Minder, now_ms: in
         call = "on_start"
         minder.begins(loaded.name, call)
         strategy.on_start(now_ms)
-    except BaseException as error:  # noqa: BLE001, whatever somebody's own code raises is said
+    except BaseException as error:  # noqa: BLE001, whatever a user's code raises is reported
         pass_on(error)
         loader.refuse_failed(loaded.spec, call, error)
     finally:

@@ -1,12 +1,12 @@
-"""Minds the strategies: counts calls that are slow, and ends the process when one does not return.
+"""Minds the strategies: counts slow calls, and ends the process when a call does not return.
 
-The engine's thread says which call it is in; a thread of its own looks ten times a second whether that is
-still the same. It counts its own looks, not time: a machine that was suspended, or a process that was
-stopped, is no strategy's fault. Python cannot end a call in another thread, so it ends the process; before,
-it writes down who it was, so that the next start does not load it.
+The engine's thread notes which call it is in; a separate thread checks ten times a second whether that is
+still the same call. It counts its own checks, not time: a suspended machine or a stopped process is not a
+strategy's fault. Python cannot end a call in another thread, so this ends the process, after noting which
+strategy it was, so that the next start does not load it.
 
-What keeps the interpreter's lock for ever keeps this thread waiting too: then trader/last_line.py ends the
-process, and the next start remembers and says what this one could not.
+Code that keeps the interpreter's lock for ever blocks this thread too. Then trader/last_line.py ends the
+process, and the next start notes and reports what this one could not.
 """
 
 import sys
@@ -30,21 +30,21 @@ log = structlog.get_logger()
 SLOW_MS: Final = 50
 LIMIT_MS: Final = 2_000
 IMPORT_LIMIT_MS: Final = 30_000
-"""Large libraries take their time."""
+"""Importing large libraries takes time."""
 
 LOOK_MS: Final = 100
 HOLD_LOOKS: Final = 10
 
 
 class SlowCalls(msgspec.Struct):
-    """Calls of a strategy that needed more than SLOW_MS: how many, and the longest."""
+    """Calls of a strategy that took more than SLOW_MS: how many, and the longest."""
 
     count: int = 0
     longest_ms: int = 0
 
 
 class Running(NamedTuple):
-    """A call that is going on: its number, whose it is, and how long it may take."""
+    """A call under way: its number, its strategy, and how long it may take."""
 
     number: int
     strategy: str
@@ -53,12 +53,12 @@ class Running(NamedTuple):
 
 
 class Minder:
-    """Hears of calls in the engine's thread. `running` may be read by any.
+    """Is told of calls in the engine's thread. Any thread may read `running`.
 
     Attributes:
-        labels: what names a strategy in the settings, by its own name.
-        slow: by strategy.
-        last_line: hears of the calls, too.
+        labels: a strategy's label in the settings, by its own name.
+        slow: slow calls, by strategy.
+        last_line: is told of the calls too.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -82,7 +82,7 @@ class Minder:
         self.running = Running(self._number, strategy, call, limit_ms)
 
     def ends(self) -> None:
-        """Note that it has ended."""
+        """Note that the call has ended."""
         self._owner.check()
         running, self.running = self.running, None
         if self.last_line is not None:
@@ -95,7 +95,7 @@ class Minder:
 
 
 class Watch:
-    """Looks whether a call goes on for ever. Its thread is `thread`; `stop` ends that.
+    """Checks whether a call goes on for ever, in its thread `thread`, which `stop` ends.
 
     Args:
         end: called with the call that did not return, in the thread of this; it ends the process.
@@ -111,7 +111,7 @@ class Watch:
         self.thread = threading.Thread(target=self._run, name="minder", daemon=True)
 
     def look(self) -> None:
-        """Look once; every LOOK_MS."""
+        """Check once; to be called every LOOK_MS."""
         self._owner.check()
         running = self._minder.running
         number = 0 if running is None else running.number
@@ -139,13 +139,13 @@ class Watch:
 
 
 def remember(stuck: Stuck, ended: EndedStrategies) -> None:
-    """Remember and log how the process before was ended by the last line."""
+    """Note and log that the last line ended the previous process."""
     call, trouble = stuck.call, None
     if call is not None:
         try:
             ended.add(call)
         except (OSError, StartupError) as error:
-            trouble = f"it is loaded again, since that cannot be written down: {error}"
+            trouble = f"it is loaded again, because this cannot be stored: {error}"
     log.critical(
         "strategy.ended" if call is not None else "interpreter.stuck",
         strategy=None if call is None else call.strategy,
@@ -161,7 +161,7 @@ def remember(stuck: Stuck, ended: EndedStrategies) -> None:
 def ender(
     minder: Minder, ended: EndedStrategies, clock: Clock, exit_: Callable[[], None]
 ) -> Callable[[Running], None]:
-    """Return what ends the process over a call: it is remembered, then logged with the engine's stack.
+    """Return a function that notes and logs a call, with the engine's stack, and ends the process.
 
     Args:
         exit_: ends the process at once.
@@ -173,7 +173,7 @@ def ender(
         try:
             ended.add(EndedStrategy(label, running.strategy, running.call, clock.now_ms()))
         except (OSError, StartupError) as error:
-            trouble = f"it will be loaded again, since that cannot be written down: {error}"
+            trouble = f"it will be loaded again, because this cannot be stored: {error}"
         frame = sys._current_frames().get(minder.thread_id)  # noqa: SLF001, there is no other way
         log.critical(
             "strategy.ended",

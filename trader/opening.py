@@ -1,7 +1,7 @@
-"""What a trader that trades on an exchange needs first: whose account the order gateway has, and its journal.
+"""What a trader on an exchange needs first: whose account the order gateway has, and the account's journal.
 
-A journal belongs to one exchange and one account. A new simulated exchange is another one: its account begins
-a new journal, and the one of before is kept beside it under a name with its exchange.
+A journal belongs to one exchange and one account. A new simulated exchange counts as another one: its account
+begins a new journal, and the old one is kept beside it under a name that contains its exchange.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ log = structlog.get_logger()
 
 AGAIN_S: Final = 0.5
 PATIENCE: Final = 20
-"""With so many questions whether it is there a question is asked again."""
+"""A question is repeated after this many questions whether the gateway is there."""
 
 ALIVE: Final = {"op": "gateway"}
 SAY_EVERY: Final = 20
-"""So many questions without an answer, and it is said what is waited for."""
+"""After this many unanswered questions, the log says what is being waited for."""
 
 LOOK_BACK_MS: Final = 3_600_000
-"""Movements of cash are listed from so long before: those that the opening has in it are known by id."""
+"""How far back cash movements are listed; those already in the opening are recognised by id."""
 
 T = TypeVar("T")
 
 
 class GatewayPort(Protocol):
-    """What the trader needs of a bus.trading.link.GatewayLink."""
+    """The part of bus.trading.link.GatewayLink that the trader needs."""
 
     def ask(self, id_: int, question: Mapping[str, Any]) -> None: ...
 
@@ -51,7 +51,7 @@ class GatewayPort(Protocol):
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Where the journal of an exchange's account lies, whose it is, and what a new one begins with."""
+    """The path and owner of an exchange account's journal, and what a new one begins with."""
 
     path: Path
     exchange: str
@@ -69,10 +69,10 @@ def open_books(
     stop: Stop,
     again_s: float = AGAIN_S,
 ) -> Books | None:
-    """Wait until the order gateway has told what is needed to begin; None: `stop` was set before.
+    """Wait until the order gateway has told what is needed to begin; None if `stop` was set before.
 
     Raises:
-        StartupError: the journal there is of another exchange, and this one is not simulated.
+        StartupError: the existing journal belongs to another exchange, and this one is not simulated.
     """
     status = _wait_for(port, {"op": "gateway"}, GatewayStatus, _knows_account, stop, again_s)
     if status is None:
@@ -86,7 +86,7 @@ def open_books(
             return Books(path, status.exchange, status.account, known)
         if env != "sim":
             raise StartupError(
-                f"{path}: belongs to exchange {began_on!r}, the order gateway's is {status.exchange!r}:"
+                f"{path}: belongs to exchange {began_on!r}, the order gateway is on {status.exchange!r}:"
                 " use another data directory"
             )
         _set_aside(path, began_on)
@@ -114,10 +114,10 @@ def open_books(
 
 
 def newest_journal(data_dir: Path, mode: str, env: str) -> Path:
-    """Return the journal that a command is about, where no gateway says whose account it is."""
+    """Return the journal that a command concerns when no gateway says whose account it is."""
     if mode == "paper":
         return journal_path(data_dir, mode, env, "paper")
-    # Those that were set aside have the exchange's name behind a point.
+    # Journals that were set aside have the exchange's name after a dot.
     found = [path for path in data_dir.glob(f"trader-{mode}-{env}-*.sqlite") if "." not in path.stem]
     return max(
         found, key=lambda path: path.stat().st_mtime, default=journal_path(data_dir, mode, env, "none")
@@ -144,7 +144,7 @@ def _wait_for(
     asked, wait = 0, 0
     said = "nothing yet"
     while not stop.is_set():
-        # What is asked of the exchange takes its time; and a socket without any answer is thrown away.
+        # Asking the exchange takes time, and meanwhile a socket without any answer would be thrown away.
         asked += 1
         port.ask(asked if not wait else -asked, question if not wait else ALIVE)
         wait = (wait + 1) % patience
@@ -175,7 +175,7 @@ def _meta_of(path: Path) -> dict[str, str]:
 
 
 def _set_aside(path: Path, exchange: str) -> None:
-    """Keep a journal under another name, whole: what its log has is moved into the file first."""
+    """Keep a journal under another name; first the contents of its log are moved into the file."""
     kept = path.with_name(f"{path.stem}.{_plain(exchange)}.sqlite")
     private_dir(path.parent)
     try:
@@ -190,5 +190,5 @@ def _set_aside(path: Path, exchange: str) -> None:
 
 
 def _plain(name: str) -> str:
-    """Return a name with nothing in it that a file's must not have."""
+    """Return a name without characters that a file name must not have."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:80] or "none"

@@ -1,7 +1,7 @@
 """`python -m trader reconcile`: the journal's money against itself, and line by line against the exchange.
 
-Once from the sums of the rows, once through the ledger, once by each view of the record; and where an order
-gateway answers, against what the exchange lists of the account.
+It is computed from the sums of the rows, through the ledger, and by each view of the record; and if an order
+gateway answers, compared with what the exchange lists of the account.
 """
 
 import time
@@ -33,7 +33,7 @@ Ask = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
 class Books(msgspec.Struct, frozen=True):
-    """What a journal says: its money, what of it must be 0, where its views differ, and its ledger."""
+    """A journal's contents: its money, the sums that must be 0, where its views differ, and its ledger."""
 
     money: dict[str, int]
     exact: dict[str, int]
@@ -49,7 +49,7 @@ class Books(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of the journal against the same of the exchange, as people read it."""
+    """A line of the journal beside the exchange's, as text for people."""
 
     what: str
     ours: str
@@ -57,7 +57,7 @@ class Line(msgspec.Struct, frozen=True):
 
     @property
     def equal(self) -> bool:
-        """Whether both say the same."""
+        """Whether both are the same."""
         return self.ours == self.theirs
 
 
@@ -70,7 +70,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def books_of(path: Path) -> Books:
-    """Return what a journal says.
+    """Return a journal's contents.
 
     Raises:
         StartupError: it cannot be read. LedgerError: it contradicts itself.
@@ -119,7 +119,7 @@ def books_of(path: Path) -> Books:
 
 
 def compare(path: Path, ask: Ask, wait: Callable[[float], None] = time.sleep) -> Comparison:
-    """Hold a journal against what the exchange lists of its account, at a quiet moment.
+    """Compare a journal with what the exchange lists of its account, at a quiet moment.
 
     Raises:
         StartupError: the journal cannot be read. LedgerError: it contradicts itself.
@@ -136,7 +136,7 @@ def compare(path: Path, ask: Ask, wait: Callable[[float], None] = time.sleep) ->
             return Comparison(trouble=f"the order gateway: {error}")
         if listed.exchange != meta.get("exchange") or listed.account != meta["account"]:
             whose = f"{listed.exchange!r}, {listed.account!r}"
-            return Comparison(trouble=f"the order gateway is that of another exchange or account: {whose}")
+            return Comparison(trouble=f"the order gateway belongs to another exchange or account: {whose}")
         books = books_of(path)
         if not listed.in_flight and not listed.missing and int(books.meta["heard"]) == listed.last_event:
             return Comparison(tuple(_lines(books, listed)), listed.as_of_ms)
@@ -147,7 +147,7 @@ def compare(path: Path, ask: Ask, wait: Callable[[float], None] = time.sleep) ->
 def _lines(books: Books, listed: AccountAnswer) -> list[Line]:
     ledger = books.ledger.copy()
     for settlement in listed.settlements:
-        # The trader books these at its next look.
+        # The trader will book these at its next look.
         ticker = settlement.ticker
         if ticker in ledger.lots:
             result, value_e4 = settled_e4(settlement, ledger.positions.get(ticker), None)
@@ -181,7 +181,7 @@ def _meta(path: Path) -> dict[str, str]:
 
 
 def asking(context: Any, endpoint: str) -> Ask:
-    """Return what asks the order gateway once, over a socket of its own."""
+    """Return a function that asks the order gateway once, over its own socket."""
 
     def ask(question: dict[str, Any]) -> Mapping[str, Any]:
         with closing(Asker(context, endpoint)) as asker:
@@ -191,7 +191,7 @@ def asking(context: Any, endpoint: str) -> Ask:
 
 
 def as_text(books: Books, comparison: Comparison | None) -> str:
-    """Return the whole as lines for people."""
+    """Return everything as lines for people."""
     lines = [f"{name:<46}{format_money(money):>20}" for name, money in (books.money | books.exact).items()]
     ledger = books.ledger
     lines.append(f"{'open orders':<46}{len(ledger.open):>13}")
@@ -209,12 +209,12 @@ def as_text(books: Books, comparison: Comparison | None) -> str:
         mark = "" if line.equal else "  DIFFERS"
         lines.append(f"{line.what:<46}{line.ours:>20}{line.theirs:>20}{mark}")
     same = all(line.equal for line in comparison.lines)
-    lines.append("the exchange has the same" if same else "THE EXCHANGE HAS OTHER")
+    lines.append("the exchange has the same" if same else "THE EXCHANGE DIFFERS")
     return "\n".join(lines)
 
 
 def as_json(path: Path, books: Books, comparison: Comparison | None) -> dict[str, Any]:
-    """Return the whole for programs: money as text of dollars."""
+    """Return everything for programs: money is text in dollars."""
     found: dict[str, Any] = {
         "journal": str(path),
         "whole": whole(books, comparison),
@@ -235,5 +235,5 @@ def as_json(path: Path, books: Books, comparison: Comparison | None) -> dict[str
 
 
 def whole(books: Books, comparison: Comparison | None) -> bool:
-    """Whether the journal adds up, and the exchange has the same as far as it was asked."""
+    """Whether the journal adds up, and the exchange agrees as far as it was asked."""
     return books.whole and (comparison is None or all(line.equal for line in comparison.lines))

@@ -1,4 +1,4 @@
-"""How the trader stands, in the shapes in which it answers (bus/trading/shapes.py, docs/trader.md)."""
+"""The trader's status and rows, in the shapes of its answers (bus/trading/shapes.py, docs/trader.md)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -67,7 +67,7 @@ _decode_intent: Final = msgspec.msgpack.Decoder(Intent).decode
 class Report(msgspec.Struct, frozen=True):
     """Status and positions of one moment.
 
-    `worths`: what the lots of each trade are worth. `views`: the events in which something is held.
+    `worths`: what the lots of each trade are worth. `views`: the events with positions.
     """
 
     status: TraderStatus
@@ -77,10 +77,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
-    """Return how things stand; the engine's thread calls this.
+    """Return the present status and positions; to be called in the engine's thread.
 
     Args:
-        epoch, seq: where the replica stands.
+        epoch, seq: the replica's position.
     """
     worker.owner.check()
     engine, ledger, limits = worker.engine, worker.engine.ledger, worker.limits
@@ -320,7 +320,7 @@ def _limits(worker: Worker) -> LimitsStatus:
 
 
 def _refused(engine: Engine) -> Iterator[RefusedTrade]:
-    """The latest trades that stand refused, those of the event last looked at last."""
+    """Return the newest of the trades that are refused now; those of the event last looked at come last."""
     stand = [refusal for refusals in engine.refusals.stand.values() for refusal in refusals]
     for refusal in stand[-MAX_REFUSED_SHOWN:]:
         proposal = refusal.proposal
@@ -383,7 +383,7 @@ def _flatten(worker: Worker) -> FlattenStatus | None:
 def position_row(
     engine: Engine, position: Position, now_ms: int, lots: Sequence[LotWorth] = ()
 ) -> PositionRow:
-    """Return one position; `bid` and `value` are in prices of the side held. `lots`: of all markets."""
+    """Return one position as a row; `bid` and `value` are of the side held. `lots`: those of all markets."""
     worths = [one for one in lots if one.lot.ticker == position.ticker]
     pairs_e6 = clearing_e6([one.lot for one in worths])  # paid, and in cash
     locked_e2 = sum(one.locked_e2 for one in worths)
@@ -409,7 +409,7 @@ def position_row(
         value_dollars=_money(value_e6),
         unrealised_dollars=_money(None if value_e6 is None else value_e6 - position.cost_e6),
         as_of=_seconds(as_of_ms),
-        # What does not trade any more cannot grow stale.
+        # A market that no longer trades cannot grow stale.
         stale=seen is None
         or as_of_ms is None
         or (seen.quote.status is Status.ACTIVE and now_ms - as_of_ms > engine.limits.leg_age_ms),
@@ -460,7 +460,7 @@ def order_row(row: Mapping[str, Any]) -> OrderRow:
 
 
 def _state_of(row: Mapping[str, Any]) -> OrderState:
-    """Return the state of an order; journals from before these words had two others."""
+    """Return the state of an order; older journals use two other words."""
     state = OrderState(row["status"])
     if state is OrderState.OPEN:
         return OrderState.SENT

@@ -1,4 +1,4 @@
-"""What can come of what is held, event by event: best and worst case, and when it is paid out. Pure."""
+"""What can come of positions, event by event: best and worst case, and when they pay out. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,10 +16,10 @@ _LAST = float("inf")
 def risk_rows(
     worths: Mapping[int, Sequence[LotWorth]], views: Mapping[str, EventView | None], now_ms: int
 ) -> tuple[RiskRow, ...]:
-    """Return what is held by event, what is expected to be paid out first first.
+    """Return what is held by event, the earliest expected payout first.
 
     Args:
-        worths: trade -> what its lots are worth. views: the events in which something is held, as last seen.
+        worths: trade -> what its lots are worth. views: the events with positions, as last seen.
     """
     of_event: dict[str, list[LotWorth]] = {}
     for ones in worths.values():
@@ -32,7 +32,7 @@ def risk_rows(
 def _row(event_ticker: str, worths: Sequence[LotWorth], view: EventView | None, now_ms: int) -> RiskRow:
     legs = [(one.lot.ticker, one.lot.side, one.lot.count_e2) for one in worths]
     least_e6, most_e6 = outcomes_e6(view, legs)
-    # What each trade has locked holds whatever else is held.
+    # What each trade has locked remains, whatever else is held.
     least_e6 = max(least_e6, sum(one.floor_e6 for one in worths))
     cost_e6 = sum(one.lot.cost_e6 + one.lot.fees_e6 for one in worths)
     bids = [one.bid_e6 for one in worths if one.bid_e6 is not None]

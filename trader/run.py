@@ -1,4 +1,4 @@
-"""The process: a thread hears the feed, the bus thread has our own sockets, the engine is in the main one."""
+"""The process: a thread hears the feed, the bus thread owns our sockets, the main thread runs the engine."""
 
 import os
 import threading
@@ -53,7 +53,7 @@ REPORT_MS = 250
 
 
 class Voice:
-    """What the worker says to the world; `news` asks for a new status."""
+    """Publishes what the worker says; `news` asks for a new status."""
 
     def __init__(self) -> None:
         self.events: Events | None = None
@@ -65,14 +65,14 @@ class Voice:
             self.events.fair_values(set_, removed)
 
     def event(self, what: str, *, state: str | None = None, number: int | None = None) -> None:
-        """Say that something has happened."""
+        """Publish that something has happened."""
         self.news = True
         if self.events is not None:
             self.events.event(TraderEvent(what, state, number))
 
 
 def live(settings: Settings, stop: Stop) -> int:
-    """Trade until `stop`, as a process that may be ended; see `run`."""
+    """Trade until `stop`, in a process that a stuck strategy may end; see `run`."""
     return run(settings, stop, end=lambda: os._exit(EXIT_STRATEGY))
 
 
@@ -87,7 +87,7 @@ def run(
     """Trade until `stop`; return the exit code. See bus.process.lifecycle.main.
 
     Args:
-        end: ends the process at once, because a strategy does not return; without it nobody looks.
+        end: ends the process at once if a strategy does not return; without it nobody checks.
 
     Raises:
         StartupError: a strategy, the journal or a socket cannot be used.
@@ -125,8 +125,8 @@ def run(
             books = open_books(link, settings.data_dir, settings.mode, settings.env, ticking, rng(), stop)
             if books is None:
                 return 0
-        # Of the publisher itself: what is held must not depend on a third process.
-        # The snapshot server keeps longest what happened in markets that are wished for.
+        # Asked of the publisher itself: what is held must not depend on a third process.
+        # Asked of the snapshot server too, which keeps the history of wished-for markets longest.
         wishes = Wishes(context, settings.state, settings.query)
         around = on_disk(
             settings,
@@ -197,7 +197,7 @@ def on_disk(
     """Return the surroundings of a worker whose journal and files are in the data directory.
 
     Args:
-        gateway, books: reaches the order gateway, and the journal of its account; none in mode paper.
+        gateway, books: the way to the order gateway, and its account's journal; None in mode paper.
 
     Raises:
         StartupError: a strategy cannot be loaded.
@@ -267,7 +267,7 @@ def _run(
     voice.events.open()
 
     def serve() -> None:
-        # The server's sockets move to this thread, before any other has used them.
+        # The server's sockets move to this thread before any other has used them.
         try:
             server.serve(stop)
         finally:
@@ -279,11 +279,11 @@ def _run(
     def after_turn() -> None:
         nonlocal made_ms
         now_ms = clock.monotonic_ns() // 1_000_000
-        # Not after each of the messages that wait: they would wait the longer for it.
+        # Not after each waiting message, since that would make the others wait longer.
         if (voice.news and not replica.backlog) or now_ms - made_ms >= REPORT_MS:
             voice.news, made_ms = False, now_ms
             state = replica.state
-            # People see the time of a recording go on between its messages; decisions do not.
+            # For people a recording's time goes on between its messages; for decisions it does not.
             recorded = replica.heartbeat is not None and replica.heartbeat.source != "live"
             shown_ms = replica.published_ns // 1_000_000 if recorded else replica.now_ms()
             control.report = report(worker, shown_ms, state.epoch, state.seq)

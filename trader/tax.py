@@ -1,4 +1,4 @@
-"""`python -m trader tax YEAR`: tax lots that were given up in a year (UTC), first in first out, as CSV."""
+"""`python -m trader tax YEAR`: the tax lots closed in a year (UTC), first in first out, as CSV."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ COLUMNS: Final = (
 
 
 def closed_in(path: Path, year: int) -> list[Closed]:
-    """Return what the journal's tax lots gave up in a year, in the order it happened.
+    """Return the journal's tax lots that were closed in a year, in the order it happened.
 
     Raises:
         StartupError: the journal cannot be read.
@@ -36,7 +36,7 @@ def closed_in(path: Path, year: int) -> list[Closed]:
 
 
 def as_csv(closed: Iterable[Closed]) -> str:
-    """Return them as CSV: exact amounts, times in UTC, nothing that a spreadsheet would run."""
+    """Return them as CSV: exact amounts, times in UTC, nothing that a spreadsheet would execute."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)

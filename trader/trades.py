@@ -1,7 +1,6 @@
-"""Trades as they are told: what was promised, what is locked, what is hoped for, and what came. Pure.
+"""Trades as rows: what each promised, what is locked, what it may still earn, and what it earned. Pure.
 
-What a trade bought, sold and was paid stands in the journal's record; what its lots are worth now the engine
-says.
+The journal's record says what a trade bought, sold and was paid; the engine says what its lots are worth now.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ def trade_rows(
     *,
     held: bool = False,
 ) -> tuple[TradeRow, ...]:
-    """Return the trades that got something, the newest first, below `before`; `held`: and hold some of it."""
+    """Return trades with fills, below number `before`, the newest first; `held`: only those still held."""
     newest = account.newest(limit, before, held=held)
     return tuple(_row(number, trade, worths.get(number, ())) for number, trade in newest)
 

@@ -1,4 +1,4 @@
-"""Notices that the engine's thread, or the whole machine, stood still, and that the wall clock was set."""
+"""Notices that the engine's thread or the whole machine stood still, or that the wall clock was set."""
 
 from collections.abc import Callable
 from typing import Final
@@ -9,17 +9,17 @@ GAP_MS: Final = 3_000
 """Standing still for longer than this is a gap in time: nothing heard before it is acted on."""
 
 SET_BACK_MS: Final = 1_000
-"""A wall clock that falls behind the steady one by more than this at once was set back."""
+"""If the wall clock falls behind the steady clock by more than this at once, it was set back."""
 
 LOOK_MS: Final = 50
-"""So often at most the processor's time is looked up: that asks the kernel, and each message would."""
+"""How often, at most, the processor time is read: that asks the kernel, and every message would."""
 
 
 class Watchdog:
-    """Notices that this thread, or the whole machine, stood still, or that the wall clock was set.
+    """Notices that this thread or the whole machine stood still, or that the wall clock was set.
 
     Args:
-        cpu_ns: this thread's own use of the processor: being busy is not standing still.
+        cpu_ns: returns this thread's processor time: being busy is not standing still.
     """
 
     def __init__(self, clock: Clock, cpu_ns: Callable[[], int]) -> None:
@@ -32,10 +32,10 @@ class Watchdog:
         return clock.monotonic_ns() // 1_000_000, clock.now_ms(), self._cpu_ns() // 1_000_000
 
     def gap_ms(self) -> int:
-        """Return for how long it stood still since the last call, to LOOK_MS, 0 if it did not.
+        """Return how long it stood still since the last call, to LOOK_MS; 0 if it did not.
 
-        A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock has moved on, as
-        if it had been set ahead. Below 0 it was set back, by so much.
+        A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock moves on, as if
+        it had been set ahead. A negative result is how far the wall clock was set back.
         """
         clock, (steady_ms, wall_ms, cpu_ms) = self._clock, self._last
         if (

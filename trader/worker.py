@@ -1,9 +1,9 @@
 """The shell around a session: the engine's thread, journal, kill switch, clocks, and the file of fair values.
 
-What is decided, and when, is the session's (trader/session.py). Here the feed is followed, a message at a
-time, people's commands are taken, and the journal is kept; all of it is handed in, so that a simulation can
-hand in its own. When the journal cannot be written, or the ledger does not add up, the trader trades no more,
-says so, and begins anew from the journal once that can be written again.
+The session (trader/session.py) determines what is decided, and when. This follows the feed, one message at a
+time, takes people's commands and keeps the journal. All of these are passed in, so that a simulation can pass
+its own. If the journal cannot be written, or the ledger does not add up, the trader stops trading and says
+so; once the journal can be written again, it starts again from there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,37 +60,37 @@ LOOK_MS: Final = 500
 COMMIT_MS: Final = 1_000
 RECONCILE_MS: Final = 30_000
 SESSION_MS: Final = 86_400_000
-"""After so long a session is followed by another, so that the journal may drop the inputs of old ones."""
+"""How long a session lasts before the next, so that the journal can drop the inputs of old ones."""
 
 RETRY_MS: Final = 2_000
 MANY_WAITING: Final = 10_000
-"""With more messages waiting than this the trader says that it is behind."""
+"""If more messages than this wait, the trader reports that it is behind."""
 
 HISTORIES_MOST: Final = 200
-"""Markets whose price history is wished for: the publisher keeps those of 250."""
+"""How many markets' price history to wish for, at most: the publisher keeps 250."""
 
 WISH_TTL_S: Final = 60.0
 WISH_EVERY_MS: Final = 20_000
-"""So often a wish is renewed; what is newly held is wished for at the next look around."""
+"""How often a wish is renewed; for a new holding the wish comes at the next look around."""
 
 FLATTENED: Final = "flattened by hand"
-"""Why trading is paused once everything was closed."""
+"""Why trading is paused after everything was closed."""
 
 TRADER: Final = "trader"
 PAPER: Final = "paper"
-"""The account of mode paper, which no exchange has."""
+"""The account in mode paper, which exists at no exchange."""
 
 LOOK_AT_ACCOUNT_MS: Final = 60_000
 LOOK_AGAIN_MS: Final = 2_000
-"""So soon the account is looked at again while it differs, or was not quiet."""
+"""How soon the account is looked at again while it differs, or was not quiet."""
 
 LOOK_BACK_MS: Final = 3_600_000
 RENEW_LATE_MS: Final = 3_600_000
-"""So long a session waits for orders to end before it is followed by another all the same."""
+"""How long a session that is over waits for its orders to end before the next one begins anyway."""
 
 
 class Follows(Protocol):
-    """What the trader needs of a bus.replica.SteppedReplica."""
+    """The part of bus.replica.SteppedReplica that the trader needs."""
 
     @property
     def state(self) -> State: ...
@@ -109,7 +109,7 @@ class Follows(Protocol):
 
 
 class KillFile(Protocol):
-    """What the trader needs of a bus.trading.killswitch.KillSwitch."""
+    """The part of bus.trading.killswitch.KillSwitch that the trader needs."""
 
     def read(self) -> Killed | None: ...
 
@@ -117,7 +117,7 @@ class KillFile(Protocol):
 
 
 class ValuesSource(Protocol):
-    """What the trader needs of a trader.fair_values.ValuesFile."""
+    """The part of trader.fair_values.ValuesFile that the trader needs."""
 
     @property
     def path(self) -> Path: ...
@@ -132,7 +132,7 @@ class ValuesSource(Protocol):
 
 
 class ValuesProvider(Protocol):
-    """What the trader needs of a trader.fair_values.hosted.HostedSource."""
+    """The part of trader.fair_values.hosted.HostedSource that the trader needs."""
 
     @property
     def text(self) -> str: ...
@@ -142,7 +142,7 @@ class ValuesProvider(Protocol):
 
 
 class JournalFile(StepLog, Protocol):
-    """What the trader needs of a trader.journal.journal.Journal."""
+    """The part of trader.journal.journal.Journal that the trader needs."""
 
     def recover(self) -> Recovered: ...
 
@@ -169,20 +169,20 @@ class JournalFile(StepLog, Protocol):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """All through which a worker meets the world. `follows.step` and `Stop.wait` are where it waits.
+    """Everything through which a worker meets the world. It waits in `follows.step` and `Stop.wait` only.
 
     Attributes:
-        cpu_ns: how long this thread has used the processor.
-        open_journal: opens the journal, for a session that begins at this wall time.
-        journal_path: where that is, for people to know.
-        sources: other sources of fair values, the first of which comes first.
-        lineup: the strategies. minder: hears of their calls.
-        make_broker: makes the broker of a session, from what the journal says.
-        wish: wishes for something of markets (op `watch`) for so many seconds; it does not wait.
+        cpu_ns: returns this thread's processor time.
+        open_journal: opens the journal for a session that begins at this wall time.
+        journal_path: where the journal is, for people to know.
+        sources: sources of fair values other than the file, in order of precedence.
+        lineup: the strategies. minder: is told of their calls.
+        make_broker: makes a session's broker from the journal's contents.
+        wish: wishes for something of markets (op `watch`) for some seconds, without waiting.
         probe: see trader.session.Probe.
         account, exchange: whose the journal is.
-        gateway: reaches the order gateway; None where nothing leaves this machine.
-        judge: holds what sources of fair values say against what markets show; None: all are believed.
+        gateway: the way to the order gateway; None if nothing leaves this machine.
+        judge: compares sources of fair values with what markets show; None: all are believed.
     """
 
     clock: Clock
@@ -207,7 +207,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 class Halt(msgspec.Struct, frozen=True):
-    """Why nothing is traded or journaled, whether that is for good, and when to try again if not."""
+    """Why nothing is traded or journaled, whether for good, and if not, when to try again."""
 
     reason: str
     for_good: bool
@@ -215,7 +215,7 @@ class Halt(msgspec.Struct, frozen=True):
 
 
 def risk_limits(settings: Settings) -> Limits:
-    """Return the limits that the settings state."""
+    """Return the limits from the settings."""
     return Limits(
         order_e6=money_e6(settings.limit_order),
         market_e6=money_e6(settings.limit_market),
@@ -240,17 +240,17 @@ def risk_limits(settings: Settings) -> Limits:
 
 
 def claim(journal: JournalFile, status: ReplicaStatus) -> None:
-    """Refuse a journal whose ledger is that of a live feed while this one is a replay, or the reverse.
+    """Refuse a journal that belongs to a live feed if this feed is a replay, and the other way round.
 
     Raises:
-        JournalError: it is.
+        JournalError: it does.
     """
     if status.live:
         journal.claim(status.source)
 
 
 def reconcile(ledger: Ledger, journal: JournalFile) -> None:
-    """Hold all of the ledger against itself and against the sums of the journal's rows.
+    """Check the whole ledger against itself and against the sums of the journal's rows.
 
     Raises:
         LedgerError: they differ.
@@ -273,11 +273,11 @@ class Worker:
     """Trades until told to stop. Opened and run by one thread.
 
     Attributes:
-        session: another begins each day, after a halt, and when the feed is of another source.
-        values: fair values of the file and the sources, by ticker.
+        session: a new one begins every day, after a halt, and when the feed's source changes.
+        values: fair values from the file and the sources, by ticker.
         announcer: counts what happened, and how long it took.
-        owner: the thread that all of this belongs to.
-        anew: why the process is to end and begin anew, None while it is not.
+        owner: the thread that owns all of this.
+        anew: why the process must end and start again, None while it need not.
     """
 
     def __init__(self, settings: Settings, around: Surroundings) -> None:
@@ -311,9 +311,9 @@ class Worker:
     # -- a session: from the opening of the journal to its end
 
     def begin(self) -> None:
-        """Take up where the journal ends.
+        """Begin a session where the journal ends.
 
-        A session has one time: the machine's, or while a recording is replayed the recording's.
+        It has one time: the machine's, or, while a recording is replayed, the recording's.
         """
         self.owner.check()
         around, journal = self.around, self._open()
@@ -379,7 +379,7 @@ class Worker:
 
         Raises:
             StartupError: the journal's rows contradict each other.
-            JournalError: it cannot be written from the beginning.
+            JournalError: it cannot be written at the start.
         """
         self.owner.check()
         try:
@@ -397,22 +397,22 @@ class Worker:
             self.close()
 
     def halt(self, error: JournalError | LedgerError | StartupError) -> None:
-        """Trade no more, and say so: for good if the ledger does not add up."""
+        """Stop trading, and say so; for good if the ledger does not add up."""
         self._halt = Halt(str(error), isinstance(error, LedgerError), self._steady_ms() + RETRY_MS)
         log.error("trader.halted", error=self._halt.reason)
         self.around.published.event("state", state=reasons.HALTED)
 
     def try_again(self) -> None:
-        """While halted: begin anew from the journal as soon as it can be written."""
+        """While halted: start again from the journal as soon as it can be written."""
         halt = self._halt
         assert halt is not None, "it is not halted"
         for command in self.around.commands.take():
-            # A kill is a file; a pause cannot be written down now, and must not be forgotten.
+            # A kill is in its file; a pause cannot be stored now, and must not be forgotten.
             if command.op in ("pause", "resume"):
                 self._pause = command.reason if command.op == "pause" else None
             command.answer(reasons.HALTED)
         follows = self.around.follows
-        for _ in range(follows.backlog + 1):  # the state goes on; a session that begins takes it whole
+        for _ in range(follows.backlog + 1):  # keep the state moving; the next session takes it whole
             follows.step(0)
         if halt.for_good or self._steady_ms() < halt.retry_ms:
             return
@@ -437,7 +437,7 @@ class Worker:
         return self._journal
 
     def _begin_anew(self) -> None:
-        """Close the journal and take up where it ends, as a restart does."""
+        """Close the journal and begin a session where it ends, as a restart does."""
         journal, self._journal = self._journal, None
         if journal is not None:
             if self._halt is None:
@@ -448,13 +448,13 @@ class Worker:
     # -- one turn
 
     def turn(self) -> None:
-        """Take the next message, or what time has brought.
+        """Take the next message, and do what has become due.
 
         Raises:
-            JournalError: the journal cannot be written, or is of another source; nothing of this step was
-                carried out.
+            JournalError: the journal cannot be written, or belongs to another source; nothing of this step
+                was carried out.
             LedgerError: the ledger does not add up.
-            StartupError: the journal cannot be opened for the session that follows.
+            StartupError: the journal cannot be opened for the next session.
         """
         self.owner.check()
         self._take_commands()
@@ -474,7 +474,7 @@ class Worker:
         return min(TURN_S, max(0, next_ms - self._steady_ms()) / 1000)
 
     def _pass_time(self) -> Present:
-        """Let happen what is due by now; return when that is."""
+        """Do what is due by now; return the present."""
         self._mind_the_gap()
         self._hear_gateway()
         present, due_ms = self._present(), self.session.broker.next_ms
@@ -485,13 +485,13 @@ class Worker:
 
     def _mind_the_gap(self) -> None:
         gap_ms = self._watchdog.gap_ms()
-        if gap_ms and self._source == "live":  # in a recording nothing has happened meanwhile
+        if gap_ms and self._source == "live":  # in a recording nothing happens meanwhile
             log.warning("time.gap", ms=gap_ms)
             self.session.time_gap(gap_ms, self._present())
             self._account_ms = 0
 
     def _hear_gateway(self) -> None:
-        """Take what the order gateway has answered, and ask what is due."""
+        """Take the order gateway's answers, and ask it what is due."""
         port, session = self.around.gateway, self.session
         broker, steady_ms = session.broker, self._steady_ms()
         if port is None or not isinstance(broker, GatewayBroker):
@@ -516,7 +516,7 @@ class Worker:
             session.gateway(*said, self._present())
             self.around.published.event("state", state=self.state)
             if broker.moved and self.settings.env == "sim":
-                self.anew = f"{said[1]}: another simulated exchange, the trader begins a new journal"
+                self.anew = f"{said[1]}: it is another simulated exchange, so the trader begins a new journal"
         listed = broker.take_account()
         if listed is not None:
             session.account(listed, self._present())
@@ -529,7 +529,7 @@ class Worker:
                 port.ask(id_, msgspec.to_builtins(ask))
 
     def _listed_since_ms(self) -> int:
-        """Return from when on settlements and movements are news: nothing is held for longer."""
+        """Return the time from which settlements and movements are news: nothing held is older."""
         ledger, books = self.engine.ledger, self.engine.books
         opened_ms = (lot.opened_ms for lots in ledger.lots.values() for lot in lots.values())
         since_ms = min(opened_ms, default=self.around.clock.now_ms())
@@ -552,11 +552,11 @@ class Worker:
             log.error("account.odd_order", line=line)
 
     def _hear(self, actions: Sequence[Action], present: Present) -> None:
-        """Take what a step of the replica did, and look at all that it concerns."""
+        """Take what a step of the replica did, and look at everything that it concerns."""
         follows = self.around.follows
         if not actions or not self.session.live or any(isinstance(action, Tell) for action in actions):
             self._take_feed()
-            present = self._present()  # of another session it may be another time
+            present = self._present()  # a new session may have another time
         if actions or follows.state is not self.session.state:
             self.announcer.heard_ns = follows.heard_ns
             self.session.hear(follows.state, actions, present)
@@ -568,7 +568,7 @@ class Worker:
         while session.pending:
             session.look(present)
             if session.pending:
-                # Neither a kill waits for the last scan, nor an order that arrives meanwhile.
+                # Neither a kill nor an order that arrives meanwhile waits for the last scan.
                 self._take_commands()
                 present = self._pass_time()
         for failure in (*session.rescan.take_failures(), *session.engine.failures.take()):
@@ -587,7 +587,7 @@ class Worker:
         self.session.feed(status, self._present())
 
     def _rewound(self) -> bool:
-        """Whether a recording is played from an earlier point: no session's time goes back."""
+        """Whether a recording now plays from an earlier point: a session's time never goes back."""
         if self._source == "live":
             return False
         return self._present().steady_ms < self.session.present.steady_ms - GAP_MS
@@ -615,7 +615,7 @@ class Worker:
         self.session.command(op, reason, self._present())
 
     def _by_hand(self, ask: AnyAsk) -> Sequence[AnyOutput]:
-        """Do what a person asks for; who flattens pauses first, or strategies would buy again."""
+        """Do what a person asks for. Flattening pauses first, since strategies would otherwise buy again."""
         outputs = self.session.by_hand(ask, self._present())
         log.warning("trader.by_hand", ask=repr(ask), outputs=[repr(output) for output in outputs])
         if not any(isinstance(output, FlattenConfirmed) and not output.again for output in outputs):
@@ -628,7 +628,7 @@ class Worker:
         return [*outputs, *self._flatten(self.flattening)]
 
     def _flatten(self, flattening: Flattening) -> Sequence[AnyOutput]:
-        """Do one round."""
+        """Do one round of flattening."""
         outputs = self.session.by_hand(Flatten(flattening.rounds + 1), self._present())
         flattening.note(outputs, self.engine.ledger, self._steady_ms())
         left = [f"{left.ticker}: {left.reason}" for left in flattening.left]
@@ -655,7 +655,7 @@ class Worker:
             self._wish()
             if self.around.follows.backlog > MANY_WAITING:
                 log.warning("feed.behind", waiting=self.around.follows.backlog)
-        journal = self._open()  # by now it may be another
+        journal = self._open()  # it may be another one by now
         if steady_ms >= self._reconcile_ms:
             self._reconcile_ms = steady_ms + RECONCILE_MS
             reconcile(self.engine.ledger, journal)
@@ -671,9 +671,10 @@ class Worker:
             self._begin_anew()
 
     def _wish(self) -> None:
-        """Wish for what is held or ordered: its books are followed, and it is read until it is settled.
+        """Wish for what is held or ordered: its books are followed, and it is read until it settles.
 
-        Also for price history, where it is too much of what is held for the most: pages wish for some, too.
+        Also wish for its price history; if that is too much, for the most expensive positions, since pages
+        wish for some too.
         """
         ledger, steady_ms = self.engine.ledger, self._steady_ms()
         held = frozenset(ledger.lots).union(intent.ticker for intent in ledger.open.values())
@@ -692,7 +693,7 @@ class Worker:
             self._command("kill", killed.reason)
 
     def _look_at_values(self) -> None:
-        """Take the fair values of the file if it has changed, and of the sources that say something new."""
+        """Take the fair values of the file if it has changed, and of sources with new ones."""
         file, given = self.around.values_file, [source.state.values for source in self.around.sources]
         read = file is not None and file.look(self.around.clock.now_ms())
         said = any(now is not before for now, before in zip(given, self._given, strict=True))
@@ -715,7 +716,7 @@ class Worker:
             self._look_through(present)
 
     def _judge_values(self) -> None:
-        """Hold what the sources say against what markets show, and trade on those that stand it."""
+        """Compare what the sources say with what markets show, and trade on those that pass."""
         judge, file = self.around.judge, self.around.values_file
         if judge is None or self._source != "live" or not self.session.live:
             return
@@ -729,7 +730,7 @@ class Worker:
             self.session.trust(sorted(accepted), self._present())
 
     def close(self) -> None:
-        """Free the journal; again does nothing."""
+        """Free the journal; calling it again does nothing."""
         if self.around.judge is not None:
             self.around.judge.save()
         journal, self._journal = self._journal, None
@@ -747,9 +748,9 @@ class Worker:
         journal.keep_marks(worth.kept_marks(present.now_ms, present.steady_ms))
 
     def _keep(self, journal: JournalFile) -> None:
-        """Have the next session know what is bid for what is held, and what was found of missed legs.
+        """Store for the next session the last bids for what is held, and what was learnt about missed legs.
 
-        And what its paper orders took of what is shown, and where they rest.
+        For paper orders also what they took of the levels shown, and their places in queues.
         """
         self._keep_marks(journal)
         journal.keep_leg_risk(self.engine.leg_risk.learnt)
@@ -768,22 +769,22 @@ class Worker:
     def _steady_ms(self) -> int:
         return self.around.clock.monotonic_ns() // 1_000_000
 
-    # -- how things stand
+    # -- the present status
 
     @property
     def engine(self) -> Engine:
-        """The engine of this session."""
+        """The engine of the present session."""
         return self.session.engine
 
     @property
     def failed(self) -> Mapping[str, tuple[Failure, ...]]:
-        """What could not be scanned or judged when last tried, by event ticker."""
+        """What could not be scanned or decided when last tried, by event ticker."""
         scanned, judged = self.session.rescan.failed, self.engine.failures.standing
         return {key: scanned.get(key, ()) + judged.get(key, ()) for key in scanned.keys() | judged.keys()}
 
     @property
     def halted(self) -> str | None:
-        """Why nothing is traded or journaled, None if all is well."""
+        """Why nothing is traded or journaled, None if both are."""
         return None if self._halt is None else self._halt.reason
 
     @property
@@ -800,7 +801,7 @@ class Worker:
 
     @property
     def reconciled(self) -> bool:
-        """Whether the ledger adds up and agrees with the journal, as far as was looked."""
+        """Whether the ledger adds up and agrees with the exchange's account, as last checked."""
         conditions = self.engine.conditions
         compared = conditions.reconciled and not conditions.drift
         return compared and (self._halt is None or not self._halt.for_good)

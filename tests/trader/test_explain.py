@@ -65,7 +65,7 @@ def test_a_person_s_order_is_explained_to_its_settlement_and_money(person: Perso
     assert found["money"]["trade_here"]["gain_dollars"] == "6.238700"
     text = order_text(found)
     assert "a person's own order" in text
-    assert "none answers: filled on paper" in text
+    assert "none answers: the order was filled on paper" in text
 
 
 def test_what_the_gateway_knows_is_shown_raw(person: Person) -> None:
@@ -101,7 +101,7 @@ def test_without_the_inputs_the_rest_is_explained_all_the_same(person: Person) -
     found = explain_order(journal.path, number, no_gateway)
 
     assert found["decision"] is None
-    assert "not kept any more" in order_text(found)
+    assert "of that session are gone" in order_text(found)
     with pytest.raises(StartupError, match="order 99: there is none"):
         explain_order(journal.path, 99, no_gateway)
 

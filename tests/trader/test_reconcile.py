@@ -107,4 +107,4 @@ def test_the_command_compares_where_a_gateway_answers(
         assert json.loads(capsys.readouterr().out)["exchange"]["compared"] is True
         gateway.cash_e6[0] -= 10
         assert command(["reconcile"]) == 1
-        assert "THE EXCHANGE HAS OTHER" in capsys.readouterr().out
+        assert "THE EXCHANGE DIFFERS" in capsys.readouterr().out

@@ -1,1 +1,1 @@
-"""Strategies and sources of fair values as settings name them: built in, installed, or in a file."""
+"""Loads strategies and sources of fair values that the settings name: built in, installed, or in a file."""

@@ -1,8 +1,8 @@
 """Loads strategies and sources: finds the class, checks it and its parameters, says what is wrong with it.
 
-Whatever is wrong is one StartupError that names the setting, the file and line, and what was expected: the
-start is refused, and nothing goes on without what was asked for. Importing a file of somebody's own runs it,
-with all that the trader's user may do.
+Any problem is one StartupError that names the setting, the file and line, and what was expected: the start is
+refused, and nothing runs without what was asked for. Importing a user's file runs it, with all the rights of
+the trader's user.
 """
 
 import difflib
@@ -35,12 +35,12 @@ class Family(msgspec.Struct, frozen=True):
     """What all strategies, or all sources, have in common.
 
     Attributes:
-        what: how one is called, such as "strategy".
+        what: the word for one of them, such as "strategy".
         setting: the variable that lists them.
-        group: of the entry points by which installed ones are found.
+        group: the group of entry points through which installed ones are found.
         calls: the methods that each must have.
         built_in: the project's own, by name.
-        reserved: names that none may have, and what they name.
+        reserved: names that none may have, and what those mean.
     """
 
     what: str
@@ -52,12 +52,12 @@ class Family(msgspec.Struct, frozen=True):
 
 
 class Extension(msgspec.Struct, Generic[T], frozen=True):
-    """A class with its parameters: makes new ones.
+    """A class and its parameters, from which new ones are made.
 
     Attributes:
         spec: what was asked for.
         name: what it calls itself.
-        build: a hash of the source that is not the project's own; empty of what is.
+        build: a hash of its source; empty if it is built in.
     """
 
     spec: Spec
@@ -67,7 +67,7 @@ class Extension(msgspec.Struct, Generic[T], frozen=True):
     build: str
 
     def make(self) -> T:
-        """Return a new one. What it raises is its author's."""
+        """Return a new one. Any error raised is its author's."""
         return self.class_(self.params)
 
 
@@ -84,10 +84,10 @@ class Loader:
         self._modules: dict[Path, tuple[ModuleType, str]] = {}
 
     def specs(self, texts: Iterable[str]) -> list[Spec]:
-        """Return what texts ask for.
+        """Return what these texts ask for.
 
         Raises:
-            StartupError: one of them asks for nothing of the kind.
+            StartupError: one of them is not of the expected form.
         """
         specs = []
         for text in texts:
@@ -101,14 +101,14 @@ class Loader:
         """Return the class that a spec names, with its parameters.
 
         Raises:
-            StartupError: there is none, it is none of this family, or it does not take these parameters.
+            StartupError: there is none, it is not of this family, or it does not take these parameters.
         """
         class_, build = self._installed(spec) if spec.path is None else self._in_file(spec, spec.path)
         self._check(spec, class_)
         return Extension(spec, class_.name, class_, self._params(spec, class_), build)
 
     def refuse_twins(self, loaded: Sequence[Extension[Any]]) -> None:
-        """Refuse two of one name: nobody could tell theirs apart.
+        """Refuse two with the same name: nobody could tell apart what is theirs.
 
         Raises:
             StartupError: there are two.
@@ -121,7 +121,7 @@ class Loader:
             known[each.name] = each.spec
 
     def refuse_failed(self, spec: Spec, call: str, error: BaseException) -> NoReturn:
-        """Refuse what raised an error when it was tried.
+        """Refuse one that raised an error when it was tried.
 
         Raises:
             StartupError: always.
@@ -147,11 +147,11 @@ class Loader:
             )
         if len(found) > 1:
             values = ", ".join(value for value, _ in found)
-            self._refuse(f"got {spec.name!r}, which several packages offer, expected one: {values}")
+            self._refuse(f"got {spec.name!r}, which several packages offer, expected only one: {values}")
         point = found[0][1]
         try:
             return point.load(), _build_of(point)
-        except BaseException as error:  # noqa: BLE001, whatever an import of somebody's own raises is said
+        except BaseException as error:  # noqa: BLE001, whatever importing a user's code raises is reported
             pass_on(error)
             where = f"entry point {spec.name} = {point.value}"
             self._refuse(f"{where}: cannot be imported: {in_words(error)}, expected a class")
@@ -183,15 +183,15 @@ class Loader:
         module.__file__ = str(path)
         sys.modules[name] = module  # types in annotations are looked up there
         if (folder := str(path.parent)) not in sys.path:
-            sys.path.append(folder)  # last: its neighbours may be imported, but hide nothing
+            sys.path.append(folder)  # last, so that its neighbours can be imported, but hide nothing
         try:
-            exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102, that is what was asked for
+            exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102, the user asked for this
         except SyntaxError as error:
-            # Its own, or that of something it imports: both say where.
+            # In this file, or in something it imports: both say where.
             where = f"{error.filename or path}:{error.lineno or 1}"
             said = (error.text or "").strip()[:200]
             self._refuse(f"{where}: {error.msg}: {said!r}, expected Python {sys.version.split()[0]}")
-        except BaseException as error:  # noqa: BLE001, whatever an import of somebody's own raises is said
+        except BaseException as error:  # noqa: BLE001, whatever importing a user's code raises is reported
             pass_on(error)
             where = _last_line(error, path) or str(path)
             self._refuse(f"{where}: cannot be imported: {in_words(error)}")
@@ -199,7 +199,7 @@ class Loader:
         return module, build
 
     def _source(self, path: Path) -> bytes:
-        expected = f"a file of Python with a {self.family.what} in it"
+        expected = f"a Python file with a {self.family.what} in it"
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
@@ -209,26 +209,26 @@ class Loader:
             source = path.read_bytes()
         except OSError as error:
             self._refuse(f"{path}: cannot be read: {error.strerror}, expected {expected}")
-        except ValueError as error:  # a zero byte in its name
+        except ValueError as error:  # a zero byte in the name
             self._refuse(f"{str(path)!r}: {error}, expected {expected}")
         return source
 
     def _check(self, spec: Spec, class_: Any) -> None:
         what, label = self.family.what, spec.label
         if not inspect.isclass(class_):
-            self._refuse(f"{label}: is {type(class_).__name__!r}, expected a class that is a {what}")
+            self._refuse(f"{label}: is {type(class_).__name__!r}, expected the class of a {what}")
         lacks = [call for call in self.family.calls if not callable(getattr(class_, call, None))]
         if lacks:
-            self._refuse(f"{_line_of(spec, class_)}: no {what}: it lacks {', '.join(lacks)}")
+            self._refuse(f"{_line_of(spec, class_)}: not a {what}: it lacks {', '.join(lacks)}")
         name = getattr(class_, "name", None)
         if not isinstance(name, str) or not _is_name(name):
             self._refuse(
                 f"{_line_of(spec, class_)}: name: got {name!r:.100},"
-                f" expected 1 to 60 letters, digits or any of _ . - to name the {what}"
+                f" expected 1 to 60 letters, digits or characters of _ . - as the {what}'s name"
             )
         if name in self.family.reserved:
             names = self.family.reserved[name]
-            self._refuse(f"{_line_of(spec, class_)}: name: got {name!r}, which names {names}: take another")
+            self._refuse(f"{_line_of(spec, class_)}: name: got {name!r}, which means {names}: take another")
         params = getattr(class_, "Params", Parameters)
         if (
             not inspect.isclass(params)
@@ -251,7 +251,7 @@ class Loader:
             self._refuse(f"{spec.label}: unknown parameter {unknown[0]!r}{hint}: {accepted}")
         try:
             return msgspec.convert(dict(spec.arguments), type_)
-        except BaseException as error:  # noqa: BLE001, __post_init__ is somebody's own
+        except BaseException as error:  # noqa: BLE001, __post_init__ is the user's code
             pass_on(error)
             said = str(error) if isinstance(error, msgspec.ValidationError) else in_words(error)
             self._refuse(f"{spec.text}: {said}: {accepted}")
@@ -261,13 +261,13 @@ class Loader:
 
 
 def build_of(build: str, loaded: Iterable[Extension[Any]]) -> str:
-    """Return what names the code that decides: `build`, and the sources that are not the project's own."""
+    """Return the id of the deciding code: `build`, and hashes of the sources that are not built in."""
     outside = [f"{each.name}={each.build}" for each in loaded if each.build]
     return "+".join((build, *outside))
 
 
 def pass_on(error: BaseException) -> None:
-    """Raise an error again that is no mistake of the code which raised it: a person ends the process."""
+    """Raise an error again if the code is not at fault, because a person is ending the process."""
     if isinstance(error, KeyboardInterrupt):
         raise error
 
@@ -277,7 +277,7 @@ def _is_name(name: str) -> bool:
 
 
 def _takes(type_: type[Parameters]) -> dict[str, str]:
-    """Return the parameters of a type, each with type and default in words."""
+    """Return the parameters of a type, each with its type and default as text."""
     takes = {}
     for field in msgspec.structs.fields(type_):
         kind = field.type.__name__ if inspect.isclass(field.type) else str(field.type)
@@ -299,7 +299,7 @@ def _last_line(error: BaseException, path: Path | None) -> str | None:
 
 
 def _line_of(spec: Spec, class_: Any) -> str:
-    """Return where a class is written, as far as that can be told."""
+    """Return file and line of a class, as far as they are known."""
     if spec.path is None:
         return spec.label
     try:

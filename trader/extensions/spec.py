@@ -1,6 +1,6 @@
-"""What a setting says of a strategy or source: ``name``, ``name(key=1)``, ``/path/x.py:Name(key=1)``. Pure.
+"""Parses how settings name strategies and sources: ``name``, ``name(key=1)``, ``/path/x.py:Name(key=1)``.
 
-Arguments are literals of Python (numbers, text, None, True, lists, tuples, dicts); nothing is executed.
+Pure. Arguments are Python literals (numbers, text, None, True, lists, tuples, dicts); nothing is executed.
 """
 
 import ast
@@ -21,11 +21,11 @@ EXPECTED: Final = "a name or /path/file.py:Class, with arguments like (window_s=
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """One of them.
+    """A strategy or source as a setting names it.
 
     Attributes:
-        name: of what is built in or installed, else of the class in the file.
-        path: the file, absolute; None of what is built in or installed.
+        name: of what is built in or installed, or else of the class in the file.
+        path: the absolute path of the file; None for what is built in or installed.
         arguments: by name.
     """
 
@@ -35,12 +35,12 @@ class Spec(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """What names it whatever its arguments are."""
+        """Its name without arguments."""
         return self.name if self.path is None else f"{self.path}:{self.name}"
 
     @property
     def text(self) -> str:
-        """What says all of it, wherever it is read: `parse` gives the same again."""
+        """Its full text, which means the same in any folder: `parse` returns the same spec."""
         if not self.arguments:
             return self.label
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
@@ -48,13 +48,13 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 def parse(text: str, folder: Path) -> Spec:
-    """Return what a text says.
+    """Return what a text names.
 
     Args:
         folder: where a relative path begins.
 
     Raises:
-        ValueError: it says nothing of the kind; with what was expected.
+        ValueError: it is not of this form; the message says what was expected.
     """
     if len(text) > MAX_LENGTH:
         raise ValueError(f"got {len(text)} characters, expected at most {MAX_LENGTH}")
@@ -63,7 +63,7 @@ def parse(text: str, folder: Path) -> Spec:
         raise ValueError(f"got {shown(text)}, expected {EXPECTED}")
     try:
         path = None if found["path"] is None else folder / Path(found["path"]).expanduser()
-    except RuntimeError as error:  # ~somebody, who is not known here
+    except RuntimeError as error:  # ~somebody, an unknown user
         raise ValueError(f"got {shown(text)}, expected {EXPECTED} ({error})") from None
     arguments = {} if found["arguments"] is None else _arguments(found["arguments"])
     return Spec(found["name"], path, arguments)

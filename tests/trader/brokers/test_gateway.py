@@ -408,7 +408,7 @@ def test_another_simulated_exchange_ends_the_trader_which_begins_a_new_journal(
     follow(stand)
     gateway.exchange = "sim-2"
     stand.turns(10)
-    assert "another simulated exchange, the trader begins a new journal" in str(stand.worker.anew)
+    assert "another simulated exchange, so the trader begins a new journal" in str(stand.worker.anew)
     stand = make()
     follow(stand)
     assert stand.worker.state == reasons.RUNNING
