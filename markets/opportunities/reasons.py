@@ -38,7 +38,7 @@ REASONS: Final = {
     EDGE_WITHIN_SPREAD: "the edge is within the uncertainty of the fair value",
     TWO_EVENTS: "its legs lie in two events, which are not traded together",
     SETTLED_APART: "its legs are settled by different sources, or differently when the match is not played",
-    VOID_RISK: "if it is called off it may pay back less than it costs, and that is not to be risked",
+    VOID_RISK: "if it is called off it may pay back less than it costs, which the settings do not allow",
     FAIR_VALUE_STALE: "the fair value is too old",
     MATCH_STARTED: "the match has started",
     TOO_CLOSE_TO_START: "the match is about to start",

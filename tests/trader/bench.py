@@ -28,7 +28,7 @@ class Bench:
         self._control.add_to(self._answers)
 
     def lose(self) -> None:
-        """Let the trader say that the loss of the day has reached its limit."""
+        """Let the trader say that the daily loss has reached its limit."""
         text = (ROOT / "docs" / "trader.md").read_text().split("```json\n")[1].split("```")[0]
         status = msgspec.json.decode(text, type=TraderStatus)
         self._control.report = Report(msgspec.structs.replace(status, reasons=("daily_loss",)), ())

@@ -68,7 +68,7 @@ def test_a_person_s_commands_say_in_a_sentence_why_nothing_is_done(
         (["prepare", "buy", "NONE", "yes", "1.5", "0.43"], 2, "count"),
         (["prepare", "sell", "NONE", "1.5"], 2, "count"),
         (["prepare", "sell", "NONE"], 2, "nothing is held there"),
-        (["prepare", "cancel", "7"], 2, "there is no order of that number"),
+        (["prepare", "cancel", "7"], 2, "there is no order with that number"),
         (["confirm", "7"], 2, "ticket_unknown"),
         (["adopt"], 1, "nothing to adopt"),
         (["prepare", "flatten"], 0, "pause, cancel 0 orders, sell 0 positions"),

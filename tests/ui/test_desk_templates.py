@@ -73,7 +73,8 @@ def test_pages_show_what_the_trader_reports() -> None:
     trader, market = found["/trader"], found[f"/m/{MARKET}"]
 
     assert "ValueError: &lt;no&gt;" in trader
-    assert "Not evened out now: above the limit of an order, or not enough is offered at the price." in trader
+    uneven = "Not evened out now: above the limit for one order, or not enough is offered at the price."
+    assert uneven in trader
     assert "Fair values: polls answers (7 values), news fails (1 value)." in trader
     assert "<code>news</code> raised an error: ValueError: &lt;odd&gt;. 2 failures so far; 1 of its" in trader
     assert "<code>raises</code> is dropped for the rest of this session" in trader

@@ -443,7 +443,7 @@ def test_each_word_of_the_gateway_is_a_sentence_on_the_page() -> None:
     assert len(words) > 12
     assert {*words, *life.FICKLE, life.NOT_PLACED, life.NOT_SENT} - {"too_many_requests"} <= {*reasons.ENDS}
     said = reasons.why_ended("no_cash_on_shard: 10.36 needed, 5.00 free: move 5.36 to shard 1")
-    assert said == "the market's shard has not the cash: 10.36 needed, 5.00 free: move 5.36 to shard 1"
+    assert said == "the market's shard lacks the cash: 10.36 needed, 5.00 free: move 5.36 to shard 1"
 
 
 LISTED = {
