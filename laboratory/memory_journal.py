@@ -1,4 +1,4 @@
-"""A journal in memory: what a worker must find again when it begins another session, and nothing else."""
+"""A journal in memory, with only what a worker must find again when it begins another session."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ JOURNAL_ID: Final = "6f0c1f0e-54b5-4a0a-8f4c-2f1f6d2c9a11"
 
 
 class MemoryJournal:
-    """Stands for the journal's file, and goes on from session to session.
+    """Takes the place of the journal's file, over several sessions.
 
-    Whoever takes down more overrides `placed`, `filled`, `ended`, `settled`, `taken_back` and `other`.
+    To record more, override `placed`, `filled`, `ended`, `settled`, `taken_back` and `other`.
 
     Args:
-        start_e6: cash in the beginning.
+        start_e6: starting cash.
 
     Attributes:
         ledger: set by the caller before another session begins.
@@ -42,10 +42,10 @@ class MemoryJournal:
         self._leg_risk: tuple[Learnt, ...] = ()
         self._intents: dict[int, Intent] = {}
 
-    # -- what is decided
+    # -- decisions
 
     def placed(self, intent: Intent) -> None:
-        """Take an order that is sent."""
+        """Take an order that is being sent."""
 
     def filled(self, intent: Intent, fill: Fill) -> None:
         """Take a fill."""
@@ -57,7 +57,7 @@ class MemoryJournal:
         """Take a settlement."""
 
     def taken_back(self, settlement: Settlement) -> None:
-        """Take that a settlement is booked anew: as another one, which follows."""
+        """Take the reversal of a settlement, which is followed by its correction."""
 
     def other(self, output: AnyOutput) -> None:
         """Take any other output."""
@@ -110,10 +110,10 @@ class MemoryJournal:
         self._sums["payouts_e6"] += times * (settlement.payout_e6 + settlement.fee_e6)
         self._sums["fees_e6"] += times * settlement.fee_e6
 
-    # -- what a worker wants of a journal
+    # -- what a worker needs of a journal
 
     def recover(self) -> Recovered:
-        """Return where the session before ended."""
+        """Return where the previous session ended."""
         loss = self._loss if self._loss is not None and self._loss.day == self._day else None
         return Recovered(
             journal_id=JOURNAL_ID,

@@ -1,4 +1,4 @@
-"""The journal of a run: in memory, and of what it is told it keeps what a report needs."""
+"""The journal of a run, in memory, which keeps what a report needs."""
 
 import heapq
 from collections import Counter
@@ -20,7 +20,7 @@ FAILURES_MAX: Final = 100
 
 
 class _Held:
-    """What a trade bought of one market, YES and NO, and what that is worth once it is known."""
+    """What a trade bought in one market, YES and NO, and its value once known."""
 
     def __init__(self) -> None:
         self.bought_e2 = {"yes": 0, "no": 0}
@@ -31,23 +31,23 @@ class _Held:
         return self.bought_e2["yes"] - self.bought_e2["no"]
 
     def paid_e6(self) -> int:
-        """Return what it pays as far as that is certain: its value, or a dollar for each pair."""
+        """Return the certain payout: its value once known, before that a dollar for each pair."""
         if self.value_e4 is None:
             return min(self.bought_e2.values()) * PRICE_ONE_E4
         return self.bought_e2["yes"] * self.value_e4 + self.bought_e2["no"] * opposite(self.value_e4)
 
 
 class Notes(MemoryJournal):
-    """The journal of a run, which takes down what a report needs.
+    """The journal of a run, which records what a report needs.
 
     Args:
-        start_e6: cash in the beginning.
-        outcome: is filled.
-        odd: whether an event was settled otherwise than with whole winners.
+        start_e6: starting cash.
+        outcome: is filled in.
+        odd: returns whether an event was settled without whole winners.
 
     Attributes:
         now_ms: set by the caller.
-        values: what YES was worth of each market that was settled.
+        values: the value of YES in each settled market.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Notes(MemoryJournal):
         self._markouts: list[tuple[int, int, str, str, int, str, int, int]] = []
         self._serial = 0
 
-    # -- what was decided, and what came of it
+    # -- decisions, and what came of them
 
     def fail(self, line: str) -> None:
-        """Note what went wrong, with the run's own time."""
+        """Note an error, with the run's own time."""
         failures = self.outcome.failures
         if len(failures) < FAILURES_MAX:
             hours = (self.now_ms - self.outcome.began_ms) / 3_600_000
@@ -168,7 +168,7 @@ class Notes(MemoryJournal):
             self._close(trade)
 
     def _close(self, trade: Trade) -> None:
-        """Take down what a trade got once nothing of it is open."""
+        """Record what a trade got once nothing of it is open."""
         held = self._held[trade.number]
         if self._open[trade.number] or any(one.value_e4 is None and one.net_e2 for one in held.values()):
             return
@@ -177,7 +177,7 @@ class Notes(MemoryJournal):
     # -- time
 
     def pass_time(self, quotes: Callable[[str], Quote | None]) -> None:
-        """Take the markouts that are due."""
+        """Record the markouts that are due."""
         while self._markouts and self._markouts[0][0] <= self.now_ms:
             _, _, ticker, side, price_e4, strategy, minutes, count_e2 = heapq.heappop(self._markouts)
             quote = quotes(ticker)
@@ -188,7 +188,7 @@ class Notes(MemoryJournal):
             self.outcome.markouts.append(Markout(strategy, minutes, count_e2, moved))
 
     def end(self, worth: Sequence[LotWorth]) -> None:
-        """Value what is open by what its lots are worth: at their floor what is locked, at bid the rest."""
+        """Value open trades by the worth of their lots: locked parts at their floor, the rest at bid."""
         outcome = self.outcome
         each: dict[tuple[int, str], int] = Counter()
         for lot in worth:

@@ -1,4 +1,4 @@
-"""What came of one run: as much as a report needs, small enough to keep. Money in 1/1,000,000 dollar."""
+"""The outcome of one run: all that a report needs, small enough to keep. Money in 1/1,000,000 dollar."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,20 +7,20 @@ from typing import Final
 import msgspec
 
 VERSION: Final = 1
-"""Of the shapes here: a kept outcome of another version is run again."""
+"""The version of these shapes; a run whose kept outcome has another version is repeated."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """All that decides the result of a run.
+    """Everything that decides the result of a run.
 
     Attributes:
         recording: path of a recording, "" for a simulated exchange.
-        seed: of the simulated exchange, and of the trader.
-        hours: how much time; of a recording 0 for all.
-        settings: those of the trader that differ from the defaults, with their full names.
+        seed: that of the simulated exchange and of the trader.
+        hours: how much time; 0 for the whole of a recording.
+        settings: the trader's settings that differ from the defaults, with their full names.
         exchange: switches of the simulated exchange's activity.
-        code: what the code is that ran.
-        digest: of the recording's bytes.
+        code: id of the code that ran.
+        digest: that of the recording's bytes.
     """
 
     recording: str = ""
@@ -36,13 +36,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     @property
     def name(self) -> str:
-        """Names the run by all that decides it."""
+        """A name made from everything that decides the run."""
         body = msgspec.json.encode({"version": VERSION, **msgspec.to_builtins(self)}, order="deterministic")
         return hashlib.sha256(body).hexdigest()[:16]
 
     @property
     def world(self) -> dict[str, str]:
-        """What is given, not chosen, beside seed and recording: the exchange, latency, time, and code."""
+        """What is given, not chosen, apart from seed and recording: exchange, latency, time, and code."""
         parts = {name: f"{number:g}" for name, number in sorted(self.exchange.items())}
         if not self.recording:
             parts |= {"rivals": "yes" if self.rivals else "no", "markets": str(self.markets)}
@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     @property
     def parts(self) -> dict[str, str]:
-        """All that the run is beside its seed and its recording: runs of the same parts are one sample."""
+        """Everything but seed and recording; runs with equal parts make up one sample."""
         chosen = sorted(self.settings.items())
         return {name.removeprefix("KALSHI_BUS_").lower(): text for name, text in chosen} | self.world
 
@@ -61,7 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 def names(plans: Iterable[Plan]) -> dict[str, str]:
-    """Return for each variant what to call it beside the others: only what differs among them."""
+    """Return a name for each variant, made only of what differs among them."""
     each = {plan.variant: plan.parts for plan in plans}
     every = list(dict.fromkeys(key for parts in each.values() for key in parts))
     differ = [key for key in every if len({parts.get(key) for parts in each.values()}) > 1]
@@ -72,7 +72,7 @@ def names(plans: Iterable[Plan]) -> dict[str, str]:
 
 
 def common(plans: Iterable[Plan]) -> dict[str, str]:
-    """Return the parts that are the same in all."""
+    """Return the parts that all plans have in common."""
     each = [plan.parts for plan in plans]
     return (
         {key: text for key, text in each[0].items() if all(one.get(key) == text for one in each)}
@@ -85,12 +85,12 @@ def _said(key: str, text: str | None) -> str:
     if key == "rivals":
         return "rivals" if text == "yes" else "no rivals"
     if text is None:
-        return f"{key} as it is by default"
+        return f"{key} default"
     return f"{key} {text}"
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):
-    """How the account stood. Profits are since the beginning; `stake_e6` is in open positions and orders."""
+    """The account at one time. Profits are since the start; `stake_e6` is in open positions and orders."""
 
     at_ms: int
     floor_e6: int
@@ -100,20 +100,20 @@ class Point(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Trade(msgspec.Struct, kw_only=True):
-    """One decision and all that came of it.
+    """One decision and everything that came of it.
 
     Attributes:
-        kind, source: as `trader report` has them: docs/trader.md.
+        kind, source: as in `trader report` (docs/trader.md).
         promised_e6: expected profit at the decision.
         legs: (ticker, side, contracts wanted in 1/100) of its first orders.
-        first: what those got: "even", "missed" (a leg or a part of one was), "nothing".
-        evened: orders that evened it out, or sold it.
-        fees_e6: of its fills; cost_e6: of its fills without them.
-        got_e6: profit, once all it holds is settled; None before.
-        worth_e6: of one that is not settled, worth at the end at floor or bid, less what it cost.
-        odd: it was settled otherwise than with whole winners: a void, a dead heat.
-        belief: fair value of YES times 1,000,000 that it was decided on, None where it rests on none.
-        outcome_e4: what its (only) market was worth in the end, of those with a belief.
+        first: what those got: "even", "missed" (a leg or a part of one was missed), "nothing".
+        evened: how many orders evened it out, or sold it.
+        fees_e6: fees of its fills; cost_e6: their cost without fees.
+        got_e6: profit, once everything it holds is settled; None before.
+        worth_e6: if not settled, its worth at the end at floor or bid, less its cost.
+        odd: it was settled without whole winners: a void, a dead heat.
+        belief: the fair value of YES times 1,000,000 that it relied on, None if it relied on none.
+        outcome_e4: for one with a belief, the final value of YES in its only market.
     """
 
     number: int
@@ -138,7 +138,7 @@ class Trade(msgspec.Struct, kw_only=True):
 
 
 class Markout(msgspec.Struct, frozen=True, array_like=True):
-    """How far the middle had moved for a fill after so many minutes, per contract in 1/10,000 dollar."""
+    """How far the midpoint moved in a fill's favour in so many minutes, per contract in 1/10,000 dollar."""
 
     strategy: str
     minutes: int
@@ -147,16 +147,16 @@ class Markout(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """All that a run took down.
+    """Everything that a run recorded.
 
     Attributes:
         began_ms, ended_ms: in the run's own time.
         refused: how often trades were refused, by reason.
-        order_ms: how long orders took from decision to end, in order of size, thinned to 200.
+        order_ms: times of orders from decision to end, sorted, thinned to about 200.
         failures: what went wrong in the trader: dropped strategies, failed scans, a halt.
-        differs: where ledger and exchange differ at the end; empty is as it must be.
+        differs: where ledger and exchange differ at the end; must be empty.
         error: why the run itself failed, "" if it did not.
-        cpu_s: of one core.
+        cpu_s: processor time.
     """
 
     plan: Plan
@@ -181,22 +181,22 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     @property
     def days(self) -> float:
-        """How long it ran."""
+        """The length of the run in its own time."""
         return (self.ended_ms - self.began_ms) / 86_400_000
 
     @property
     def profit_e6(self) -> int:
-        """Profit at the end, open positions at their floor or bid."""
+        """Profit at the end, with open positions at their floor or bid."""
         return self.points[-1].floor_e6 if self.points else 0
 
     @property
     def a_day_e6(self) -> float:
-        """Profit a day."""
+        """Profit per day."""
         return self.profit_e6 / self.days if self.days else 0.0
 
     @property
     def drawdown_e6(self) -> int:
-        """The deepest fall of the equity at floor below a height it had reached."""
+        """The deepest fall of equity at floor below an earlier high."""
         height = deepest = 0
         for point in self.points:
             height = max(height, point.floor_e6)

@@ -1,4 +1,4 @@
-"""Runs say what matters in their outcome: the trader's log lines are left out while one is at work."""
+"""Silences the trader's log during a run, whose outcome says what matters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import structlog
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let nothing but critical lines be logged."""
+    """Log only critical lines."""
     before = structlog.get_config()
     level = structlog.make_filtering_bound_logger(CRITICAL)
     structlog.configure(wrapper_class=level, cache_logger_on_first_use=False)

@@ -1,7 +1,7 @@
-"""A run against a simulated exchange in the same process: orders meet the exchange's own matching.
+"""A run against a simulated exchange in the same process, whose own matching fills the orders.
 
-Time moves in steps of half a second: what happens within one is seen at its end. An order arrives at the very
-moment that its latency says.
+Time moves in steps of half a second: what happens within a step is seen at its end. Orders arrive exactly
+after their latency.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,15 @@ from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
 START_MS: Final = 1_790_000_000_000
 CENT_E6: Final = 10_000
 MEMORY: Final = Memory(Keeping(minutes=3, hours=26), trades=100, settled_ms=2 * HOUR_MS)
-"""Nobody asks the exchange of a run for its history: it keeps what stood a day ago, and what is listed."""
+"""Nothing asks a run's exchange for its history, so it keeps only figures of a day ago, and the listings."""
 
 
 class Simulated:
     """One run.
 
     Args:
-        folder: for what the trader keeps beside its journal; empty.
-        around: returns the broker that the trader is given.
+        folder: an empty one for the files that the trader keeps beside its journal.
+        around: may wrap the broker that the trader is given.
 
     Raises:
         StartupError: a setting, a switch of the exchange or a strategy of the plan cannot be used.
@@ -47,7 +47,7 @@ class Simulated:
         around: Callable[[MatchingBroker], Broker] = lambda broker: broker,
     ) -> None:
         settings = settings_of(plan, folder)
-        # Bursts try out transports: of thousands of frames within a second a run sees the last one or two.
+        # Bursts are for testing transports: of thousands of frames in a second, a run sees only the last ones.
         activity = Activity(rivals=plan.rivals, bursts=False)
         for name, value in plan.exchange.items():
             setattr(activity, name, type(getattr(activity, name))(value))
@@ -73,7 +73,7 @@ class Simulated:
         )
 
     def run(self, progress: Progress = lambda _done: None) -> Outcome:
-        """Live through the plan; return what was taken down."""
+        """Carry out the plan; return the outcome."""
         stand = self.stand
         steps = max(1, round(self._plan.hours * HOUR_MS / STEP_MS))
         every = point_ms(steps * STEP_MS) // STEP_MS
@@ -105,7 +105,7 @@ class Simulated:
         return sum(purse.cash_e6 for purse in purses.values())
 
     def differences(self) -> list[str]:
-        """Return where ledger and exchange differ; that one of them has settled a market earlier is none."""
+        """Return where ledger and exchange differ, not counting markets that one has settled earlier."""
         ledger, found, unpaid_e6 = self.stand.worker.engine.ledger, list[str](), 0
         positions = self.exchange.ledger.holdings.holders[PARTY].positions
         ours = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
@@ -115,7 +115,7 @@ class Simulated:
             value_e4 = self._notes.values.get(ticker)
             if mine == other:
                 continue
-            if not mine and value_e4 is not None:  # determined, and booked here; the exchange pays later
+            if not mine and value_e4 is not None:  # determined and booked here; the exchange pays later
                 each_e4 = value_e4 if other > 0 else opposite(value_e4)
                 unpaid_e6 += abs(other) * each_e4 // CENT_E6 * CENT_E6
             else:

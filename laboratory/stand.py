@@ -1,4 +1,4 @@
-"""What every run is made of: the trader's own worker, a clock that moves only here, notes of what happens."""
+"""The parts of every run: the trader's own worker, a clock moved by the run, and notes of what happens."""
 
 import random
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from .outcome import Outcome, Plan, Point
 
 STEP_MS: Final = 500
 POINTS: Final = 96
-"""So often in a run the equity is taken down, about."""
+"""About how often the equity is recorded in a run."""
 
 Progress = Callable[[float], None]
-"""Called with the part of a run that is done, 0 to 1."""
+"""Called with the completed share of a run, 0 to 1."""
 
 _NEVER_MS: Final = 1 << 62
 
 
 class _Silent:
-    """Hears what the trader publishes."""
+    """Ignores what the trader publishes."""
 
     def fair_values(self, set_: object, removed: object) -> None: ...
 
@@ -37,7 +37,7 @@ class _Silent:
 
 
 class _NoSwitch:
-    """Stands for the kill switch: nobody kills a run, and its file would be looked for twice a second."""
+    """A kill switch that is never set, since checking its file twice a second would be wasted in a run."""
 
     def read(self) -> None: ...
 
@@ -45,12 +45,12 @@ class _NoSwitch:
 
 
 def point_ms(span_ms: int) -> int:
-    """Return how often the equity of a run of that length is taken down: each 1 to 15 minutes."""
+    """Return how often the equity of a run of that length is recorded: every 1 to 15 minutes."""
     return min(15 * MINUTE_MS, max(MINUTE_MS, span_ms // POINTS // MINUTE_MS * MINUTE_MS))
 
 
 def settings_of(plan: Plan, folder: Path) -> Settings:
-    """Return the trader's settings of a run, which keeps its files in `folder`.
+    """Return the trader's settings for a run that keeps its files in `folder`.
 
     Raises:
         StartupError: one of them cannot be used.
@@ -65,10 +65,10 @@ def settings_of(plan: Plan, folder: Path) -> Settings:
 
 
 class Stand:
-    """The trader's worker over a feed; whoever moves the clock calls `turn`.
+    """The trader's worker on a feed; whoever moves the clock calls `turn`.
 
     Args:
-        make_broker: None: the paper broker that the settings describe.
+        make_broker: None for the paper broker of the settings.
         wish: see trader.worker.Surroundings.
 
     Raises:
@@ -107,14 +107,14 @@ class Stand:
 
     @property
     def due_ms(self) -> int:
-        """When the next thing of the broker is due, by the wall clock; far off if nothing is."""
+        """When something of the broker's is due next, by the wall clock; far in the future if nothing is."""
         next_ms = self.worker.session.broker.next_ms
         if next_ms is None:
             return _NEVER_MS
         return self._clock.now_ms() + next_ms - self._clock.monotonic_ns() // 1_000_000
 
     def turn(self) -> None:
-        """Let the trader take what there is, at the clock's time."""
+        """Let the trader process what is there, at the clock's time."""
         self._notes.now_ms = self._clock.now_ms()
         self.worker.turn()
         while self._feed.backlog:
@@ -126,18 +126,18 @@ class Stand:
                 self._notes.fail(line)
 
     def markouts(self) -> None:
-        """Take the markouts that are due."""
+        """Record the markouts that are due."""
         self._notes.pass_time(self._feed.state.quotes.get)
 
     def point(self) -> None:
-        """Take down how the account stands."""
+        """Record the state of the account."""
         ledger, worth = self.worker.engine.ledger, self.worker.engine.worth
         bid_e6, floor_e6 = worth.profit_e6(), worth.least_profit_e6()
         stake_e6 = ledger.at_stake_e6()
         self.outcome.points.append(Point(self._clock.now_ms(), floor_e6, bid_e6, stake_e6, ledger.cash_e6))
 
     def end(self) -> None:
-        """Value what is open, and note what has failed."""
+        """Value open trades, and note failures."""
         engine, worker, notes, now_ms = self.worker.engine, self.worker, self._notes, self._clock.now_ms()
         self.outcome.ended_ms = now_ms
         notes.end([lot for event in engine.worth.events() for lot in engine.worth.lots(event, now_ms)])

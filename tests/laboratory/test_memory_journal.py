@@ -1,4 +1,4 @@
-"""What a journal in memory gives back to the next session."""
+"""What a journal in memory returns to the next session."""
 
 from laboratory.memory_journal import MemoryJournal
 from trader.engine.inputs import Tick

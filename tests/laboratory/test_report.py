@@ -54,7 +54,7 @@ def test_a_variant_is_named_by_what_differs_and_the_rest_is_given_once() -> None
     assert list(names([plan, other, plain]).values()) == [
         "min_edge 0.01, rivals, latency 500 ms",
         "min_edge 0.01, rivals, latency 250 ms",
-        "min_edge as it is by default, no rivals, latency 500 ms",
+        "min_edge default, no rivals, latency 500 ms",
     ]
     assert common([plan, other, plain]) == {"markets": "1500", "hours": "24", "code": "a"}
     assert list(names([plan, msgspec.structs.replace(plan, seed=2)]).values()) == ["all runs"]
