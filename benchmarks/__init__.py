@@ -1,1 +1,1 @@
-"""Measurements, each beside a named reference of the same run: ``python -m benchmarks [NAME]``."""
+"""Measurements, each compared with a named reference in the same run: ``python -m benchmarks [NAME]``."""

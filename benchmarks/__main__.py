@@ -1,7 +1,7 @@
 """``python -m benchmarks [NAME ...]``: run every ``bench_NAME.py`` here, or those named.
 
-A benchmark is a module with ``main() -> None`` that prints a table. Figures of two runs are not comparable:
-read the ratios to the references of the same run.
+A benchmark is a module with ``main() -> None`` that prints a table. Figures from different runs are not
+comparable: read the ratios to the references of the same run.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks called `names`, all if empty; return the exit code."""
+    """Run the benchmarks in `names`, or all if it is empty; return the exit code."""
     if "--help" in names or "-h" in names:
         print(__doc__)
         return 0

@@ -1,7 +1,7 @@
-"""A replica's line: local, through a forwarder, and through a bridge: one nats-server, a cluster of three.
+"""A replica's line: local, through a forwarder, and through a bridge (one nats-server, a cluster of three).
 
-Latency from the publisher's clock to the replica's tap at a steady rate, and at how many messages a second a
-burst is applied, all of the path on this machine. Read the ratios.
+Measures the latency from the publisher's clock to the replica's tap at a steady rate, and how many messages a
+second of a burst are applied, with the whole path on this machine. Read the ratios.
 """
 
 import os
@@ -33,7 +33,7 @@ MESSAGES: Final = int(os.environ.get("BENCH_MESSAGES", "2000"))
 BURST: Final = int(os.environ.get("BENCH_BURST", "50000"))
 READY_S: Final = 30.0
 FORWARDER: Final = -1
-"""In the place of a number of servers."""
+"""Used in place of a number of servers."""
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measured(servers: int) -> tuple[Sequence[int], float]:
-    """Return latencies in ns, and messages a second of a burst, through so many servers."""
+    """Return latencies in ns, and a burst's messages per second, through so many servers."""
     heard: list[int] = []
 
     def tap(_frame: bytes, message: Header | Quotes) -> None:

@@ -1,7 +1,7 @@
-"""The bus beside its references, all in this run: N1, N2, N3, N9, N11 and N12 of docs/performance.md.
+"""The bus against its references in the same run: N1, N2, N3, N9, N11 and N12 of docs/performance.md.
 
-Latency and throughput beside bare pyzmq and a bare decode-and-apply loop over the same messages; where gcc
-and zmq.h are there, also beside C. Medians of interleaved repeats; read the ratios.
+Latency and throughput against bare pyzmq and a bare decode-and-apply loop over the same messages, and against
+C if gcc and zmq.h are available. Medians of interleaved repeats; read the ratios.
 """
 
 import gc
@@ -58,14 +58,14 @@ HELD: Final = 1_500
 EVERYTHING: Final = int(os.environ.get("BENCH_MARKETS", "130000"))
 PART: Final = 5_000
 BEAT_MESSAGES: Final = 50_000
-"""Messages from one heartbeat, with its digests, to the next: up to 200,000 a second no more than the
-publisher lets pass."""
+"""Messages from one heartbeat, with its digests, to the next: no more than the publisher allows at up to
+200,000 a second."""
 
 AT_ONCE: Final = 10
-"""Messages a replica finds waiting, when they come as fast as it takes them."""
+"""Messages that a replica finds waiting when they arrive as fast as it takes them."""
 
 PER_SERIES: Final = 26
-"""Markets per series, as Kalshi has: 130,000 in about 5,000 series."""
+"""Markets per series, as at Kalshi: 130,000 in about 5,000 series."""
 
 RAW: Final = b'{"rules_primary":"' + b"If the team wins the game, the market resolves to Yes. " * 24 + b'"}'
 
@@ -139,7 +139,7 @@ def a_writer(markets: int, *, static: bool) -> Writer:
 
 
 def a_sync(writer: Writer) -> FeedSync:
-    """A replica, without sockets, that has joined this writer."""
+    """Return a replica without sockets that has joined this writer."""
     sync = FeedSync(("",), random.Random(1), 0)
     (ask,) = [action for action in sync.tick(1) if isinstance(action, Ask)]
     head, chunks = the_answer(Answers(lambda: writer.state))
@@ -225,12 +225,12 @@ def _bare_latency(address: str) -> tuple[float, float]:
 def _our_latency(
     folder: Path, number: int, child: str = "send-ours", *, hash_at_once: bool = False
 ) -> tuple[float, float]:
-    """Return p50 and p99 until a reader of the replica sees a quote whose number was checked, us.
+    """Return p50 and p99 in us until a reader of the replica sees a quote whose number was checked.
 
-    Its digest is computed when the next heartbeat is compared, or when nothing is to be heard.
+    Its digest is computed when the next heartbeat is compared, or when nothing else is to be done.
 
     Args:
-        child: sends each quote before ("send-ours") or after ("send-late") its own state has it.
+        child: sends each quote before ("send-ours") or after ("send-late") putting it into its own state.
         hash_at_once: compute the digest first.
     """
     context: zmq.Context[Any] = zmq.Context()
@@ -245,7 +245,7 @@ def _our_latency(
         now = time.time_ns()
         for action in actions:
             if type(action).__name__ == "Changed":
-                # The stamp is in the record: nanoseconds do not fit a quote, so two of its counts hold it.
+                # The time stamp is in the record; nanoseconds do not fit a price, so two counts hold it.
                 for _, ticker in action.records:
                     quote = replica.state.quotes[ticker]
                     taken.append(now - ((quote.volume_e2 or 0) * 10**9 + (quote.volume_24h_e2 or 0)))
@@ -283,7 +283,7 @@ def _throughput(name: str, size: int, reach: str) -> None:
         sync = a_sync(a_writer(HELD, static=False))
         bare.append(0.0)
         ours.append(0.0)
-        for first in range(0, len(frames), PART // size):  # by turns, so that both meet the same machine
+        for first in range(0, len(frames), PART // size):  # by turns
             part = frames[first : first + PART // size]
             quotes = [frame for frame in part if frame.startswith(b"md.")]
             bare[-1] += seconds(lambda quotes=quotes, held=held: _bare_apply(quotes, held))  # type: ignore[misc]
@@ -304,7 +304,7 @@ def _throughput(name: str, size: int, reach: str) -> None:
 
 
 def _quote_frames(size: int) -> list[bytes]:
-    """Messages with `size` quotes each, of one series, QUOTES in all, and heartbeats."""
+    """Return messages with `size` quotes each, of one series, QUOTES in all, and heartbeats."""
     writer = a_writer(HELD, static=False)
     frames = writer.heartbeat(PublisherHealth(), 0)
     for first in range(0, QUOTES, size):
@@ -323,7 +323,7 @@ def _quote_frames(size: int) -> list[bytes]:
 
 
 class _Bare(msgspec.Struct, array_like=True, gc=False):
-    """A message of quotes, decoded at once."""
+    """A message of quotes, decoded in one go."""
 
     version: int
     epoch: int
@@ -337,7 +337,7 @@ class _Bare(msgspec.Struct, array_like=True, gc=False):
 
 
 def _bare_apply(frames: Iterable[bytes], held: dict[str, Quote]) -> None:
-    """Decode and apply, nothing else: no epoch, no numbers, no digests, no report of what changed."""
+    """Decode and apply, and nothing else: no epoch, numbers, digests, or report of changes."""
     take = msgspec.msgpack.Decoder(_Bare).decode
     for frame in frames:
         for quote in take(frame.partition(b"\x00")[2]).records:
@@ -350,7 +350,7 @@ def _feed(sync: FeedSync, frames: Sequence[bytes]) -> None:
 
 
 def _over_ipc(size: int, take: Callable[[zmq.Context[Any], str, str, int], float]) -> float:
-    """Seconds from the first message applied to the last, sent by another process as fast as we take them."""
+    """Return the seconds from the first message applied to the last; another process sends at full speed."""
     context: zmq.Context[Any] = zmq.Context()
     with tempfile.TemporaryDirectory(prefix="kb-") as name:
         feed, state = f"ipc://{name}/f", f"ipc://{name}/s"
@@ -405,7 +405,7 @@ def pour(feed: str, state: str, size: str) -> None:
 
         server.submit(job)
         sent.wait(60)
-        time.sleep(2)  # what is queued must still be taken before the socket is closed
+        time.sleep(2)  # queued messages must be taken before the socket is closed
 
     _serve_one(feed, state, go, lossless=True)
 
@@ -452,7 +452,7 @@ def _read_and_decode(path: Path) -> None:
 
 
 def _replay(folder: Path, path: Path, number: int) -> float:
-    """Seconds from resume to the last record applied in a replica; the replay is a process of its own."""
+    """Return the seconds from resume to the last record applied; the replay runs in a process of its own."""
     context: zmq.Context[Any] = zmq.Context()
     feed, state = f"ipc://{folder}/rf{number}", f"ipc://{folder}/rs{number}"
     replica = Replica(context, feed, state, SystemClock(), random.Random(1))
@@ -573,7 +573,7 @@ def _decode_all(frames: Sequence[bytes]) -> None:
                 into[len(into)] = take(raw)
 
 
-# -- what the child processes do
+# -- the child processes
 
 
 def send_bare(address: str) -> None:
@@ -623,7 +623,7 @@ def _paced(send: Callable[[], None]) -> None:
 def _serve_one(
     feed: str, state: str, go: Callable[[FeedServer, Writer], None], *, lossless: bool = False
 ) -> None:
-    """Publish; call `go` when somebody has joined; end a second later."""
+    """Publish; call `go` once a replica has joined; end a second later."""
     context: zmq.Context[Any] = zmq.Context()
     server = FeedServer(context, feed, state, SystemClock(), PublisherHealth, lossless=lossless)
     writer = a_writer(HELD, static=False)
@@ -665,7 +665,7 @@ def main() -> None:
     """Measure and print."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     print(__doc__)
-    print("| what | ours | reference | ratio | reach |\n|---|---|---|---|---|")
+    print("| what | ours | reference | ratio | target |\n|---|---|---|---|---|")
     latency()
     throughput()
     replay_speed()

@@ -1,9 +1,9 @@
-"""The simulated exchange: what one order costs in its books, in its engine, and over HTTP, at 1,500 markets.
+"""The simulated exchange: cost of one order in the ledger, in the engine and over HTTP, at 1,500 markets.
 
-Each row is one way of an order through the ledger, of an account that has positions in all markets and some
-resting orders in each. Reach: below 60 us, so that an exchange of 5,000 orders a second (200 us each) has the
-rest for matching, books and telling. Time is that of the processor, whoever else has it. The reference is the
-tests' own account of a fill, in plain Decimal.
+Each row is one path of an order through the ledger, for an account with positions in all markets and some
+resting orders in each. Target: below 60 us, so that an exchange with 5,000 orders a second (200 us each) has
+the rest for matching, books and announcements. Times are processor time. The reference is the tests' own
+accounting of a fill, in plain Decimal.
 """
 
 import statistics
@@ -30,7 +30,7 @@ ACCOUNTS: Final = 4
 def main() -> None:
     """Measure and print."""
     print(__doc__)
-    print("| one order | p10 us | p50 us | reference us | reach |\n|---|---|---|---|---|")
+    print("| one order | p10 us | p50 us | reference us | target |\n|---|---|---|---|---|")
     reference = median(reference_fill)
     for name, netting, way in (
         ("admitted, rests, is cancelled", False, rest_and_cancel),
@@ -147,7 +147,7 @@ def make(desk: Desk) -> list[Callable[[], None]]:
 
 
 def microseconds(way: Callable[[], list[Callable[[], None]]]) -> float:
-    """Return what one order takes in a round of them."""
+    """Return the time of one order in a round of them."""
     calls = way()
     start = time.thread_time_ns()
     for call in calls:

@@ -1,9 +1,9 @@
-"""What finding markets costs, in processor time: no other process can make it look slower.
+"""The cost of finding markets, in processor time, so that other processes do not count.
 
-Search: 20 rounds of words that are in few markets, in nearly all, in none, and mistyped. Lists: one order
-each, over all markets or through filters. Pages: as a browser asks for them, with 50 rows. Catalogue: making
-it anew, taking 1,000 quotes, an event that is renamed. Movers: noting 100,000 moves, and working out who has
-moved in an hour. BENCH_SIZES=20000,130000 are the numbers of markets.
+Search: 20 rounds of words that are in few markets, in nearly all, in none, and misspelled. Lists: one order
+each, over all markets or with filters. Pages: as a browser requests them, with 50 rows. Catalogue: building
+it, taking 1,000 quotes, renaming an event. Movers: noting 100,000 moves, and working out the movers of an
+hour. BENCH_SIZES=20000,130000 sets the numbers of markets.
 """
 
 import os
@@ -96,11 +96,11 @@ def measure(size: int) -> None:
     service.catalogue.update(0)
 
     def look(path: str) -> None:
-        replica.clock.advance(2_000)  # another moment
+        replica.clock.advance(2_000)  # to a new moment
         assert client.get(path).status_code == 200
 
     for path in ("/explore", "/explore?category=Sports&sort=-spread", "/search?q=bostn"):
-        look(path)  # templates are read once
+        look(path)  # so that templates are loaded
         _print(f"page {path}", [_spent(partial(look, path)) for _ in range(ROUNDS)])
     _movers(known, now_ms)
 

@@ -1,8 +1,8 @@
-"""The simulated exchange's days: 1,500 markets with crowd, rivals, and a user with some orders a minute.
+"""The simulated exchange over days: 1,500 markets with crowd, rivals, and a user with a few orders a minute.
 
-Each row is six hours of an exchange's life, in one process and one thread, its books checked at every step of
-15 seconds and audited every hour. Reach: a day in less than 40 s of a core, memory flat. `objects` are those
-that Python's collector knows; minutes, hours are remembered of markets' prices and trades.
+Each row is six hours of the exchange, in one process and one thread, with its books checked at every step of
+15 seconds and audited every hour. Target: a day in less than 40 s of a core, with constant memory. `objects`
+are those tracked by Python's garbage collector; `minutes` and `hours` are those of prices and trades kept.
 """
 
 import time

@@ -1,8 +1,8 @@
-"""What the history costs: bytes and time per change, and so how many hours fit into KALSHI_BUS_HISTORY_MB.
+"""The cost of the history: bytes and time per change, and thus how many hours fit into KALSHI_BUS_HISTORY_MB.
 
-Changes are made up: one market in three moves its price, most their sizes, one in ten trades; a few markets
-move much more than the rest. Times are of the processor. Hours are those at the simulator's pace (`PACE`),
-trades included: what moves ten times as much fills the same bytes in a tenth of the time.
+Changes are made up: one in three moves the price, most change sizes, one in ten is a trade; a few markets
+move much more than the rest. Times are processor time. Hours are at the simulator's pace (`PACE`), including
+trades: ten times the activity fills the same bytes in a tenth of the time.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.snapshot_server.venue import a_catalogue
 MEGABYTES: Final = 64
 SIZES: Final = tuple(map(int, os.environ.get("BENCH_SIZES", "1500,130000").split(",")))
 PACE: Final = {1_500: (22.0, 4.6), 130_000: (1_040.0, 390.0)}
-"""Changes and trades a second of a simulated exchange with so many markets, as its history had them."""
+"""Number of markets -> changes and trades per second in the history of a simulated exchange."""
 
 CHANGES: Final = 4 * QUOTES_WAITING
 BATCH: Final = 500

@@ -1,9 +1,9 @@
 """HTTP of the snapshot server under full load: 5,000 streamed quotes a second and a commit of 5 % every 2 s.
 
-"Commits of all" is the same with a commit of every market again and again, as soon as the last is through.
+"Commits of all" is the same with commits of every market, each as soon as the previous one is through.
 
-Beside it in the same run: nginx, which serves the same bytes from a file (where installed), and the design
-we replace, Flask that turns dicts into JSON on every request. Those two have no feed to follow meanwhile.
+References in the same run: nginx, if installed, serving the same bytes from a file, and the design that this
+replaced, Flask turning dicts into JSON on every request. Neither has a feed to follow meanwhile.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ from .http_load import CONNECTIONS, Load, generator, measure, paced
 
 SIZES: Final = tuple(map(int, os.environ.get("BENCH_SIZES", "1500,20000,130000").split(",")))
 WHOLE_S: Final = 0.7
-"""Between two commits of all; more markets take longer than that."""
+"""Time between two commits of all; more markets take longer."""
 
 WHOLE_MAX: Final = 1_500
-"""More markets at once cannot be answered a hundred times a second by anything here."""
+"""Nothing here can answer with more markets at once a hundred times a second."""
 
 NAIVE_MAX: Final = 20_000
-"""The naive design answers with no more markets in the time there is."""
+"""The naive design cannot answer with more markets in the available time."""
 
 PACE: Final = 100.0
-"""Questions a second of the paced rows: so many that hundreds of tools ask one every few seconds."""
+"""Requests per second of the paced rows: those of hundreds of tools with one every few seconds."""
 
 SECONDS: Final = float(os.environ.get("BENCH_SECONDS", "1"))
 
@@ -144,7 +144,7 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
 
 @contextlib.contextmanager
 def _again(action: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Do something again and again meanwhile."""
+    """Repeat something in the background."""
     stop = threading.Event()
 
     def run() -> None:
@@ -174,7 +174,7 @@ def _file_of(name: str) -> str:
 
 
 def _save(port: int, folder: Path) -> dict[str, str]:
-    """Save what nginx will serve; return the path of the answer with one market."""
+    """Save the files for nginx; return the path of the answer with one market."""
     www = folder / "www"
     www.mkdir()
     for name, encoding in (("/markets", "identity"), ("/markets gzip", "gzip"), ("/markets zstd", "zstd")):
@@ -221,7 +221,7 @@ def _process(arguments: list[str], folder: Path, env: dict[str, str]) -> Iterato
 
 @contextlib.contextmanager
 def _nginx(binary: str, port: int, folder: Path) -> Iterator[None]:
-    """One worker without logs, on a configuration of its own."""
+    """Run nginx with one worker, without logs, on its own configuration."""
     paths = " ".join(
         f"{kind}_temp_path {folder}/nginx-{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -1,9 +1,9 @@
-"""Memory that a market costs in the processes that hold a replica: snapshot server, trader and dashboard.
+"""Memory per market in the processes that hold a replica: snapshot server, trader and dashboard.
 
 N10 of docs/performance.md. Real processes follow a feed with the simulator's universe in several sizes, with
-quotes streaming and commits; what a market costs is the difference of their memory to the smallest (PSS: what
-is theirs alone, and their share of what they share) by that of the markets. Reference: the 2,140 bytes of a
-market's JSON. ``BENCH_MARKETS=20000`` measures that size alone.
+streamed quotes and commits. The memory per market is the growth of memory over the smallest size, divided by
+the growth in markets (PSS: private memory plus a share of shared memory). Reference: the 2,140 bytes of a
+market's JSON. ``BENCH_MARKETS=20000`` measures only that size.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from .endurance import health
 FEW: Final = 2_000
 SIZES: Final = tuple(map(int, os.environ.get("BENCH_MARKETS", "20000,130000").split(",")))
 JSON_BYTES: Final = 2_140
-"""Bytes of a market as Kalshi sends it, measured in recorded payloads."""
+"""Bytes of a market as sent by Kalshi, measured in recorded payloads."""
 
 REACH: Final = {"snapshot_server": 3_200, "trader": 1_500}
 LOADED_S: Final = 12.0
-"""Under load before the second reading: several commits, and readers have asked."""
+"""Time under load before the second reading: enough for several commits and readers' requests."""
 
 NAMES: Final = ("snapshot_server", "trader", "ui")
 
 Reading = tuple[int, dict[str, int], dict[str, int]]
-"""Markets that were served, and bytes by process: joined, and loaded."""
+"""Markets served, and bytes by process: after joining, and under load."""
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def _measured(size: int) -> Reading:
 def _show(smallest: Reading, largest: Reading) -> None:
     (few, idle_few, loaded_few), (many, idle_many, loaded_many) = smallest, largest
     print(f"{few:,} and {many:,} markets; bytes a market, JSON {JSON_BYTES:,}")
-    print(f"{'':16}{'MB, few':>10}{'many':>8}{'joined':>10}{'loaded':>10}{'reach':>10}")
+    print(f"{'':16}{'MB, few':>10}{'many':>8}{'joined':>10}{'loaded':>10}{'target':>10}")
     for name in NAMES:
         joined = (idle_many[name] - idle_few[name]) / (many - few)
         loaded = (loaded_many[name] - loaded_few[name]) / (many - few)
@@ -82,7 +82,7 @@ def _measure(size: int, folder: Path) -> Reading:
 
 
 def _still(processes: dict[str, Process]) -> bool:
-    """Tell whether nobody grows or shrinks any more."""
+    """Return whether all processes have stopped growing and shrinking."""
     before = _sizes(processes)
     time.sleep(2)
     return all(abs(size - before[name]) < 2**20 for name, size in _sizes(processes).items())
@@ -93,7 +93,7 @@ def _sizes(processes: dict[str, Process]) -> dict[str, int]:
 
 
 def pss(pid: int) -> int:
-    """Return a process' proportional set size in bytes."""
+    """Return a process's proportional set size in bytes."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith("Pss:"))
     return int(line.split()[1]) * 1024

@@ -1,9 +1,9 @@
 """From a decision to the request on the exchange's socket: journal, hop, gateway, log, signature, one write.
 
-An order is written into the trader's journal (SQLite, WAL, synchronous FULL), handed to a real order gateway
-over its socket, logged there, checked, signed, and sent; it has arrived when a relay before the simulated
-exchange has read it. The reference, in the same run, on the same disk and relay: two bare syncs of
-as many bytes, and one bare signed request on a kept-alive socket. Reach: at most twice the reference.
+An order is written to the trader's journal (SQLite, WAL, synchronous FULL), handed to a real order gateway
+over its socket, logged there, checked, signed, and sent; it has arrived when a relay in front of the
+simulated exchange has read it. The reference, in the same run, on the same disk and relay: two bare syncs of
+as many bytes, and one bare signed request on a kept-alive socket. Target: at most twice the reference.
 """
 
 import os
@@ -40,7 +40,7 @@ MARK: Final = f"POST {PATH} ".encode()
 
 
 class Relay:
-    """Passes bytes between gateway and exchange, and notes when a request for an order has come."""
+    """Passes bytes between gateway and exchange, and notes when a request for an order arrives."""
 
     def __init__(self, port: int, to: int) -> None:
         self.arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -68,14 +68,14 @@ class Relay:
                         self.arrived.put(time.monotonic_ns())
                     sink.sendall(content)
             except OSError:
-                pass  # either side has gone
+                pass  # one side is gone
 
     def close(self) -> None:
         self._listener.close()
 
 
 def latencies_us(folder: Path, orders: int) -> tuple[list[float], list[float]]:
-    """Return how long orders took to the socket, and the reference for each."""
+    """Return the times of orders to the socket, and the reference for each."""
     runner = Runner(folder)
     (port,) = free_ports(1)
     floor = Floor(runner, "--tier", "none")
@@ -100,7 +100,7 @@ def latencies_us(folder: Path, orders: int) -> tuple[list[float], list[float]]:
             intent = floor.intent("ioc")
             took = _arrival(relay, lambda intent=intent: _place(journal, dealer, floor, intent))  # type: ignore[misc]
             _answered(dealer)
-            # What the gateway writes down of its end is no part of the next one's way.
+            # Wait, so that logging the end of this order does not delay the next.
             eventually(lambda number=intent.number: floor.order(number).state == "cancelled")  # type: ignore[misc]
             content = msgspec.msgpack.encode(intent)
             took_bare = _arrival(relay, lambda content=content: bare.send(content))  # type: ignore[misc]
@@ -191,4 +191,4 @@ def main() -> None:
         print(f"| {name} | {statistics.median(took):.0f} | {statistics.quantiles(took, n=100)[98]:.0f} |")
     ratio = statistics.median(ours) / statistics.median(reference)
     far = statistics.quantiles(ours, n=100)[98] / statistics.quantiles(reference, n=100)[98]
-    print(f"| ratio (reach: 2) | {ratio:.2f} | {far:.2f} |")
+    print(f"| ratio (target: 2) | {ratio:.2f} | {far:.2f} |")

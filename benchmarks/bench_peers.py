@@ -1,9 +1,9 @@
 """N15: the same 100-byte messages through Redis pub/sub, NATS core and our bus, each with its Python client.
 
-Paced: how long a message takes from the sender's clock to whoever has it. Flat out: how many a second arrive.
-Redis (redis-py, unix) and NATS (nats-py, tcp) only carry bytes. Ours is a quote of about that size: its
-number, its stream's number and its place in the digest are checked, and it is in the state that readers see.
-A sender and a receiver are processes of their own. By turns; medians of the repeats.
+Paced: the time of a message from the sender's clock to the receiver. Flat out: messages received per second.
+Redis (redis-py, unix) and NATS (nats-py, tcp) only carry bytes. Ours carries a quote of about that size,
+whose number, stream number and place in the digest are checked, and which is then in the state that readers
+see. Sender and receiver are separate processes. Runs alternate; medians of the repeats.
 """
 
 import asyncio
@@ -43,13 +43,13 @@ REPEATS: Final = int(os.environ.get("BENCH_REPEATS", "3"))
 BYTES: Final = 100
 BATCH: Final = 64
 WARM: Final = 200
-"""Messages that are sent, and not counted, before the paced ones that are."""
+"""Messages sent before the paced ones and not counted."""
 
 _CHANNEL: Final = "kalshi"
 _READY_S: Final = 20.0
 
 Measured = tuple[float, float, float]
-"""p50 and p99 of the paced, us; flat out, messages a second."""
+"""p50 and p99 of paced messages in us; messages per second flat out."""
 
 
 def main() -> None:
@@ -172,7 +172,7 @@ def _redis(folder: Path) -> Measured:
         "--dir",
         str(folder),
     ]
-    # Pub/sub drops who lags by 32 MB unless told otherwise.
+    # By default, pub/sub drops a client that lags by 32 MB.
     with _server("redis-server", *arguments, "--client-output-buffer-limit", "pubsub", "0", "0", "0"):
         subscriber = _redis_client(path)
         listening = subscriber.pubsub(ignore_subscribe_messages=True)
@@ -254,7 +254,7 @@ async def _nats_client(url: str) -> Any:
 
 
 async def _not_up_yet(_error: Exception) -> None:
-    """Keep still: it is tried again."""
+    """Ignore the error: it is retried."""
 
 
 async def _nats_measured(url: str) -> Measured:
@@ -388,7 +388,7 @@ def our_flat_out(feed: str, state: str, batch: str) -> None:
 def _publish(
     feed: str, state: str, go: Callable[[FeedServer, Writer], None], *, lossless: bool = False
 ) -> None:
-    """Publish once somebody has joined, until this process is ended."""
+    """Publish once a replica has joined, until this process is ended."""
     context: zmq.Context[Any] = zmq.Context()
     server = FeedServer(context, feed, state, SystemClock(), PublisherHealth, lossless=lossless)
     writer = Writer(time.time_ns() // 1_000_000)

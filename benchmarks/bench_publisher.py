@@ -1,7 +1,6 @@
-"""The publisher's own work: taking over a page, one streamed update, opening from a checkpoint.
+"""The publisher's own work: taking in a page, one streamed update, opening from a checkpoint.
 
-References of the same run: `orjson.loads` of the same page, and for the update the same with 1,000 markets
-held.
+References in the same run: `orjson.loads` of the same page, and for the update, the same with 1,000 markets.
 """
 
 import json
@@ -43,11 +42,11 @@ _PREVIOUS: Final[dict[str, Any]] = {
     "previous_yes_ask_dollars": "0.4600",
 }
 _RULES: Final = "If the team wins the game, the market resolves to Yes. " * 20
-"""Rules as long as they are at the exchange: a market is about 2 kB."""
+"""Rules as long as at the exchange, so that a market is about 2 kB."""
 
 
 class _NoSocket:
-    """What of FeedServer publishing needs."""
+    """What publishing needs of a FeedServer."""
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
@@ -86,7 +85,7 @@ class _Feed:
 
 
 class Publisher:
-    """A publisher without exchange and subscribers; what it publishes goes out on a real socket."""
+    """A publisher without exchange and subscribers, which publishes on a real socket."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock()
@@ -98,7 +97,7 @@ class Publisher:
         self._intake = Intake(self.held, Universe(), Quarantine(directory), self.drift)
 
     def take(self, page: bytes) -> None:
-        """Take a page over: read, compare, decode, commit."""
+        """Take in a page: read, compare, decode, commit."""
         self.clock.advance(12_000)
         now_ms = self.clock.now_ms()
         reading = Reading(now_ms)
@@ -131,7 +130,7 @@ def main() -> None:
 
 
 def page_of(first: int, count: int, bid: Callable[[int], int]) -> bytes:
-    """Return `count` markets, eight an event, as the list of events of a page."""
+    """Return `count` markets, eight per event, as a page's list of events."""
     listed = []
     for start in range(first, first + count, 8):
         name = f"KXBENCH{start % 512}-26NOV22E{start:06d}"
@@ -200,7 +199,7 @@ def _updates_and_restart(folder: Path) -> None:
         print(f"| {count:,} | {' | '.join(cells)} |")
         publisher.close()
     state = publisher.writer.state
-    # Reading page by page leaves only the last page confirmed; a sweep confirms all.
+    # Reading page by page leaves only the last page confirmed; a sweep confirms everything.
     assert state.cycle is not None
     with state.lock:
         state.set_cycle(msgspec.structs.replace(state.cycle, complete=True, unconfirmed=()), {})
@@ -208,10 +207,10 @@ def _updates_and_restart(folder: Path) -> None:
 
 
 def _update(publisher: Publisher, moving: bool) -> float:
-    """Return the time of one quote, of 1,000 in one go: 8 of each of 125 series.
+    """Return the time per quote over 1,000 in one go: 8 in each of 125 series.
 
     Args:
-        moving: others each time, so that with many markets none is in the processor's cache.
+        moving: other markets each time, so that with many of them none is in the processor's cache.
     """
     clock, state = publisher.clock, publisher.writer.state
     live = Live(publisher.held, lambda _job: None, lambda _tickers: None, lambda _tickers: None, clock)
@@ -235,7 +234,7 @@ def _update(publisher: Publisher, moving: bool) -> float:
         live.publish(server, ticks, clock.now_ns())
 
     for _ in range(-(-len(state.markets) // 1_000) if moving else 1):
-        stream()  # the first one of a market after a sweep does more: with few markets it comes once
+        stream()  # the first update of a market after a sweep does more work; with few markets it occurs once
     return _time(stream) / 1_000
 
 
@@ -255,7 +254,7 @@ def _restart(folder: Path, state: State) -> None:
 
 
 def _time(work: Callable[[], Any], repeats: int = REPEATS, after: Callable[[], None] = lambda: None) -> float:
-    """Return the median processor time: other work on the machine is not ours, nor is `after`."""
+    """Return the median processor time, which excludes other work on the machine, and without `after`."""
     taken = []
     for _ in range(repeats):
         began = time.process_time()

@@ -1,7 +1,7 @@
-"""Repairs: how long a question holds the state's lock, and how long a loss takes to be proven.
+"""Repairs: how long a question holds the state's lock, and how long until a replica is proven after a loss.
 
 A publisher under full load (benchmarks.feeder: 5,000 quotes a second, a commit of a twentieth every 2 s), a
-snapshot server, and a replica here on whose line messages are lost. BENCH_MARKETS and BENCH_LOSSES set sizes.
+snapshot server, and a replica here whose line loses messages. BENCH_MARKETS and BENCH_LOSSES set the sizes.
 """
 
 import gc
@@ -37,7 +37,7 @@ from .line import LossyLine
 MARKETS: Final = int(os.environ.get("BENCH_MARKETS", "130000"))
 LOSSES: Final = int(os.environ.get("BENCH_LOSSES", "20"))
 LOSING_S: Final = 4.0
-"""For no longer are messages lost at once: some 20,000."""
+"""The longest single loss: some 20,000 messages."""
 
 START_S: Final = 300.0
 PROVEN_S: Final = 120.0
@@ -46,7 +46,7 @@ QUOTES_PER_MS: Final = 5
 
 
 class TimedLock:
-    """A lock that notes how long it was held at most, ms."""
+    """A lock that records the longest time it was held, in ms."""
 
     def __init__(self) -> None:
         self.longest_ms = 0.0
@@ -72,7 +72,7 @@ class TimedLock:
 
 
 def locks() -> None:
-    """Print what the lock, and the thread that answers, are held for by the two ops that read everything."""
+    """Print how long the two ops that read everything hold the lock and the answering thread."""
     writer = a_writer(MARKETS, static=True)
     lock = TimedLock()
     gc.collect()
@@ -80,7 +80,7 @@ def locks() -> None:
     writer.state.lock = lock  # type: ignore[assignment]
     answers = Answers(lambda: writer.state)
     print(
-        f"\n| {MARKETS:,} markets, processor time, ms | the lock at most | a slice at most | all | to reach |"
+        f"\n| {MARKETS:,} markets, processor time, ms | the lock at most | a slice at most | all | target |"
     )
     print("|---|---|---|---|---|")
     for name, op in (("digest", "digest"), ("snapshot, first", "snapshot"), ("snapshot, again", "snapshot")):
@@ -104,7 +104,7 @@ def _fill(writer: Writer) -> None:
 
 
 def _load(writer: Writer, ms: float) -> None:
-    """What is streamed in so many ms."""
+    """Stream as much as in so many ms."""
     for _ in range(math.ceil(ms * QUOTES_PER_MS)):
         number = random.randrange(MARKETS)
         writer.stream(f"md.KXS{number // 26}.", "quote", [a_quote(number, random.randrange(90))], 1, 1)
@@ -129,7 +129,7 @@ def _answered(
 
 @contextmanager
 def stack(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """A feeder and a snapshot server; yield feed, state and query."""
+    """Run a feeder and a snapshot server; yield feed, state and query."""
     runner = Runner(folder)
     runner.run_dir.mkdir(0o700)
     feed, state, query = (f"ipc://{runner.run_dir}/{name}.sock" for name in ("feed", "state", "query"))
@@ -155,7 +155,7 @@ def _answers(context: zmq.Context[Any], query: str) -> bool:
 
 
 def losses() -> None:
-    """Print how long losses take to be proven."""
+    """Print how long it takes from losses to proof."""
     rng = random.Random(1)
     with (
         tempfile.TemporaryDirectory(prefix="kb-repair-") as name,
@@ -183,7 +183,7 @@ def losses() -> None:
 
 
 def planted(replica: Replica, line: LossyLine, rng: random.Random) -> float:
-    """Lose messages once, and return the ms from the last of them to the proof."""
+    """Lose messages once; return the ms from the last of them to the proof."""
     time.sleep(rng.uniform(0, 1))
     line.lose(round(10 ** rng.uniform(0, 4.3)))
     replica.wait(lambda _: not line.losing, LOSING_S)
@@ -194,7 +194,7 @@ def planted(replica: Replica, line: LossyLine, rng: random.Random) -> float:
 
 
 def report(what: str, taken: Sequence[float]) -> None:
-    """Print a distribution, ms."""
+    """Print a distribution in ms."""
     ordered = sorted(taken)
     p50, p90, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.9, 0.99))
     print(

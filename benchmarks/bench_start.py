@@ -1,9 +1,9 @@
-"""N14 of docs/performance.md: from the command `make run` to the first live page, of a second start.
+"""N14 of docs/performance.md: from the command `make run` to the first live page, on a second start.
 
-The whole stack as `make run` starts it, with 1,500 markets of the simulated exchange. It is started once, so
-that there are a checkpoint and a journal, and then again and again. Live is a page that analyses markets of
-which nothing is missing or old. What is there before is shown beside it: the first answer of any sort, and
-the start of an interpreter with our imports, which every process pays.
+The whole stack as started by `make run`, with 1,500 markets of the simulated exchange. It is started once, so
+that there are a checkpoint and a journal, and then repeatedly. A page is live if it analyses markets without
+missing or old data. Also shown: the first answer of any kind, and the start of an interpreter with our
+imports, which every process pays for.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def main() -> None:
             with contextlib.redirect_stdout(None):
                 runner.close()
     bare = [_seconds_of([sys.executable, "-c", "import ui.run"]) for _ in range(REPEATS)]
-    print("| from `make run` | first answer of the page, s | live, s | reach |\n|---|---|---|---|")
+    print("| from `make run` | first answer of the page, s | live, s | target |\n|---|---|---|---|")
     print(f"| the first start | {first[0]:.2f} | {first[1]:.2f} | - |")
     answered, live = (statistics.median(taken) for taken in zip(*again, strict=True))
     slowest = max(taken[1] for taken in again)

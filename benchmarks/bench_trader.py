@@ -1,11 +1,11 @@
 """The trader from a message to its intent: N13 of docs/performance.md.
 
-A streamed message makes an exclusive event of three markets tradable; what is measured is the time from
-hearing of it to the three orders of the basket in the journal and on their way: view, scan, strategies,
-risk, journal. Once with the journal where an fsync costs nothing (tmpfs), once on the disk of this folder,
-where each decision waits for it. The reference is that fsync alone: 4 kB appended to a file of the same
-folder. The hop from the thread that hears is not in it, and waiting for a processor that others use is: on
-a busy machine p10 is nearer to what a quiet one gives.
+A streamed message makes an exclusive event of three markets tradable. Measured is the time from its receipt
+until the three orders of the basket are in the journal and on their way: view, scan, strategies, risk,
+journal. It runs once with the journal on tmpfs, where an fsync costs nothing, and once on the disk of this
+folder, where each decision waits for it. The reference is that fsync alone: 4 kB appended to a file in the
+same folder. The hop from the receiving thread is not included; waiting for a busy processor is, so on a busy
+machine p10 is closer to the figure of a quiet one.
 """
 
 import os
@@ -43,7 +43,7 @@ def main() -> None:
     """Measure and print."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     print(__doc__)
-    print("| feed to intent | p10 us | p50 us | p99 us | reference | reach p50 |\n|---|---|---|---|---|---|")
+    print("| feed to intent | p10 us | p50 us | p99 us | reference | target p50 |\n|---|---|---|---|---|---|")
     memory = Path("/dev/shm")
     if memory.is_dir():
         show("N13 without the journal's fsync", latencies_us(memory), "-", "< 250 us")
@@ -65,7 +65,7 @@ def show(name: str, taken: list[float], reference: str, reach: str) -> None:
 
 
 def latencies_us(parent: Path) -> list[float]:
-    """Return for each event the time from hearing of its change to its orders, us."""
+    """Return the time from the receipt of each event's change to its orders, in us."""
     clock = SystemClock()
     with tempfile.TemporaryDirectory(prefix="kb-", dir=parent) as name:
         folder = Path(name)
@@ -77,7 +77,7 @@ def latencies_us(parent: Path) -> list[float]:
             "KALSHI_BUS_LIMIT_TOTAL": "1000000000",
             "KALSHI_BUS_LIMIT_ORDERS_PER_MINUTE": "100000",
             "KALSHI_BUS_LIMIT_OPEN_ORDERS": "10000",
-            "KALSHI_BUS_PAPER_LATENCY_MS": "60000",  # nothing is filled while this measures
+            "KALSHI_BUS_PAPER_LATENCY_MS": "60000",  # nothing is filled during the measurement
         }
         feed, settings = Feed(clock), Settings.load(environ, folder)
         worker = Worker(settings, on_disk(settings, clock, random.Random(1), feed, ManualCommands(), Told()))
@@ -91,7 +91,7 @@ def latencies_us(parent: Path) -> list[float]:
 
 
 def load(feed: Feed) -> None:
-    """Publish all events as they are when nothing is to be gained."""
+    """Publish all events in a state in which nothing is tradable."""
     now_ms = feed.now_ms()
     trades = ExchangeStatus(True, True, None, (), now_ms)
     changes: list[tuple[str, str, list[Record]]] = [(TOPIC_EX, "exchange", [trades])]
@@ -110,7 +110,7 @@ def load(feed: Feed) -> None:
 
 
 def ends_soon(view: EventView, now_ms: int) -> EventView:
-    """Return the event with markets that close in some hours, whatever the tests' own time is."""
+    """Return the event with markets that close in some hours, whatever the tests' own time."""
 
     def dated(one: MarketView) -> MarketView:
         return msgspec.structs.replace(
@@ -121,7 +121,7 @@ def ends_soon(view: EventView, now_ms: int) -> EventView:
 
 
 def measured_us(worker: Worker, feed: Feed, number: int) -> float:
-    """Make an event tradable; return what the worker says it took."""
+    """Make an event tradable; return the worker's own latency."""
     view: EventView = basket(number, as_of_ms=feed.now_ms())
     quotes = [one.quote for one in view.markets]
     feed.writer.stream(TOPIC, "quote", quotes, 0, 0)
@@ -130,13 +130,13 @@ def measured_us(worker: Worker, feed: Feed, number: int) -> float:
     worker.turn()
     assert len(latencies), f"event {number} was not traded: {worker.engine.refusals.counts}"
     taken_us = latencies.last_ns / 1e3
-    for order in sorted(worker.engine.ledger.open):  # a trader has few open ones, and each step adds them up
+    for order in sorted(worker.engine.ledger.open):  # a real trader has few open orders, summed at each step
         worker.engine.ledger.end(order)
     return taken_us
 
 
 def fsyncs_us(folder: Path) -> float:
-    """Return the median time of an append of 4 kB and its fsync, us."""
+    """Return the median time of an append of 4 kB with its fsync, in us."""
     taken = []
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         for _ in range(200):

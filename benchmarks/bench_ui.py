@@ -1,12 +1,12 @@
-"""What the dashboard costs its machine and its reader, beside a publisher at the simulator's pace.
+"""The cost of the dashboard for its machine and its users, with a publisher at the simulator's pace.
 
-Paint: until the first contents of a page are on the screen, from the click, the median of 5 in a fresh
-browser. Search: what the server takes, 300 searches one after another. The tab is `/trader` with 100 orders,
-of which one is new every two seconds, and 40 positions that move: what it is sent, and how much of a core its
-main thread takes. Tabs: the dashboard's process with ten pages open (`/trader`, `/`, a market, an event and
-`/explore` by turns). Crowd: 200 event streams and pages without a screen, while `/health` of the snapshot
-server and the dashboard's own status are asked for. All on this machine's processors, the browser beside.
-BENCH_PARTS=paint,search,tab,tabs,crowd takes some of them.
+Paint: from the click until the first content of a page is on the screen, the median of 5 in a fresh browser.
+Search: the server's time over 300 consecutive searches. Tab: `/trader` with 100 orders, one of them new every
+two seconds, and 40 moving positions: the bytes sent to it, and the processor use of its main thread. Tabs:
+the dashboard's process with ten open pages (`/trader`, `/`, a market, an event and `/explore` in turn).
+Crowd: 200 event streams and pages without a screen, while `/health` of the snapshot server and the
+dashboard's own status are requested. All of it, including the browser, runs on this machine.
+BENCH_PARTS=paint,search,tab,tabs,crowd selects parts.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.support import Runner, eventually
 SIZES: Final = tuple(map(int, os.environ.get("BENCH_SIZES", "20000,130000").split(",")))
 TAB_S: Final = float(os.environ.get("BENCH_TAB_S", "30"))
 PACE: Final = {20_000: 160.0, 130_000: 1_040.0}
-"""Changes a second of a simulated exchange with so many markets."""
+"""Number of markets -> changes per second of a simulated exchange."""
 
 SEARCHES: Final = (
     "bitcoin", "new yo", "will", "boston win", "kxbtc", "trump 2028", "temperature 50", "zzz", "a", "up",
@@ -192,7 +192,7 @@ async def _crowd(runner: Runner, paths: tuple[str, ...]) -> tuple[float, ...]:
         await asyncio.sleep(number * 0.01)
         _, stream, stream_writer = await request(f"/events{listen}")
         while time.monotonic() < until:
-            # One that is refused a stream asks every 15 s.
+            # A page that is refused a stream polls every 15 s.
             try:
                 async with asyncio.timeout(max(0.1, min(15.0, until - time.monotonic()))):
                     if not await stream.read(65_536):

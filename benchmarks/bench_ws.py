@@ -1,9 +1,9 @@
-"""Kalshi's WebSocket on our port: from the feed to the client, and where error 25 begins.
+"""Kalshi's WebSocket on our port: from the feed to the client, and when error 25 occurs.
 
-The whole stack against the simulator at 1,500 markets, and clients that follow tickers, books and trades of
-50 markets each, drawn by lot; then the same beside a feed at full load (5,000 quotes a second and a commit of
-5 % every 2 s). A frame's time is from the publisher's stamp of the message with that record to its receipt.
-Reach: 200 clients, p99 <= 250 ms.
+The whole stack against the simulator at 1,500 markets, with clients that each follow tickers, books and
+trades of 50 random markets; then the same with a feed at full load (5,000 quotes a second and a commit of 5 %
+every 2 s). A frame's time is from the publisher's time stamp of the message with that record to its receipt.
+Target: 200 clients, p99 <= 250 ms.
 """
 
 import json
@@ -38,7 +38,7 @@ _STAMPED: Final = ("quote", "book", "book_delta", "trade")
 
 
 class Feed:
-    """When each record was published, heard beside all others: (ticker, its time) -> ns since 1970."""
+    """When each record was published, from the feed itself: (ticker, its time) -> ns since 1970."""
 
     def __init__(self, run_dir: Path) -> None:
         self.published_ns: dict[tuple[str, int], int] = {}
@@ -176,7 +176,7 @@ def _row(
 
 
 def _stalled(port: int) -> None:
-    """Say how long a client of everything may stop reading."""
+    """Print how long a client of everything may stop reading."""
     sock = opened(port)
     say(sock, {"id": 1, "cmd": "subscribe", "params": {"channels": ["ticker"]}})
     say(sock, {"id": 1, "cmd": "subscribe", "params": {"channels": ["trade"]}})

@@ -1,4 +1,4 @@
-"""The C reference of the latency benchmark: PUB and SUB on libzmq, compiled on the spot where it can be."""
+"""The C reference of the latency benchmark: PUB and SUB on libzmq, compiled on the spot if possible."""
 
 import shutil
 import subprocess

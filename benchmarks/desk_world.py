@@ -1,8 +1,8 @@
-"""What a dashboard looks at, for benchmarks: ``python -m benchmarks.desk_world RUN_DIR MARKETS RATE``.
+"""A publisher and a trader for the dashboard: ``python -m benchmarks.desk_world RUN_DIR MARKETS RATE``.
 
-A publisher of the simulator's universe that streams RATE quotes a second and commits a twentieth of all
-markets every two seconds, and a trader with 100 orders, 100 fills, 40 positions and 60 trades. The marks of
-its positions move twice a second; a new order, filled at once, comes every two seconds.
+The publisher has the simulator's universe, streams RATE quotes a second and commits a twentieth of all
+markets every two seconds. The trader has 100 orders, 100 fills, 40 positions and 60 trades. The marks of its
+positions move twice a second; a new order, filled at once, is added every two seconds.
 """
 
 import sys
@@ -44,7 +44,7 @@ ORDERS, POSITIONS, TRADES, POINTS = 100, 40, 60, 2_000
 
 
 class Trader:
-    """Answers as a trader that is at work would."""
+    """Answers like a working trader."""
 
     def __init__(self, markets: list[Market]) -> None:
         self._markets = markets
@@ -65,7 +65,7 @@ class Trader:
         return msgspec.structs.asdict(self.answer(op))
 
     def answer(self, op: str) -> Shape:
-        """Return what it says now."""
+        """Return its present answer."""
         now, orders = time.time(), self._orders()
         if op == "status":
             moves = self._moves()
@@ -104,7 +104,7 @@ class Trader:
         return SettlementsAnswer(settlements=())
 
     def _position(self, number: int) -> PositionRow:
-        # One in four moves with each look.
+        # One in four moves with each answer.
         cents = 30 + (self._moves() // 4 + number) % 20 if number % 4 == 0 else 40
         since = self._moves() // 4 if number % 4 == 0 else 0
         return a_position(
@@ -115,7 +115,7 @@ class Trader:
 
 
 def main(run_dir: Path, count: int, rate: float) -> int:
-    """Go on until SIGTERM."""
+    """Run until SIGTERM."""
     stop = Stop()
     context = make_context()
     with (

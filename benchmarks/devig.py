@@ -1,13 +1,14 @@
-"""Which way to take the margin out of prices is nearest to the truth? ``python -m benchmarks.devig``.
+"""Which method of removing the margin from prices is closest to the truth? ``python -m benchmarks.devig``.
 
-Simulated days of the exchange, each with a seed of its own, looked at every ten minutes: of each exclusive
-event whose markets are known to be all there are, the probabilities that the middles of all its markets say
-after `markets.opportunities.devig`, beside what is there without them: the own middle, and what the other
-middles leave over (the consensus). Each is held against the exchange's latent probability (bias, root mean
-square error) and against the results (Brier score). An event counts once, by the mean over its looks.
+Simulated days of the exchange, each with its own seed, are sampled every ten minutes. For each exclusive
+event whose markets are known to be exhaustive, the probabilities from the midpoints of all its markets after
+`markets.opportunities.devig` are compared with those available without it: the market's own midpoint, and
+what the other midpoints leave over (the consensus). Each is measured against the exchange's latent
+probability (bias, root mean square error) and against the results (Brier score). An event counts once, by the
+mean over its samples.
 
-Of recorded payloads there is no exclusive event with both prices and results among those that are kept here:
-nothing is said of real markets.
+The recorded payloads kept here have no exclusive event with both prices and results, so this says nothing
+about real markets.
 """
 
 import argparse
@@ -36,11 +37,11 @@ WITHIN: Final = ", within its spread"
 ONE_SIDED: Final = "markets without bid or ask"
 
 Row = tuple[float, float, Market]
-"""What was said of a market, and its latent probability then."""
+"""An estimate for a market, and its latent probability at that time."""
 
 
 class Score(msgspec.Struct, frozen=True):
-    """Of one event: mean error, mean square error, Brier score where it was settled, bias of long shots."""
+    """One event's mean error, mean square error, Brier score if settled, and bias of long shots."""
 
     error: float
     square: float
@@ -59,7 +60,7 @@ def bounds(market: Market) -> tuple[float, float]:
 
 
 def estimates(spreads: Sequence[tuple[float, float]]) -> dict[str, list[float]]:
-    """Return what each method says of an event with these bids and asks; nothing of a method that cannot."""
+    """Return each method's estimates for an event with these bids and asks, leaving out methods that fail."""
     middles = [(bid + ask) / 2 for bid, ask in spreads]
     total = sum(middles)
     rest = [1 - (total - own) for own in middles]
@@ -77,7 +78,7 @@ def estimates(spreads: Sequence[tuple[float, float]]) -> dict[str, list[float]]:
 
 
 def group_of(event: Event) -> str:
-    """Return with which events one belongs: how many markets, and whether something is planted in it."""
+    """Return the group of an event: its number of markets, and whether something is planted in it."""
     count = len(event.markets)
     size = "2" if count == 2 else "3" if count == 3 else "4 and more"
     planted = any(market.fair_shift_e4 for market in event.markets)
@@ -95,7 +96,7 @@ def is_told(event: Event) -> bool:
 
 
 def day(recorded: Recorded, markets: int, seed: int, hours: float) -> Scores:
-    """Live a day; return the score of each event."""
+    """Simulate a day; return the score of each event."""
     exchange = Exchange(recorded, markets, seed, START_MS)
     said: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     looked_ms = START_MS
@@ -130,7 +131,7 @@ def day(recorded: Recorded, markets: int, seed: int, hours: float) -> Scores:
 
 
 def _longshots(rows: Sequence[Row]) -> float | None:
-    """Return the bias where the truth is below a tenth, None where it never is."""
+    """Return the bias where the truth is below a tenth; None if it never is."""
     errors = [value - truth for value, truth, _ in rows if truth < 0.1]
     return fmean(errors) if errors else None
 

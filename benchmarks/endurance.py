@@ -1,12 +1,12 @@
-"""``python -m benchmarks.endurance``: the whole stack for minutes, and what it cost and kept.
+"""``python -m benchmarks.endurance``: runs the whole stack for minutes, and prints what it cost.
 
 By default 1,500 markets for 30 minutes. ``--markets 130000 --minutes 10 --page-ms 140 210`` is the whole
-exchange on a Basic account with Kalshi's page times and its 15 s cache. Prints the sweeps beside the budget's
-arithmetic, what the exchange refused, memory and descriptors after a minute and at the end, and the
-trader's books, reconciled to the micro-dollar from its journal. ``--restart`` restarts the publisher half
-way and says how long it took and what readers saw.
+exchange on a Basic account with Kalshi's page times and its 15 s cache. Prints the sweeps against the
+budget's arithmetic, what the exchange refused, memory and descriptors after a minute and at the end, and the
+trader's books, reconciled to the micro-dollar from its journal. ``--restart`` restarts the publisher half-way
+and reports how long that took and what readers saw.
 
-Not part of `make bench`, since it takes its time.
+Not part of `make bench`, since it takes long.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--markets", type=int, default=1_500)
     parser.add_argument("--page-ms", type=int, nargs=2, default=None, metavar=("LEAST", "MOST"))
-    parser.add_argument("--restart", action="store_true", help="restart the publisher half way")
+    parser.add_argument("--restart", action="store_true", help="restart the publisher half-way")
     parser.add_argument("--without", nargs="*", default=[], choices=["trader", "ui"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kb-endurance-") as name:
@@ -97,7 +97,7 @@ def run(folder: Path, options: argparse.Namespace) -> None:
 
 
 def watch(runner: Runner, processes: dict[str, Process], options: argparse.Namespace) -> None:
-    """Sample until the time is over; print what grew."""
+    """Sample until the time is over; print any growth."""
     started = time.monotonic()
     early: dict[str, Sample] = {}
     late: dict[str, Sample] = {}
@@ -130,7 +130,7 @@ def watch(runner: Runner, processes: dict[str, Process], options: argparse.Names
 
 
 def restart(runner: Runner, processes: dict[str, Process]) -> None:
-    """Kill the publisher, start it again, and say when it and the readers were back."""
+    """Kill the publisher, restart it, and print when it and the readers were back."""
     before = health(runner)
     assert before is not None
     old = processes.pop("publisher")
@@ -156,7 +156,7 @@ def restart(runner: Runner, processes: dict[str, Process]) -> None:
 
 
 def print_sweeps(sweeps: list[dict[str, Any]]) -> None:
-    """Print the sweeps after the first beside what the budget would allow at the earliest."""
+    """Print the sweeps after the first against the earliest times that the budget allows."""
     if not sweeps:
         print("no sweep after the first")
         return
@@ -176,7 +176,7 @@ def print_sweeps(sweeps: list[dict[str, Any]]) -> None:
 
 
 def print_trader(runner: Runner, command: str) -> None:
-    """Print what the trader's command line says."""
+    """Print the output of a command of the trader."""
     process = runner.start("trader", command)
     code = process.wait(120)
     output = process.output().strip()
@@ -188,7 +188,7 @@ def print_trader(runner: Runner, command: str) -> None:
 
 
 def health(runner: Runner) -> dict[str, Any] | None:
-    """Return what `/health` says, None if there is no good answer."""
+    """Return the content of `/health`, None if there is no valid answer."""
     try:
         return fetch(f"http://127.0.0.1:{runner.snapshot_port}/health")
     except (OSError, urllib.error.URLError):

@@ -1,11 +1,11 @@
-"""``python -m benchmarks.endurance_clients``: 300 clients connect and leave for a minute; what does it leave?
+"""``python -m benchmarks.endurance_clients``: 300 clients connect and leave for a minute: what remains?
 
-Each client subscribes to the feed, asks for a snapshot of everything, and leaves: after its answer, or, every
-third one, in the middle of it without a word. Every tenth asks over HTTP as well. Prints memory and
-descriptors of publisher and snapshot server before, each ten seconds, and after all have left; exits with 1
-if descriptors have grown.
+Each client subscribes to the feed, requests a snapshot of everything, and leaves: after the answer or, every
+third one, abruptly in the middle of it. Every tenth also requests over HTTP. Prints memory and descriptors of
+publisher and snapshot server before, every ten seconds, and after all have left; exits with 1 if descriptors
+have grown.
 
-Not part of `make bench`, since it takes its time. The test suite has a fast version that counts
+Not part of `make bench`, since it takes long. The test suite has a fast version that counts
 (tests/bus/test_sockets.py).
 """
 
@@ -34,7 +34,7 @@ QUESTION: Final = msgpack.packb({"op": "snapshot", "id": 1})
 
 
 class Client:
-    """One subscriber that has asked for a snapshot."""
+    """A subscriber that has requested a snapshot."""
 
     def __init__(self, context: zmq.Context[Any], run_dir: Path, rude: bool) -> None:
         self.feed, self.query = context.socket(zmq.SUB), context.socket(zmq.DEALER)
@@ -47,7 +47,7 @@ class Client:
         self.until = time.monotonic() + LIFE_S
 
     def look(self) -> str | None:
-        """Take what is there; return how it ended once it is to leave."""
+        """Read what is there; once it is time to leave, return how it ended."""
         try:
             while True:
                 self.feed.recv(zmq.NOBLOCK)
@@ -92,7 +92,7 @@ def churn(runner: Runner, slots: int, stop: threading.Event, ends: Counter[str],
 
 
 def get(runner: Runner) -> int:
-    """Ask the snapshot server over HTTP; return the status, 0 without one."""
+    """Request from the snapshot server over HTTP; return the status, 0 without one."""
     try:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{runner.snapshot_port}/markets?limit=50", timeout=10
@@ -106,7 +106,7 @@ def get(runner: Runner) -> int:
 
 
 def main() -> int:
-    """Run and print; 1 if descriptors were left behind."""
+    """Run and print; return 1 if descriptors were left behind."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.endurance_clients", description=(__doc__ or "").split("\n")[0]
     )
@@ -131,7 +131,7 @@ def main() -> int:
 
 
 def run(runner: Runner, processes: dict[str, Process], options: argparse.Namespace) -> int:
-    """Let them come and go; print what it left."""
+    """Let clients come and go; print what they left behind."""
     watched = ("publisher", "snapshot_server")
     print("| | clients so far | " + " | ".join(f"{name}, MB | descriptors" for name in watched) + " |")
     print("|---|---|" + "---|---|" * len(watched))

@@ -1,8 +1,8 @@
 """A publisher under full load, for benchmarks: ``python -m benchmarks.feeder RUN_DIR MARKETS [universe]``.
 
-It opens an epoch of recorded markets, cloned to the number wanted, or of the simulator's universe, and stays
-still until SIGUSR1, but for one commit of all markets at each SIGUSR2. From then on it streams RATE quotes a
-second, one a message, and commits a twentieth of all markets every COMMIT_S, or all of them at a SIGUSR2.
+It opens an epoch with recorded markets, cloned to the wanted number, or with the simulator's universe. Until
+SIGUSR1 it is idle, except for a commit of all markets at each SIGUSR2. From then on it streams RATE quotes a
+second, one per message, and commits a twentieth of all markets every COMMIT_S, or all of them at a SIGUSR2.
 """
 
 import signal
@@ -76,7 +76,7 @@ def main(run_dir: Path, count: int, make: Callable[[int, int], Catalogue] = a_ca
             if whole.is_set():
                 whole.clear()
                 venue.do(lambda server: commit(server, 1))
-                next_ns = clock.monotonic_ns()  # it takes a while, which is not made up for
+                next_ns = clock.monotonic_ns()  # the time that this takes is not made up for
             next_ns += int(_TICK_S * 1e9)
             stop.wait(max(0.0, (next_ns - clock.monotonic_ns()) / 1e9))
     context.term()

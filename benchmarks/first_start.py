@@ -1,10 +1,10 @@
-"""``python -m benchmarks.first_start``: how long a user waits to be told why a first start cannot succeed.
+"""``python -m benchmarks.first_start``: how long until a user is told why a first start cannot succeed.
 
-For each cause everything is started as `make run` does, against an exchange that behaves so, and it is
-measured from the start of the command until `/health`, the page and the terminal say the cause, and what
+For each cause, everything is started as by `make run`, against an exchange with that fault. Measured is the
+time from the start of the command until `/health`, the page and the terminal name the cause, and what
 `bus doctor` says then. ``--screenshots FOLDER`` keeps a picture of each page and a copy of each terminal.
 
-Not part of `make bench`, since it takes its time.
+Not part of `make bench`, since it takes long.
 """
 
 import argparse
@@ -38,12 +38,12 @@ _HTML: Final = (("Content-Type", "text/html"),)
 
 
 class Case(NamedTuple):
-    """A first start, and how it is recognised that it was told.
+    """A first start, and how to recognise that its cause was reported.
 
     Attributes:
-        answer: what every request is answered; None: as an exchange would.
-        url: of the exchange, where it is not the fake one.
-        environ: further settings.
+        answer: the answer to every request; None to answer as an exchange would.
+        url: that of the exchange, if it is not the fake one.
+        environ: additional settings.
         said: a word of the cause, in `/health`.
     """
 
@@ -96,13 +96,13 @@ CASES: Final = (
 
 @contextmanager
 def _exchange(case: Case) -> Iterator[str]:
-    """Yield the URL of an exchange that behaves so."""
+    """Yield the URL of an exchange with the fault."""
     with ExitStack() as stack:
         place = case.url() if case.url is not None else ""
         if place in ("silent", "full"):
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
             address = server.getsockname()
-            if place == "full":  # further connections wait for ever for their first answer
+            if place == "full":  # more connections wait for ever for their first answer
                 for _ in range(4):
                     waiting = stack.enter_context(socket.socket())
                     waiting.setblocking(False)
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument(
         "--screenshots", type=Path, help="folder for pictures of pages and copies of terminals"
     )
-    parser.add_argument("--only", default="", help="only cases whose name has this in it")
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
     args = parser.parse_args()
     if args.screenshots is not None:
         args.screenshots.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Load on an HTTP server over keep-alive connections: by wrk where installed, else by Python threads."""
+"""Load on an HTTP server over keep-alive connections: by wrk if installed, else by Python threads."""
 
 import http.client
 import re
@@ -15,7 +15,7 @@ _UNIT_MS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 class Load(NamedTuple):
-    """What was measured: requests per second, median and 99th percentile of the latency in ms."""
+    """The result: requests per second, median and 99th percentile of the latency in ms."""
 
     rps: float
     p50_ms: float
@@ -30,7 +30,7 @@ def generator() -> str:
 def measure(
     port: int, path: str, seconds: float, accept_encoding: str = "identity", connections: int = CONNECTIONS
 ) -> Load:
-    """Ask for `path` on so many connections, on each again as soon as it is answered.
+    """Request `path` over so many connections, each repeating as soon as it is answered.
 
     Raises:
         RuntimeError: an answer was not 200.
@@ -41,10 +41,10 @@ def measure(
 
 
 def paced(port: int, path: str, seconds: float, per_second: float) -> Load:
-    """Ask for `path` so many times a second on one connection; latencies count from when each was due.
+    """Request `path` so many times a second on one connection; latencies count from when each was due.
 
-    A question that waits behind the one before it has waited, too: what the answers took is not flattered by
-    asking less. The time in which this process is not run counts as well.
+    The time that a request waits behind the previous one counts, so slow answers do not reduce the load. Time
+    during which this process is not scheduled counts as well.
 
     Raises:
         RuntimeError: an answer was not 200.
@@ -84,7 +84,7 @@ def _read_answer(connection: socket.socket, buffer: bytearray, path: str) -> Non
 
 
 def _by_wrk(port: int, path: str, seconds: float, accept_encoding: str, connections: int) -> Load:
-    duration = max(1, round(seconds))  # wrk knows whole seconds only
+    duration = max(1, round(seconds))  # wrk takes whole seconds only
     command = ["wrk", "-t1", f"-c{connections}", f"-d{duration}s", "--timeout", "60s", "--latency"]
     command += ["-H", f"Accept-Encoding: {accept_encoding}", f"http://127.0.0.1:{port}{path}"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout

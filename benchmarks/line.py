@@ -1,4 +1,4 @@
-"""A replica's line that loses what it is told to, for benchmarks."""
+"""A replica's line that loses messages on demand, for benchmarks."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ from bus.line import Line
 
 
 class LossyLine(Line):
-    """As Line, but for the messages it loses: they are taken from the socket and forgotten."""
+    """Like Line, except that lost messages are taken from the socket and forgotten."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -20,7 +20,7 @@ class LossyLine(Line):
 
     @property
     def losing(self) -> bool:
-        """Whether some are still to be lost."""
+        """Whether any are still to be lost."""
         return self._left > 0
 
     def heard(self) -> list[bytes]:

@@ -1,16 +1,16 @@
 """``python -m benchmarks.measure [ROOT] [--json] [--coverage FILE]``: the structure of a checkout in figures.
 
-One script for two states of the code, so that they can be compared; it imports nothing of what it reads.
-Source is every package at the top of ROOT but NOT_SOURCE. What the less obvious rows count:
+One script for two states of the code, so that they can be compared; it imports none of the code that it
+reads. Source is every top-level package of ROOT except NOT_SOURCE. What the less obvious rows count:
 
 * own fields: attributes of `self` that a class assigns. The annotated fields of a record, which assigns none,
-  are a row of their own: a wide record is data, a wide object is state.
+  have a separate row: a wide record is data, a wide object is state.
 * test of its own: ``test_NAME.py`` anywhere below ``tests/PACKAGE/``. CONVENTIONAL files need none, and may
   have one name in many folders.
 * thread rule: a docstring of a function or class, or a section comment (``# -- the bus thread``), that
-  confines code to a thread or to the holder of a lock; "any thread" frees. Asserted: a call that ASSERTION
-  finds stands in the function, in a method of the class, in a function of the section.
-* import cycles: of imports outside functions, also those for type checkers only.
+  confines code to a thread or to the holder of a lock; "any thread" does not. Asserted: a call found by
+  ASSERTION is in the function, in a method of the class, or in a function of the section.
+* import cycles: over imports outside functions, including those for type checkers only.
 * lines of a function: from `def` to its end, without the docstring.
 """
 
@@ -47,7 +47,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Figure:
-    """One row: what was counted, and the names behind it."""
+    """One row: a count, and the names behind it."""
 
     label: str
     value: float
@@ -108,7 +108,7 @@ def thread_rules(source: Source) -> Iterator[tuple[str, bool]]:
 
 
 def cycles(sources: list[Source]) -> list[list[str]]:
-    """Return the sets of two modules or more that reach each other by imports."""
+    """Return the sets of two or more modules that reach each other by imports."""
     known = {source.module for source in sources}
     graph = {source.module: set(_imports([source.tree], source.path.parent, known)) for source in sources}
     reach: dict[str, set[str]] = {}
@@ -225,7 +225,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.measure", description="Measure a checkout.")
     parser.add_argument("root", nargs="?", type=Path, default=Path(__file__).resolve().parents[1])
     parser.add_argument("--json", action="store_true", help="print JSON, with every name")
-    parser.add_argument("--coverage", type=Path, metavar="FILE", help="add the share `coverage json` wrote")
+    parser.add_argument(
+        "--coverage", type=Path, metavar="FILE", help="add coverage from the output of `coverage json`"
+    )
     args = parser.parse_args()
     try:
         figures = measure(args.root)

@@ -1,4 +1,4 @@
-"""The design that the snapshot server replaces: Flask, which turns dicts into JSON on every request.
+"""The design that the snapshot server replaced: Flask, turning dicts into JSON on every request.
 
 ``python -m benchmarks.naive PORT FILE``: serve the answer in FILE.
 """
@@ -15,7 +15,7 @@ class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"  # keep-alive
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main(port: int, path: Path) -> None:

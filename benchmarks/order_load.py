@@ -1,4 +1,4 @@
-"""Orders at the simulated exchange: how many a second in-process, and how long an answer over HTTP takes."""
+"""Orders at the simulated exchange: how many per second in-process, and the time of an answer over HTTP."""
 
 import asyncio
 import http.client
@@ -34,8 +34,8 @@ PATH: Final = "/trade-api/v2/portfolio/events/orders"
 
 
 def in_process() -> None:
-    """Print what the engine does in a second of the processor; and REST, but for signatures and limits."""
-    print("\n| one order, at 1,500 markets | us | orders/s | reach |\n|---|---|---|---|")
+    """Print orders per second of processor time, in the engine and in REST without signatures and limits."""
+    print("\n| one order, at 1,500 markets | us | orders/s | target |\n|---|---|---|---|")
     for name, way in (
         ("placed, rests, is cancelled", rest_and_cancel),
         ("placed, rests, is amended, is cancelled", amend_and_cancel),
@@ -50,7 +50,7 @@ def in_process() -> None:
 
 
 class Floor:
-    """An exchange, and an account with much cash on it."""
+    """An exchange, and an account on it with plenty of cash."""
 
     def __init__(self) -> None:
         self.exchange = Exchange(templates.load(), MARKETS, 1, START_MS, cash_e6=10**15)
@@ -72,7 +72,7 @@ class Floor:
 
 
 def seconds(way: Callable[[Floor], None], floor: Floor) -> float:
-    """Return the processor's time for a round."""
+    """Return the processor time of a round."""
     start = time.thread_time_ns()
     for _ in range(PER_ROUND):
         way(floor)
@@ -103,7 +103,7 @@ def take(floor: Floor) -> None:
         floor.order(market.ask_e4, market, "immediate_or_cancel"), START_MS
     )
     assert isinstance(placed, Outcome)
-    if not market.ask_e2:  # taken out: another one then
+    if not market.ask_e2:  # nothing is offered any more: take another market
         floor.quoted.remove(market)
 
 
@@ -140,8 +140,8 @@ def wish(ticker: str, number: str, price: str, kind: str = "good_till_canceled")
 
 
 def over_http() -> None:
-    """Print how long a create and a cancel take at a real process, alone and beside market data."""
-    print("\n| answers over HTTP | create p50 ms | p99 | cancel p50 ms | p99 | reach |")
+    """Print the times of create and cancel at a real process, alone and with market data being read."""
+    print("\n| answers over HTTP | create p50 ms | p99 | cancel p50 ms | p99 | target |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="kb-bench-") as folder:
         runner = Runner(Path(folder))
@@ -193,7 +193,7 @@ def _percentiles(found: list[float]) -> tuple[float, float]:
 
 
 class Readers:
-    """What a publisher reads: a sweep every 12 s, and a WebSocket."""
+    """Read as a publisher does: a sweep every 12 s, and a WebSocket."""
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue

@@ -1,12 +1,12 @@
-"""``python -m benchmarks.past``: the time machine beside live answers, as `make run` starts both.
+"""``python -m benchmarks.past``: the time machine against live answers, both as started by `make run`.
 
-Moments are noted while they are live: the digest of the whole (op `digest`), and the bytes of `/markets` and
-of a page of Kalshi's `/markets`, each at its position. Then the time machine is asked for each of them
-(``--moments``), and all is compared. At last `/health` and one market are measured second by second, by turns
-with nobody and with ``--askers`` clients that ask for moments (``--questions`` in all), beside nginx with the
-same bytes.
+While live, moments are recorded: the digest of everything (op `digest`), and the bytes of `/markets` and of a
+page of Kalshi's `/markets`, each at its position. Then the time machine is asked for each of them
+(``--moments``), and the answers are compared. Finally, `/health` and one market are measured second by
+second, alternately alone and with ``--askers`` clients asking for past moments (``--questions`` in all),
+compared with nginx serving the same bytes.
 
-Not part of `make bench`, since it takes its time.
+Not part of `make bench`, since it takes long.
 """
 
 import argparse
@@ -37,11 +37,11 @@ START_S: Final = 600.0
 FLUSHED_S: Final = 3.0
 TIMEOUT_S: Final = 600.0
 PATHS: Final = ("/markets", "/trade-api/v2/markets?limit=1000&status=open")
-"""Of Kalshi's only what is open: what else it lists live is on no feed, and so in no recording."""
+"""Only open markets of Kalshi's list, since its other markets are on no feed and thus in no recording."""
 
 
 class Noted(NamedTuple):
-    """What was said live: at which position, of what (a path, or "digest"), and a hash of it."""
+    """A live answer: its position, its subject (a path, or "digest"), and its hash."""
 
     at: str
     what: str
@@ -69,7 +69,7 @@ def main() -> None:
             runner.start("bus.process.supervise")
             eventually(lambda: _health(runner).get("status") == "ok", START_S, "the stack works")
             eventually(lambda: fetch(_past(runner, "/health"))["end"], START_S, "something is recorded")
-            time.sleep(FLUSHED_S)  # what was live before the recording began is not in it
+            time.sleep(FLUSHED_S)  # moments before the start of the recording are not in it
             noted = note(runner, options, rng)
             time.sleep(FLUSHED_S)
             if options.moments:
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def note(runner: Runner, options: argparse.Namespace, rng: random.Random) -> list[Noted]:
-    """Note moments while they are live."""
+    """Record moments while they are live."""
     context = make_context()
     query = f"ipc://{runner.run_dir}/query.sock"
     noted: list[Noted] = []
@@ -104,7 +104,7 @@ def note(runner: Runner, options: argparse.Namespace, rng: random.Random) -> lis
 
 
 def compare(runner: Runner, noted: list[Noted]) -> None:
-    """Ask the time machine for what was noted; print what was equal, and how long it took."""
+    """Ask the time machine for the recorded moments; print how many were equal, and the times."""
     context = make_context()
     past = f"ipc://{runner.run_dir}/past.sock"
     equal, different, taken = 0, [], {"digest": list[float](), "bytes": list[float]()}
@@ -135,7 +135,7 @@ def compare(runner: Runner, noted: list[Noted]) -> None:
 
 
 def beside(runner: Runner, folder: Path, noted: list[Noted], options: argparse.Namespace) -> None:
-    """Measure live answers by turns without and with questions about the past; print both."""
+    """Measure live answers alternately without and with questions about the past; print both."""
     www = folder / "www"
     www.mkdir()
     (www / "health").write_bytes(get(runner.snapshot_port, "/health")[2])
@@ -182,7 +182,7 @@ def beside(runner: Runner, folder: Path, noted: list[Noted], options: argparse.N
 
 @contextlib.contextmanager
 def asking(runner: Runner, noted: list[Noted], askers: int) -> Iterator[list[int]]:
-    """Ask for past moments meanwhile, each client again as soon as it is answered; yield answers' sizes."""
+    """Ask for past moments in the background, each client without a pause; yield the sizes of answers."""
     stop = threading.Event()
     answered: list[int] = []
 
@@ -217,7 +217,7 @@ def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
 
 
 def _hash(path: str, body: bytes) -> str:
-    """Return the hash of what is of that moment: of `/markets` the markets, match times in any order."""
+    """Return the hash of the part that belongs to the moment: for `/markets`, the markets in any order."""
     if path == "/markets":
         markets = json.loads(body)["markets"]
         body = json.dumps(markets | {"match_times": sorted(markets["match_times"].items())}).encode()

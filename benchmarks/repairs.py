@@ -1,12 +1,12 @@
-"""``python -m benchmarks.repairs``: processes killed under supervisord, and messages lost beside it.
+"""``python -m benchmarks.repairs``: processes killed under supervisord, with messages lost meanwhile.
 
-The whole stack as `make run` starts it, and a replica here that follows it as the dashboard does. Each kill
-takes one process with SIGKILL, publisher and snapshot server by turns, while messages are lost on the
-replica's line. Prints how long it took until that replica, and the snapshot server, were proven again (the
-digest of the whole was the publisher's, in the newest epoch), and what of it was whose, by the logs.
-``--losses`` are planted without a kill. At the end each other process is killed once.
+The whole stack as started by `make run`, and a replica here that follows it like the dashboard. Each kill
+ends one process with SIGKILL, publisher and snapshot server in turn, while messages are lost on the replica's
+line. Prints how long it took until that replica, and the snapshot server, were proven again (the digest of
+everything equalled the publisher's, in the newest epoch), and how the time divides by step, from the logs.
+``--losses`` are planted without a kill. At the end, each other process is killed once.
 
-Not part of `make bench`, since it takes its time.
+Not part of `make bench`, since it takes long.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from .line import LossyLine
 START_S: Final = 600.0
 PROVEN_S: Final = 300.0
 BETWEEN_S: Final = (3.5, 6.0)
-"""Between two kills: supervisord takes a process that lived for 3 s for one that started well."""
+"""Time between two kills: supervisord considers a process that lived for 3 s to have started."""
 
 LOSING_S: Final = 0.3
 POLL_S: Final = 0.02
@@ -51,7 +51,7 @@ OTHERS: Final = {
     "past": "process.started",
     "simulator": "simulator serves",
 }
-"""The other processes, and what each logs when it is back."""
+"""The other processes, and the event that each logs when it is back."""
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--losses", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1e9, help="no further kill after this")
+    parser.add_argument("--seconds", type=float, default=1e9, help="no kill after this time")
     options = parser.parse_args()
     options.end = time.monotonic() + options.seconds
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def measure(runner: Runner, options: argparse.Namespace) -> None:
-    """Follow the stack, plant losses and kills, print what they took."""
+    """Follow the stack, cause losses and kills, print how long recovery took."""
     rng = random.Random(options.seed)
     feed, state, query = (f"ipc://{runner.run_dir}/{name}.sock" for name in ("feed", "state", "query"))
     context = make_context()
@@ -127,7 +127,7 @@ WHO: Final = ("this replica proven", "the snapshot server proven")
 def killed(
     runner: Runner, victim: str, replica: Replica, line: LossyLine, rng: random.Random
 ) -> dict[str, float]:
-    """Kill a process while messages are lost; return the ms until each step, and until all was proven."""
+    """Kill a process while messages are lost; return the ms until each step and until proven."""
     before = health(runner)
     line.lose(round(10 ** rng.uniform(0, 3)))
     time.sleep(rng.uniform(0, LOSING_S))
@@ -144,7 +144,7 @@ def killed(
             found.setdefault(WHO[0], (time.monotonic() - start) * 1e3)
         pid = ((said.get("processes") or {}).get(victim) or {}).get("pid")
         renewed = said.get("epoch", 0) > before["epoch"]
-        if victim == "snapshot_server":  # it says its own pid once it has asked supervisord
+        if victim == "snapshot_server":  # it reports its own pid once it has asked supervisord
             renewed = said.get("proven_seq", 0) > 0 and pid != before["processes"][victim]["pid"]
         if renewed and said.get("feed") == "live" and said["proven_seq"] > 0:
             found.setdefault(WHO[1], (time.monotonic() - start) * 1e3)
@@ -152,13 +152,13 @@ def killed(
 
 
 def kill(before: dict[str, Any], victim: str) -> datetime:
-    """Kill a process; return when."""
+    """Kill a process; return the time."""
     os.kill(before["processes"][victim]["pid"], signal.SIGKILL)
     return datetime.now(UTC)
 
 
 def alone(runner: Runner, victim: str, word: str) -> str:
-    """Kill a process that nobody's data hangs on; return how long each step took."""
+    """Kill a process on whose data no other depends; return how long each step took."""
     before = health(runner)
     if victim not in (before.get("processes") or {}):
         return "does not run"
@@ -168,7 +168,7 @@ def alone(runner: Runner, victim: str, word: str) -> str:
 
 
 def steps(runner: Runner, victim: str, wall: datetime) -> dict[str, float]:
-    """Return when, in ms after it was killed, a process was started again and what it logged then."""
+    """Return, in ms after the kill, when a process was restarted and logged that it was back."""
     found: dict[str, float] = {}
     for text in (runner.run_dir / "logs" / "supervisord.log").read_text().splitlines():
         at = datetime.fromisoformat(text[:23].replace(",", ".")).astimezone(UTC)
@@ -178,7 +178,7 @@ def steps(runner: Runner, victim: str, wall: datetime) -> dict[str, float]:
 
 
 def said_since(runner: Runner, victim: str, wall: datetime) -> dict[str, float]:
-    """Return the ms from `wall` on until each event of WORDS was first logged by a process."""
+    """Return the ms from `wall` until a process first logged each event in WORDS."""
     found: dict[str, float] = {}
     for text in (runner.run_dir / "logs" / f"{victim}.jsonl").read_text().splitlines():
         if text.startswith("{"):
@@ -190,11 +190,11 @@ def said_since(runner: Runner, victim: str, wall: datetime) -> dict[str, float]:
 
 
 WORDS: Final = frozenset({"process.started", "epoch.opened", *OTHERS.values()})
-"""Imports and settings are done; the checkpoint is loaded and served; the replica follows."""
+"""Imports and settings done; checkpoint loaded and served; replica following."""
 
 
 def health(runner: Runner) -> dict[str, Any]:
-    """Return what `/health` says, empty if there is no good answer."""
+    """Return the content of `/health`, empty if there is no valid answer."""
     try:
         return fetch(f"http://127.0.0.1:{runner.snapshot_port}/health")
     except (OSError, urllib.error.URLError):

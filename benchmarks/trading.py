@@ -1,10 +1,10 @@
-"""What the trader earns: the unchanged worker, a simulated exchange, the truth beside it, under one clock.
+"""What the trader earns: the unchanged worker and a simulated exchange with known truth, under one clock.
 
 ``python -m benchmarks.trading --hours 12 --seed 1`` prints what was shown, promised, true and realised. The
-worker is the trader's own, with its paper broker; the feed has quotes as a stream brings them, sweeps every
-12 s, books of the planner's 300 markets (laboratory/feed.py). Time moves in steps of half a second:
-what happens within one is seen at its end, and an order arrives at the first whole step of at least
-``--latency`` after its decision. Several seeds (``--seeds 1-20``) give the profit of a day with an interval.
+worker is the trader's own, with its paper broker; the feed has streamed quotes, sweeps every 12 s, and books
+of the planner's 300 markets (laboratory/feed.py). Time moves in steps of half a second: what happens within a
+step is seen at its end, and an order arrives at the first whole step at least ``--latency`` after its
+decision. Several seeds (``--seeds 1-20``) give the profit per day with an interval.
 """
 
 import argparse
@@ -50,7 +50,7 @@ MARKETS: Final = 1_500
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One run. `settings` are those of the trader, `activity` those of the exchange."""
+    """One run. `settings` are the trader's, `activity` the exchange's."""
 
     seed: int
     hours: float
@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Silent:
-    """Hears what the trader publishes."""
+    """Ignores what the trader publishes."""
 
     def fair_values(self, set_: Sequence[object], removed: Sequence[str]) -> None: ...
 
@@ -79,7 +79,7 @@ class Stand:
             setattr(activity, name, type(getattr(activity, name))(value))
         self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity)
         self.feed = ExchangeFeed(self.exchange, self.clock)
-        # One more than the steps: who arrives with a step's changes finds them.
+        # One more than the steps, so that orders arriving in a step find its changes.
         latency_ms = -(-plan.latency_ms // STEP_MS) * STEP_MS + 1
         environ = {
             "KALSHI_BUS_DATA_DIR": str(folder / "data"),
@@ -135,7 +135,7 @@ class Stand:
             self._watch()
 
     def run(self, hours: float) -> Result:
-        """Live for so long; return what was taken down."""
+        """Run for so long; return the record."""
         result, recorder, began = self.result, self.recorder, time.process_time()
         for number in range(1, round(hours * HOUR_MS / STEP_MS) + 1):
             self.step()
@@ -162,7 +162,7 @@ class Stand:
         return result
 
     def shown(self) -> tuple[int, int]:
-        """Return the two profits that a page shows: at bid, and at settlement."""
+        """Return the two profits shown on a page: at bid, and at settlement."""
         engine = self.worker.engine
         worth, ledger = engine.worth, engine.ledger
         value_e6 = worth.settlement_e6(engine.now_ms)
@@ -178,11 +178,11 @@ class Stand:
         result.deepest_locked_e6 = max(result.deepest_locked_e6, unlocked_e6)
 
     def shown_of_lot_e6(self, lot: LotWorth) -> int:
-        """Return what the page shows a lot to be worth, at settlement."""
+        """Return a lot's worth at settlement as shown on the page."""
         return lot.settlement_e6
 
     def _not_shown_e6(self) -> float:
-        """Return how much of what is locked the page does not show."""
+        """Return how much of the locked profit the page does not show."""
         worth, recorder = self.worker.engine.worth, self.recorder
         shown_e6: Counter[int] = Counter()
         for event_ticker in worth.events():
@@ -191,11 +191,11 @@ class Stand:
         return sum(
             max(0.0, recorder.floor_e6(trade, pairs=False) - shown_e6[trade.number])
             for trade in recorder.holding.values()
-            if not trade.values  # of what was paid in part the rest is no set any more
+            if not trade.values  # once part of it was paid out, the rest is no longer a set
         )
 
     def _look_at_matches(self) -> None:
-        """Look at the events of a match together, as a page does and the trader does not."""
+        """Look at all events of a match together, as pages do and the trader does not."""
         now_ms, rescan, state = self.recorder.now_ms, self._session.rescan, self.feed.state
         for view in rescan.views(state, self.recorder.implied(), now_ms):
             related = rescan.membership.with_related(state, view, now_ms)
@@ -213,13 +213,13 @@ class Stand:
 
 
 def run(plan: Plan) -> Result:
-    """Live through one plan; return what was taken down."""
+    """Carry out one plan; return the record."""
     with quiet(), tempfile.TemporaryDirectory(prefix="kb-") as name:
         return Stand(plan, Path(name)).run(plan.hours)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the command line asks for and print the tables; return the exit code."""
+    """Carry out the command line and print the tables; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.trading",
         description=__doc__,
@@ -227,9 +227,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--hours", type=float, default=1.0, help="simulated hours (%(default)s)")
     parser.add_argument("--seed", "--seeds", default="1", help="3, or 1-20, or 1,5,9")
-    parser.add_argument("--markets", type=int, default=MARKETS, help="so many, about (%(default)s)")
-    parser.add_argument("--rivals", choices=("yes", "no"), default="yes", help="whether others take plants")
-    parser.add_argument("--latency", type=float, default=STEP_MS / 1000, help="of an order, s (%(default)s)")
+    parser.add_argument("--markets", type=int, default=MARKETS, help="roughly how many (%(default)s)")
+    parser.add_argument(
+        "--rivals", choices=("yes", "no"), default="yes", help="whether others take planted mispricings"
+    )
+    parser.add_argument(
+        "--latency", type=float, default=STEP_MS / 1000, help="seconds until an order arrives (%(default)s)"
+    )
     parser.add_argument("--strategies", help="KALSHI_BUS_STRATEGIES")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the trader"
@@ -237,9 +241,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--exchange", action="append", default=[], metavar="NAME=VALUE", help="such as void_rate=0.05"
     )
-    parser.add_argument("--processes", type=int, default=1, help="seeds at a time (%(default)s)")
-    parser.add_argument("--keep", type=Path, help="write the results there, as msgpack")
-    parser.add_argument("--read", type=Path, nargs="*", help="print the tables of kept results instead")
+    parser.add_argument("--processes", type=int, default=1, help="how many seeds at a time (%(default)s)")
+    parser.add_argument("--keep", type=Path, help="file for the results, as msgpack")
+    parser.add_argument("--read", type=Path, nargs="*", help="print the tables of saved results instead")
     asked = parser.parse_args(arguments)
     if asked.read:
         print(tables([one for path in asked.read for one in read(path)]))
@@ -272,7 +276,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class _Here:
-    """One after the other, in this process."""
+    """Run one after the other, in this process."""
 
     def __enter__(self) -> Self:
         return self
@@ -283,7 +287,7 @@ class _Here:
 
 
 def seeds_of(text: str) -> list[int]:
-    """Return the seeds that a text such as ``1-3,7`` names."""
+    """Return the seeds in a text such as ``1-3,7``."""
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -292,7 +296,7 @@ def seeds_of(text: str) -> list[int]:
 
 
 def read(path: Path) -> list[Result]:
-    """Return kept results."""
+    """Return saved results."""
     return msgspec.msgpack.decode(path.read_bytes(), type=list[Result])
 
 

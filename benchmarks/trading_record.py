@@ -1,6 +1,6 @@
-"""What a simulated trader promised, what was true of it, and what came: taken down as it happens.
+"""What a simulated trader promised, what was true, and what it got, recorded as it happens.
 
-The truth is the exchange's latent probability at that moment. Nothing here is told to the trader.
+The truth is the exchange's latent probability at that moment. The trader is told none of this.
 """
 
 from collections import defaultdict
@@ -26,40 +26,40 @@ from simulator.matching.orders import BID
 from trader.engine.outputs import AnyOutput, Dropped
 
 FOUND_MS: Final = 1_000
-"""A plant that lives for so long is to be found, within so long where its books are kept."""
+"""A plant that lives for at least this long should be found within this time if its books are kept."""
 
 SWEPT_MS: Final = 13_000
-"""Within so long else: a sweep, and a step."""
+"""Within this time otherwise: a sweep and a step."""
 
 LEFT_MS: Final = 15_000
-"""So long after its end a plant may still be in what a trader sees."""
+"""How long after its end a plant may still be in what a trader sees."""
 
 EPISODES_MAX: Final = 60_000
 
 
 class Side(msgspec.Struct):
-    """What a trade has of one market: contracts bought of YES and of NO, and how many were planned."""
+    """A trade's part in one market: contracts bought of YES and of NO, and how many were planned."""
 
     yes_e2: int = 0
     no_e2: int = 0
     planned_e2: int = 0
 
     def payout_e6(self, yes_e4: float) -> float:
-        """Return what it pays if YES is worth so much."""
+        """Return its payout if YES is worth so much."""
         return self.yes_e2 * yes_e4 + self.no_e2 * (PRICE_ONE_E4 - yes_e4)
 
 
 class Trade(msgspec.Struct):
-    """One decision of a strategy and all that came of it; money in 1/1,000,000 dollar.
+    """One decision of a strategy and everything that came of it; money in 1/1,000,000 dollar.
 
     Attributes:
         planted: what was planted in its event.
-        true_e6: expected payout of its fills at the moment of each, less cost and fees.
+        true_e6: expected payout of its fills, each at its moment, less cost and fees.
         open: orders that have not ended. attempts: how often it was evened out.
-        first: what its first orders got: "even", "missed" (a leg was) or "nothing".
-        values: of its settled markets. odd: one was settled otherwise than with one winner.
-        locked_e6: what it is paid at least, while it is not settled, at the end of the run.
-        truth_e6: what it is truly worth then.
+        first: what its first orders got: "even", "missed" (a leg was missed) or "nothing".
+        values: those of its settled markets. odd: one was settled without a single winner.
+        locked_e6: its least payout if it is not settled at the end of the run.
+        truth_e6: its true worth then.
     """
 
     number: int
@@ -88,36 +88,36 @@ class Trade(msgspec.Struct):
 
     @property
     def settled(self) -> bool:
-        """Whether all that it holds is paid out."""
+        """Whether everything it holds has been paid out."""
         return self.filled and all(
             ticker in self.values for ticker, side in self.sides.items() if side.yes_e2 != side.no_e2
         )
 
     @property
     def realised_e6(self) -> float:
-        """What came of it, once it is settled."""
-        # Of a side that was sold the value is all the same.
+        """Its result, once settled."""
+        # If a side was sold, the value makes no difference.
         paid = sum(side.payout_e6(self.values.get(ticker, 0)) for ticker, side in self.sides.items())
         return paid - self.cost_e6 - self.fees_e6
 
     @property
     def sure_e6(self) -> float:
-        """What came of it, or what is sure to come of it at least; of what is not even its true worth."""
+        """Its result, or its least certain result; if it is uneven, its true worth."""
         if self.settled:
             return self.realised_e6
         return (self.locked_e6 if self.even else self.truth_e6) - self.cost_e6 - self.fees_e6
 
     @property
     def even(self) -> bool:
-        """Whether it has as much of each leg."""
+        """Whether it holds equally much of each leg."""
         nets = {abs(side.yes_e2 - side.no_e2) for side in self.sides.values()}
         return len(nets) == 1
 
 
 class Plant(msgspec.Struct):
-    """One planted mispricing, and when it was seen as tradable; an implication: when a page shows it.
+    """One planted mispricing, and when it was seen as tradable; for an implication, when a page showed it.
 
-    `evident`: what the exchange says of the event proves that all legs together pay for sure.
+    `evident`: the exchange's data on the event proves that all legs together are certain to pay.
     """
 
     kind: str
@@ -137,7 +137,7 @@ class Plant(msgspec.Struct):
 
 
 class Episode(msgspec.Struct):
-    """A tradable candidate, from when it appeared: what it promised for its size, and what it truly was."""
+    """A tradable candidate as it first appeared: what it promised for its size and was truly worth."""
 
     kind: str
     planted: str
@@ -152,7 +152,7 @@ class Episode(msgspec.Struct):
 
 
 class Mark(msgspec.Struct):
-    """What the account was worth at a moment; profit in micro-dollars."""
+    """The account's worth at one moment; profit in micro-dollars."""
 
     at_ms: int
     shown_e6: int
@@ -165,7 +165,7 @@ class Mark(msgspec.Struct):
 
 
 class Belief(msgspec.Struct):
-    """A consensus value beside the truth of its moment."""
+    """A consensus value, and the truth at its moment."""
 
     group: str
     ticker: str
@@ -176,7 +176,7 @@ class Belief(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """All that a run took down."""
+    """Everything that a run recorded."""
 
     seed: int
     hours: float
@@ -202,7 +202,7 @@ class Result(msgspec.Struct):
 
 
 class Watching(Rescan):
-    """The rescan, overheard."""
+    """A rescan that reports what it finds to the record."""
 
     def __init__(self, limits: ScanLimits, before: Rescan, recorder: "Recorder") -> None:
         super().__init__(limits, before.wants)
@@ -217,7 +217,7 @@ class Watching(Rescan):
 
 
 class Recorder(MemoryJournal):
-    """The trader's journal, which takes down what was true beside what was decided.
+    """The trader's journal, which records what was true beside what was decided.
 
     Attributes:
         now_ms: set by the caller.
@@ -248,7 +248,7 @@ class Recorder(MemoryJournal):
     # -- the exchange
 
     def quoted(self, market: Market, changes: object, time_ms: int) -> None:
-        """Take the bids of what is held."""
+        """Note the bids of held markets."""
         if market.ticker in self._held:
             self._remember(market)
 
@@ -261,14 +261,14 @@ class Recorder(MemoryJournal):
     def announced(
         self, event_type: str, subject: Market | Event, fields: Mapping[str, object], time_ms: int
     ) -> None:
-        """Take the outcome of a market."""
+        """Note the outcome of a market."""
         if event_type != "settled" or isinstance(subject, Event) or subject.value_e4 is None:
             return
         self._settle_beliefs(subject)
         self._settle_episodes(subject.event)
 
     def planted(self, planted: Mispricing, time_ms: int) -> None:
-        """Take down what was planted just now."""
+        """Record what has just been planted."""
         markets = [self.exchange.markets[ticker] for ticker in planted.tickers]
         ticks = []
         for market in markets:
@@ -293,7 +293,7 @@ class Recorder(MemoryJournal):
         self._by_ticker.update(dict.fromkeys(planted.tickers, plant))
 
     def look_at_plants(self) -> None:
-        """Note which plants can be had no more, and forget those that would be over: what is left stands."""
+        """Note which plants are no longer available, and drop those that have ended."""
         left: list[tuple[Plant, Mispricing]] = []
         for plant, planted in self._live:
             if plant.gone_ms is None and not self.exchange.planter.stands(planted, self.now_ms):
@@ -307,7 +307,7 @@ class Recorder(MemoryJournal):
         self._live = left
 
     def implied(self) -> list[str]:
-        """Return the events of implications that stand and were not seen yet."""
+        """Return the events of implications that are available and not seen yet."""
         return [
             plant.event_ticker
             for plant, _ in self._live
@@ -315,7 +315,7 @@ class Recorder(MemoryJournal):
         ]
 
     def shown(self, found: Sequence[Opportunity]) -> None:
-        """Take what a page shows of an event and the others of its match."""
+        """Record what a page shows for an event and the others of its match."""
         for offered in found:
             if offered.kind == "implication" and set(offered.reasons) <= {TWO_EVENTS}:
                 _, plant, own = self._planted_in([(leg.ticker, leg.side) for leg in offered.legs])
@@ -324,7 +324,7 @@ class Recorder(MemoryJournal):
                     plant.same_ms = plant.same_ms or self.now_ms
 
     def _planted_in(self, tickers: Sequence[tuple[str, str]]) -> tuple[str, Plant | None, bool]:
-        """Return what is planted where these legs are, and whether they are its own."""
+        """Return what is planted in the event of these legs, and whether they are its own legs."""
         markets, best = self.exchange.markets, None
         for ticker, side in tickers:
             plant = self._by_ticker.get(ticker)
@@ -337,10 +337,10 @@ class Recorder(MemoryJournal):
                 best = best or self._by_ticker.get(market.ticker)
         return (best.kind if best else "nothing"), best, False
 
-    # -- the scans of the trader
+    # -- the trader's scans
 
     def scanned(self, view: EventView, found: Sequence[Opportunity]) -> None:
-        """Take the candidates of an event as the trader sees them."""
+        """Record the candidates of an event as the trader sees them."""
         event_ticker = view.event.event_ticker
         tradable = [offered for offered in found if offered.tradable]
         before = self._episodes.get(event_ticker)
@@ -364,12 +364,12 @@ class Recorder(MemoryJournal):
         self._episodes[event_ticker] = now
 
     def true_e6(self, offered: Opportunity) -> float:
-        """Return what a candidate is truly worth: expected payout less cost and fees."""
+        """Return a candidate's true worth: expected payout less cost and fees."""
         worth = sum(leg.count_e2 * self.truth_e4(leg.ticker, leg.side) for leg in offered.legs)
         return worth - sum(leg.cost_e6 + (leg.fee_e6 or 0) for leg in offered.legs)
 
     def truth_e4(self, ticker: str, side: str) -> float:
-        """Return what a contract is truly worth now."""
+        """Return a contract's present true worth."""
         market = self.exchange.markets.get(ticker)
         if market is None:
             return 0.0
@@ -414,7 +414,7 @@ class Recorder(MemoryJournal):
                 )
 
     def rows(self) -> None:
-        """Take down the list as a page would show it: each tradable row once, by key and edge."""
+        """Record the list as shown on a page: each tradable row once, by key and edge."""
         for event_ticker, found in list(self.tradable.items()):
             for offered in found:
                 key = offered.key, offered.net_edge_e6 or 0
@@ -436,7 +436,7 @@ class Recorder(MemoryJournal):
     # -- fair values
 
     def believe(self, view: EventView) -> None:
-        """Hold the consensus of an event against the truth."""
+        """Compare the consensus of an event with the truth."""
         event = self.exchange.events.get(view.event.event_ticker)
         if event is None:
             return
@@ -531,15 +531,15 @@ class Recorder(MemoryJournal):
             self._close(trade)
 
     def _close(self, trade: Trade) -> None:
-        """Hold a trade no more once nothing of it is open."""
+        """Stop tracking a trade once nothing of it is open."""
         if trade.number in self.holding and not trade.open and trade.settled:
             del self.holding[trade.number]
             self._done_e6 += trade.realised_e6
 
-    # -- what it is worth
+    # -- worth
 
     def _remember(self, market: Market) -> None:
-        """Remember the last good bids and mid of what is held: what others asked since then bounds them."""
+        """Remember the last good bids and mid of held markets; later asks bound them."""
         bids, ticker = self.bids, market.ticker
         bid_e4 = market.bid_e4 if market.bid_e2 else None
         ask_e4 = market.ask_e4 if market.ask_e2 else None
@@ -555,14 +555,14 @@ class Recorder(MemoryJournal):
             self.mids[market.ticker] = (market.bid_e4 + market.ask_e4) / 2
 
     def truth_of_e6(self, trade: Trade) -> float:
-        """Return what a trade is truly worth now."""
+        """Return a trade's present true worth."""
         return sum(
             side.payout_e6(trade.values.get(ticker, self.truth_e4(ticker, "yes")))
             for ticker, side in trade.sides.items()
         )
 
     def mark(self, shown_e6: int, expected_e6: int) -> Mark:
-        """Return what all trades are worth now."""
+        """Return the present worth of all trades."""
         bid = floor = mid = true = self._done_e6
         stake = 0
         for trade in self.holding.values():
@@ -578,7 +578,7 @@ class Recorder(MemoryJournal):
     def at_bid_e6(self) -> float:
         """Return the profit at bid.
 
-        Of an empty book the last good bid stands, but not above what others ask, until the result is there.
+        For an empty book the last good bid is used, but not above the ask, until the result is known.
         """
         profit = self._done_e6
         for trade in self.holding.values():
@@ -587,10 +587,10 @@ class Recorder(MemoryJournal):
         return profit
 
     def floor_e6(self, trade: Trade, *, pairs: bool = True) -> float:
-        """Return what a trade is paid at least, by what kind of set it is; 0 for what is none.
+        """Return a trade's least payout, by the kind of set it is; 0 if it is none.
 
-        What is determined is paid just that: a set in a void event has no floor any more. `pairs` of YES and
-        NO are paid at once, and may be left out.
+        Determined markets pay exactly their value, so a set in a void event no longer has a floor. `pairs` of
+        YES and NO are paid at once, and may be left out.
         """
         if not trade.first:
             return 0.0
@@ -638,7 +638,7 @@ class Recorder(MemoryJournal):
 
 
 def kind_of(legs: Sequence[tuple[str, str]], exchange: Exchange) -> str:
-    """Return the kind of opportunity that these legs are, by their shape."""
+    """Return the kind of opportunity that these legs form, by their shape."""
     sides = {side for _, side in legs}
     if len(legs) == 1:
         return "value"
@@ -651,7 +651,7 @@ def kind_of(legs: Sequence[tuple[str, str]], exchange: Exchange) -> str:
 
 
 def said_to_be_complete(event: Event, now_ms: int) -> bool:
-    """Return whether what the exchange says of an event proves that one of its markets must win."""
+    """Return whether the exchange's data on an event proves that one of its markets must win."""
     markets = [
         decode_market(
             market_json(one, now_ms).encode(),
@@ -665,7 +665,7 @@ def said_to_be_complete(event: Event, now_ms: int) -> bool:
 
 
 def odd(event: Event) -> bool:
-    """Return whether an event was settled otherwise than with whole winners: void, scalar or a dead heat."""
+    """Return whether an event was settled without whole winners: void, scalar or a dead heat."""
     whole = {0, PRICE_ONE_E4}
     return event.group.void or any(
         market.value_e4 is not None and market.value_e4 not in whole for market in event.markets

@@ -1,9 +1,9 @@
-"""Do trials of fair-value sources tell who knows something? ``python -m benchmarks.trial --days 20``.
+"""Do trials of fair-value sources recognise good ones? ``python -m benchmarks.trial --days 20``.
 
-Simulated days of the exchange, each with a seed of its own, in which three planted sources stand trial:
-*good* says the truth with an error of sd 0.02, *bad* the middle of the market with an error of sd 0.05,
-*worse* the truth shrunk by 30 % towards a half. An error is a market's own and stays. Nothing is made
-easier: prices are those of the screen, with spread and fee, looked at every 12 s.
+Simulated days of the exchange, each with its own seed, in which three planted sources are on trial: *good*
+gives the truth with an error of sd 0.02, *bad* the midpoint of the market with an error of sd 0.05, *worse*
+the truth shrunk by 30 % towards a half. Each market has its own constant error. Nothing is made easier:
+prices are those on the screen, with spread and fee, sampled every 12 s.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def errors_of(ticker: str, seed: int) -> tuple[float, float]:
 
 
 def price_of(market: Market, fees: dict[tuple[str, int, int], float]) -> Price:
-    """Return what a market shows; the fee is that of one contract at the ask."""
+    """Return a market's prices; the fee is that of one contract at the ask."""
     bid = market.bid_e4 / PRICE_ONE_E4 if market.bid_e2 else None
     ask = market.ask_e4 / PRICE_ONE_E4 if market.ask_e2 else None
     key = market.fee_type, market.fee_multiplier_e4, market.ask_e4
@@ -41,7 +41,7 @@ def price_of(market: Market, fees: dict[tuple[str, int, int], float]) -> Price:
 
 
 def day(recorded: Recorded, markets: int, seed: int, hours: float) -> Trials:
-    """Live a day and return the trials at its end."""
+    """Simulate a day and return the trials at its end."""
     exchange = Exchange(recorded, markets, seed, START_MS)
     trials = Trials()
     seen: dict[str, tuple[int, int, int, int, float]] = {}

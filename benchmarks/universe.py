@@ -13,7 +13,7 @@ SEED: Final = 1
 
 
 def universe(count: int, now_ms: int) -> Catalogue:
-    """Return about `count` markets and the events and milestones they belong to."""
+    """Return about `count` markets with their events and milestones."""
     exchange = Exchange(load(None), count, SEED, now_ms)
     found = Catalogue([], [], [], [], [])
     for event in exchange.events.values():

@@ -1,7 +1,7 @@
-"""WebSocket clients as a process of their own: ``python -m benchmarks.ws_load``, with a plan on stdin.
+"""WebSocket clients in a process of their own: ``python -m benchmarks.ws_load``, with a plan on stdin.
 
-All connect, subscribe to their markets, and read for some seconds. It prints one JSON object: how many frames
-came of each type, and of a sample of them market, time of the record and when it was here.
+All connect, subscribe to their markets, and read for some seconds. It prints one JSON object: the number of
+frames of each type and, for a sample of them, market, time of the record and time of arrival.
 """
 
 import json
@@ -23,7 +23,7 @@ UPGRADE: Final = (
 
 
 def opened(port: int) -> socket.socket:
-    """Return a connection that is a WebSocket."""
+    """Return an open WebSocket connection."""
     sock = socket.create_connection(("127.0.0.1", port), 30)
     sock.sendall(UPGRADE.encode())
     head = b""
@@ -34,14 +34,14 @@ def opened(port: int) -> socket.socket:
 
 
 def say(sock: socket.socket, command: dict[str, Any]) -> None:
-    """Send a command; a mask of zeros is one, too."""
+    """Send a command; a mask of zeros is valid."""
     text = json.dumps(command).encode()
     size = bytes((0xFE,)) + len(text).to_bytes(2) if len(text) > 125 else bytes((0x80 | len(text),))
     sock.sendall(b"\x81" + size + b"\0\0\0\0" + text)
 
 
 def main() -> None:
-    """Do what the plan says."""
+    """Carry out the plan."""
     plan = json.load(sys.stdin)
     selector = selectors.DefaultSelector()
     for tickers in plan["clients"]:
@@ -67,7 +67,7 @@ def main() -> None:
 def _take(
     sock: socket.socket, held: bytearray, counts: Counter[str], samples: list[tuple[str, int, int]]
 ) -> int:
-    """Take the frames that are whole; return their bytes."""
+    """Take the complete frames; return their bytes."""
     now_ns, at, end = time.time_ns(), 0, len(held)
     while end - at >= 2:
         size, start = held[at + 1], at + 2

@@ -47,7 +47,7 @@ class Simulated:
         around: Callable[[MatchingBroker], Broker] = lambda broker: broker,
     ) -> None:
         settings = settings_of(plan, folder)
-        # Bursts are for testing transports: of thousands of frames in a second, a run sees only the last ones.
+        # Bursts test transports: of thousands of frames in a second, a run would see only the last ones.
         activity = Activity(rivals=plan.rivals, bursts=False)
         for name, value in plan.exchange.items():
             setattr(activity, name, type(getattr(activity, name))(value))
