@@ -92,8 +92,8 @@ def _sizes(processes: dict[str, Process]) -> dict[str, int]:
     return {name: pss(process.pid) for name, process in processes.items()}
 
 
-def pss(pid: int) -> int:
-    """Return a process's proportional set size in bytes."""
+def pss(pid: int, which: str = "Pss") -> int:
+    """Return a process's proportional set size in bytes, all of it or one sort (proc(5), smaps_rollup)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("Pss:"))
+    (line,) = (line for line in lines if line.startswith(f"{which}:"))
     return int(line.split()[1]) * 1024

@@ -43,6 +43,7 @@ class Feed:
     def __init__(self, run_dir: Path) -> None:
         self.published_ns: dict[tuple[str, int], int] = {}
         self.messages = 0
+        self._older: dict[tuple[str, int], int] = {}
         self._endpoint = f"ipc://{run_dir}/feed.sock"
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -54,6 +55,19 @@ class Feed:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+
+    def forget(self) -> None:
+        """Forget what was published before the last time."""
+        self._older, self.published_ns = self.published_ns, {}
+
+    def late_ms(self, samples: list[tuple[str, int, int]]) -> list[float]:
+        """Return how long each of these frames was on its way, least first; unknown ones are left out."""
+        known = self._older | self.published_ns
+        return sorted(
+            (received_ns - published_ns) / 1e6
+            for ticker, time_ms, received_ns in samples
+            if (published_ns := known.get((ticker, time_ms))) is not None
+        )
 
     def _run(self) -> None:
         context = zmq.Context[Any]()
@@ -109,7 +123,7 @@ def _at_the_simulators_pace(runner: Runner) -> None:
     runner.start("simulator", *arguments, "--keys", str(runner.run_dir))
     runner.start("publisher")
     server = runner.start("snapshot_server")
-    tickers = _tickers(runner.snapshot_port, MARKETS // 2)
+    tickers = tickers_of(runner.snapshot_port, MARKETS // 2)
     _header("the simulator's pace")
     with Feed(runner.run_dir) as feed:
         for clients in CLIENTS:
@@ -120,7 +134,7 @@ def _at_the_simulators_pace(runner: Runner) -> None:
 def _at_full_load(runner: Runner) -> None:
     feeder = runner.start("benchmarks.feeder", str(runner.run_dir), str(MARKETS), "universe")
     server = runner.start("snapshot_server")
-    tickers = _tickers(runner.snapshot_port, MARKETS // 2)
+    tickers = tickers_of(runner.snapshot_port, MARKETS // 2)
     feeder.popen.send_signal(signal.SIGUSR1)
     alone = measure(runner.snapshot_port, "/health", 3)
     _header("a feed at full load")
@@ -148,10 +162,10 @@ def _row(
         "settle_s": 4,
         "seconds": SECONDS,
     }
-    with _load(plan) as load:
+    with clients_of(plan) as load:
         assert load.stdout is not None
         load.stdout.readline()
-        pid = _child(server.popen.pid)
+        pid = child(server.popen.pid)
         time.sleep(4)
         messages, used_s = feed.messages, _used_s(pid)
         if http is not None:
@@ -159,11 +173,7 @@ def _row(
             print(f"(/health, 8 connections: p99 {http:.2f} ms alone, {beside.p99_ms:.2f} ms beside)")
         answer = json.loads(load.stdout.readline())
         messages, used_s = feed.messages - messages, _used_s(pid) - used_s
-    late = sorted(
-        (received_ns - published_ns) / 1e6
-        for ticker, time_ms, received_ns in answer["samples"]
-        if (published_ns := feed.published_ns.get((ticker, time_ms))) is not None
-    )
+    late = feed.late_ms(answer["samples"])
     counts: dict[str, int] = answer["counts"]
     errors = sum(count for kind, count in counts.items() if kind.startswith("{"))
     p50, p99, most = [late[int(len(late) * part)] for part in (0.5, 0.99)] + [late[-1]] if late else [0.0] * 3
@@ -196,7 +206,8 @@ def _stalled(port: int) -> None:
 
 
 @contextmanager
-def _load(plan: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+def clients_of(plan: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """Run clients as planned (ws_load.py); what they say is on its stdout."""
     command = [sys.executable, "-m", "benchmarks.ws_load"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -207,7 +218,8 @@ def _load(plan: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
         yield load
 
 
-def _tickers(port: int, at_least: int) -> list[str]:
+def tickers_of(port: int, at_least: int) -> list[str]:
+    """Return open markets, once there are enough."""
     url = f"http://127.0.0.1:{port}/trade-api/v2/markets?limit=1000&status=open"
 
     def listed() -> list[str]:
@@ -228,7 +240,8 @@ def _metric(port: int, name: str) -> float:
     return 0.0
 
 
-def _child(pid: int) -> int:
+def child(pid: int) -> int:
+    """Return the process that a process has begun."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 

@@ -1,7 +1,8 @@
 """WebSocket clients in a process of their own: ``python -m benchmarks.ws_load``, with a plan on stdin.
 
 All connect, subscribe to their markets, and read for some seconds. It prints one JSON object: the number of
-frames of each type and, for a sample of them, market, time of the record and time of arrival.
+frames of each type and, for a sample of them, market, time of the record and time of arrival. A plan with
+`reports` has that many times these seconds and objects; `replaced` clients leave and come back after each.
 """
 
 import json
@@ -10,7 +11,7 @@ import selectors
 import socket
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, Final
 
 SAMPLE: Final = 10
@@ -44,24 +45,37 @@ def main() -> None:
     """Carry out the plan."""
     plan = json.load(sys.stdin)
     selector = selectors.DefaultSelector()
-    for tickers in plan["clients"]:
+    clients: deque[tuple[socket.socket, list[str]]] = deque()
+
+    def join(tickers: list[str]) -> None:
         sock = opened(plan["port"])
         channels = plan["channels"]
         say(sock, {"id": 1, "cmd": "subscribe", "params": {"channels": channels, "market_tickers": tickers}})
         sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ, bytearray())
+        selector.register(sock, selectors.EVENT_READ, (sock, bytearray()))
+        clients.append((sock, tickers))
+
+    for tickers in plan["clients"]:
+        join(tickers)
     print("connected", flush=True)
     begun = time.monotonic() + plan["settle_s"]
-    counts: Counter[str] = Counter()
-    samples: list[tuple[str, int, int]] = []
-    size = 0
-    while (now := time.monotonic()) < begun + plan["seconds"]:
-        for key, _ in selector.select(0.1):
-            held: bytearray = key.data
-            sock = key.fileobj  # type: ignore[assignment]
-            held += sock.recv(262_144)
-            size += _take(sock, held, counts, samples) if now >= begun else _take(sock, held, Counter(), [])
-    print(json.dumps({"counts": counts, "samples": samples, "bytes": size}))
+    for _ in range(plan.get("reports", 1)):
+        counts: Counter[str] = Counter()
+        samples: list[tuple[str, int, int]] = []
+        size = 0
+        while (now := time.monotonic()) < begun + plan["seconds"]:
+            for key, _ in selector.select(0.1):
+                found = (counts, samples) if now >= begun else (Counter[str](), [])
+                sock, held = key.data
+                held += sock.recv(262_144)
+                size += _take(sock, held, *found)
+        print(json.dumps({"counts": counts, "samples": samples, "bytes": size}), flush=True)
+        for _ in range(plan.get("replaced", 0)):
+            sock, tickers = clients.popleft()
+            selector.unregister(sock)
+            sock.close()
+            join(tickers)
+        begun += plan["seconds"]
 
 
 def _take(
