@@ -108,7 +108,8 @@ class App:
             same, the same request has the same answer. `now_ms` alone is not enough: in a replay it may stand
             still.
         wish: called with what an answer could have said more about.
-        pass_on: hands the connection of a client (host, port) over to the WebSocket server, if it can.
+        pass_on: hands the connection of a client (host, port) with our port over to the WebSocket server, if
+            it can.
         clock_s: any steady clock, seconds.
     """
 
@@ -120,7 +121,7 @@ class App:
         pause: Pause,
         moment: Callable[[], object] = object,
         wish: Callable[[Wish], None] = lambda _wish: None,
-        pass_on: Callable[[tuple[str, int]], bool] = lambda _client: False,
+        pass_on: Callable[[tuple[str, int], int], bool] = lambda _client, _port: False,
         clock_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._wish = wish
@@ -207,8 +208,8 @@ class App:
             joined(scope["headers"]),
             scope["http_version"],
         )
-        host, port = scope["client"]
-        response = upgrade(request, lambda: self._pass_on((host, int(port))))
+        (host, port), (_, ours) = scope["client"], scope["server"]
+        response = upgrade(request, lambda: self._pass_on((host, int(port)), int(ours)))
         self._requests[response.route, response.status] += 1
         length = None if response.status == 101 else len(response.content())
         await send(_start(response, length))

@@ -126,8 +126,8 @@ def run(settings: Settings, stop: Stop) -> int:
     def wish(wish: Wish) -> None:
         on_wish(list(wish.tickers), WISH_TTL_S, 0, wish.what)
 
-    def pass_on(client: tuple[str, int]) -> bool:
-        connection = connection_from(client, settings.snapshot_port)
+    def pass_on(client: tuple[str, int], port: int) -> bool:
+        connection = connection_from(client, port)
         if connection is None:
             return False
         with connection:
@@ -167,7 +167,7 @@ def run(settings: Settings, stop: Stop) -> int:
         monitor.thread(stop).start()
         port, setting = settings.snapshot_port, variable_of("snapshot_port")
         if settings.token_file is None:
-            http_server.serve(app, app.ready, port, setting, stop)
+            http_server.serve(app, app.ready, port, setting, stop, settings)
         else:
             # Each request is checked, and one of them has a body.
             web.serve(app, port, setting, stop, settings)

@@ -28,6 +28,7 @@ from .connections import AsgiApp, Scope
 from .http_headers import joined, names_this_machine
 from .locks import open_private_file
 from .settings import Settings, variable_of
+from .tls import RELAYED
 
 log = structlog.get_logger()
 
@@ -191,7 +192,7 @@ class Access:
 
     def _address(self, scope: Scope, headers: dict[str, str]) -> str:
         client = scope.get("client")
-        address = str(client[0]) if client else ""
+        address = str(scope.get(RELAYED) or (client[0] if client else ""))
         if address in self._proxies and "x-forwarded-for" in headers:
             return headers["x-forwarded-for"].rpartition(",")[2].strip()[:45]
         return address
@@ -252,7 +253,7 @@ class Access:
             await reply.page(403, "That is not the token, or it was wrong too often: wait ten seconds.")
             return
         until = str(self._clock.now_ms() + SESSION_MS)
-        secure = headers.get("x-forwarded-proto") == "https"
+        secure = "https" in (headers.get("x-forwarded-proto"), scope.get("scheme"))
         log.info("access.login", address=address)
         value = f"{until}.{self._sign(until)}"
         await reply.go("/", [_cookie(value, SESSION_MS // 1_000, secure=secure)])

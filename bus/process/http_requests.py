@@ -16,6 +16,9 @@ import msgspec
 MAX_HEAD_BYTES: Final = 65_536
 
 _END: Final = b"\r\n\r\n"
+_TLS: Final = b"\x16\x03"
+"""What a client of https:// begins with."""
+
 _REQUEST: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*)")
 _REMEMBERED: Final = 1_024
@@ -62,8 +65,10 @@ def next_head(waiting: bytes) -> tuple[bytes, bytes] | None:
     """Return the bytes of the next request's head and those after it; None while it is incomplete.
 
     Raises:
-        BadRequest: it is too long.
+        BadRequest: it is too long, or no HTTP.
     """
+    if waiting.startswith(_TLS):
+        raise BadRequest(400, "TLS: this port speaks plain HTTP; docs/remote.md says how to have both")
     if waiting.startswith(b"\r\n"):  # some clients end a body this way
         waiting = waiting.lstrip(b"\r\n")
     end = waiting.find(_END)

@@ -26,6 +26,8 @@ from .connections import Doorkeeper, places
 from .http_requests import MAX_HEAD_BYTES, BadRequest, Head, next_head, read_head, write_head
 from .lifecycle import Stop
 from .locks import check_port
+from .settings import Settings
+from .tls import Place, behind_tls
 from .web import DRAIN_S, HEADERS_MS
 
 log = structlog.get_logger()
@@ -56,7 +58,14 @@ _clock: Final = SystemClock()
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def serve(app: Callable[..., Any], ready: Ready, port: int, setting: str, stop: Stop) -> None:
+def serve(
+    app: Callable[..., Any],
+    ready: Ready,
+    port: int,
+    setting: str,
+    stop: Stop,
+    settings: Settings | None = None,
+) -> None:
     """Serve an ASGI application on loopback until `stop`. Main thread only.
 
     The application gets the bytes of each request as ``scope["head"]``, and can ask `ready` with them.
@@ -65,12 +74,15 @@ def serve(app: Callable[..., Any], ready: Ready, port: int, setting: str, stop: 
         setting: the variable that sets the port, named if the port is taken.
 
     Raises:
-        StartupError: the port is in use.
+        StartupError: the port is in use, or the certificate is unusable.
     """
     main_thread.check()
     check_port(port, setting, HOST)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Server(app, ready, port, stop).run())
+    with (
+        behind_tls(app, HOST, port, settings) as place,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(Server(place, ready, stop).run())
 
 
 def write_answer(status: int, headers: Iterable[Field], body: bytes) -> bytes:
@@ -81,14 +93,15 @@ def write_answer(status: int, headers: Iterable[Field], body: bytes) -> bytes:
 class Server:
     """The listening socket and its connections. Belongs to the event loop's thread."""
 
-    def __init__(self, app: Callable[..., Any], ready: Ready, port: int, stop: Stop) -> None:
+    def __init__(self, place: Place, ready: Ready, stop: Stop) -> None:
         self.ready = ready
         self.connections: set[_Connection] = set()
         self._places = places()
-        doorkeeper = Doorkeeper(app, port, self._places)
+        doorkeeper = Doorkeeper(place.app, place.port, self._places)
         self.app = doorkeeper
         self._doorkeeper = doorkeeper
-        self._port = port
+        self._place = place
+        self.address = place.host, place.port
         self._stop = stop
         self._left = asyncio.Event()
         self._coming: set[asyncio.Task[Any]] = set()
@@ -100,11 +113,18 @@ class Server:
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
         loop.add_reader(self._stop.fileno(), stopped.set)
-        with socket.create_server((HOST, self._port), backlog=BACKLOG) as listener:
+        place = self._place
+        shared = bool(place.beside)  # its number is kept for us by a socket that does not listen
+        with socket.create_server((place.host, place.port), backlog=BACKLOG, reuse_port=shared) as listener:
             listener.setblocking(False)
             tasks = [
                 asyncio.ensure_future(work)
-                for work in (self._accept(listener), self._doorkeeper.run(), self._look())
+                for work in (
+                    self._accept(listener),
+                    self._doorkeeper.run(),
+                    self._look(),
+                    *(run() for run in place.beside),
+                )
             ]
             await stopped.wait()
             for task in tasks:
@@ -118,7 +138,7 @@ class Server:
                     self._left.clear()
                     await self._left.wait()
         if self.connections:
-            log.warning("http.cut_off", port=self._port)
+            log.warning("http.cut_off", port=place.port)
             for connection in list(self.connections):
                 connection.abort()
 
@@ -319,6 +339,7 @@ class _Connection(asyncio.Protocol):
             "query_string": request.query,
             "headers": request.headers,
             "client": self._client,
+            "server": self._server.address,
         }
         if request.plain:
             scope["head"] = head

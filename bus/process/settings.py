@@ -333,7 +333,7 @@ def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, obj
 def _derive(values: dict[str, object], cwd: Path) -> None:
     """Fill in the defaults that follow from other settings, and make paths absolute."""
     paths = ("run_dir", "data_dir", "private_key_path", "fair_values_file", "curve_key", "token_file")
-    for key in (*paths, "alerts_urls"):
+    for key in (*paths, "tls_certificate", "tls_key", "alerts_urls"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
             values[key] = cwd / value  # joins without touching the file system, so no text can make it fail
@@ -399,10 +399,18 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
         if key not in ("feed", "state", "query") and s.curve_key is not None:
             why = f"with {name('curve_key')}, processes on this machine are reached only by ipc://"
             yield {key, "curve_key"}, f"{name(key)}: got {shown(endpoint)}, expected ipc://: {why}"
+    yield from _open_doors(s, name)
+    yield from _clashes(s, name)
+
+
+def _open_doors(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:
+    """Yield what the servers lack to be open to others as they are set to be."""
     if s.token_file is None and not is_loopback(s.bind):
         why = f"other machines are let in only with a token, and {variable_of('token_file')} names no file"
         yield {"bind", "token_file"}, f"{name('bind')}: got {s.bind!r}, expected 127.0.0.1: {why}"
-    yield from _clashes(s, name)
+    for key, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
+        if getattr(s, key) is None and getattr(s, other) is not None:
+            yield {key, other}, f"{name(key)}: got nothing, expected a file: {name(other)} is set"
 
 
 def _clashes(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:

@@ -628,6 +628,14 @@ class HttpRows(Rows):
         "a file of mode 0600 with at least 32 characters",
         "A file with the token that these three servers ask for; browsers log in with it.",
     )
+    tls_certificate: _Path | None = _setting(
+        None,
+        "a PEM file: the certificate, then those that signed it; with a tls_key",
+        "Certificate with which these three also answer `https://` and `wss://`: docs/remote.md.",
+    )
+    tls_key: _Path | None = _setting(
+        None, "a file of mode 0600; with a tls_certificate", "Private key of that certificate (PEM)."
+    )
     hosts: _Names = _setting(
         (), _NAMES, "Names or addresses by which browsers reach this machine, beside bind and loopback."
     )

@@ -18,6 +18,7 @@ from bus.sockets import check_endpoint
 from markets.errors import SettingsError, StartupError
 
 from .access import local, read_token
+from .certificate import files_of, read_certificate
 from .lifecycle import no_arguments, refuse
 from .locks import STACK, check_port, open_private_file, take_role, writable_dir
 from .logs import hide
@@ -54,6 +55,8 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         *(["past_port"] if recorder else []),
     )
     read_token(settings)
+    if (files := files_of(settings)) is not None:
+        read_certificate(files)
     for key in ports:
         host = "127.0.0.1" if key == "sim_port" else settings.bind
         check_port(getattr(settings, key), variable_of(key), host)
@@ -127,6 +130,8 @@ def _announce(settings: Settings, logs: str) -> None:
     print(f"  dashboard  http://{host}:{settings.ui_port}/")
     print(f"  markets    http://{host}:{settings.snapshot_port}/markets")
     print(f"  health     http://{host}:{settings.snapshot_port}/health")
+    if settings.tls_certificate is not None:
+        print(f"  TLS        the same by https:// and wss://, with {settings.tls_certificate}")
     if headers:
         print(f"  log in     with the token in {settings.token_file} (docs/remote.md)")
     print(f"  logs       {logs}")

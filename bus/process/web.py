@@ -26,6 +26,7 @@ from .connections import Doorkeeper, places
 from .lifecycle import Deadline, Stop
 from .locks import check_port
 from .settings import Settings
+from .tls import Place, behind_tls
 
 log = structlog.get_logger()
 
@@ -49,15 +50,19 @@ def serve(
         setting: the variable that sets the port, named if the port is taken.
 
     Raises:
-        StartupError: the port is in use, the address is not of this machine, or the token's file is unusable.
+        StartupError: the port is in use, the address is not of this machine, or the token's file or the
+            certificate is unusable.
     """
     main_thread.check()
     host = "127.0.0.1" if settings is None else settings.bind
     if settings is not None:
         app = guarded(app, port, settings, SystemClock())
     check_port(port, setting, host)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(app, host, port, stop))
+    with (
+        behind_tls(app, host, port, settings) as place,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(place, stop))
     # A thread of granian's that wants the interpreter while it shuts down aborts the process (seen in 2 of 60
     # exits).
     deadline = Deadline(1)
@@ -75,13 +80,13 @@ def _native_threads() -> int:
     return max(0, len(names) - ours)
 
 
-async def _serve(app: Callable[..., Any], host: str, port: int, stop: Stop) -> None:
+async def _serve(place: Place, stop: Stop) -> None:
     limit = places()
-    doorkeeper = Doorkeeper(app, port, limit)
+    doorkeeper = Doorkeeper(place.app, place.port, limit)
     server = Server(
         doorkeeper,
-        address=host,
-        port=port,
+        address=place.host,
+        port=place.port,
         interface=Interfaces.ASGINL,
         websockets=False,
         http=HTTPModes.http1,  # told to detect the version of HTTP, granian waits for the first byte for ever
@@ -91,7 +96,7 @@ async def _serve(app: Callable[..., Any], host: str, port: int, stop: Stop) -> N
         http1_settings=HTTP1Settings(header_read_timeout=HEADERS_MS, max_buffer_size=MAX_HEADER_BYTES),
     )
     serving = asyncio.ensure_future(server.serve())
-    keeping = asyncio.ensure_future(doorkeeper.run())
+    beside = [asyncio.ensure_future(run()) for run in (doorkeeper.run, *place.beside)]
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_reader(stop.fileno(), stopped.set)
@@ -99,10 +104,11 @@ async def _serve(app: Callable[..., Any], host: str, port: int, stop: Stop) -> N
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(stop.fileno())
     waiting.cancel()
-    keeping.cancel()
+    for task in beside:
+        task.cancel()
     server.stop()
     # Granian waits until clients have taken what is on its way to them; we do not wait for ever.
     await asyncio.wait({serving}, timeout=DRAIN_S)
     if not serving.done():
-        log.warning("http.cut_off", port=port)
+        log.warning("http.cut_off", port=place.port)
         serving.cancel()

@@ -22,6 +22,7 @@ from bus.health import HealthAnswer, progress, publisher_problem, publisher_warn
 from bus.jetstream.stored import address_of
 from bus.jetstream.stored import is_remote as is_jetstream
 from bus.process.access import local
+from bus.process.certificate import files_of, read_certificate
 from bus.process.echo import shown_path
 from bus.process.locks import holder
 from bus.process.logs import hide, redact
@@ -76,6 +77,7 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
     yield Finding(True, "settings", f"mode {settings.mode}, env {settings.env}, run dir {settings.run_dir}")
     yield from _directories(settings)
     yield from _key(settings)
+    yield from certificate_findings(settings, clock)
     yield from _supervised(settings)
     yield from (_role(settings, role) for role in ROLES)
     yield from _strategies(settings, environ, cwd)
@@ -117,6 +119,22 @@ def _directories(settings: Settings) -> Iterator[Finding]:
             free_mb = space.f_bavail * space.f_frsize // 1_000_000
             remedy = "" if free_mb >= 500 else ": make room"
             yield Finding(free_mb >= 500, key, f"{path}, {free_mb} MB free{remedy}")
+
+
+def certificate_findings(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Yield whom the certificate is for, if there is one, and whether it needs somebody's attention."""
+    files = files_of(settings)
+    if files is None:
+        return
+    try:
+        found = read_certificate(files)
+    except StartupError as error:
+        yield Finding(False, "certificate", str(error))
+        return
+    said = f"{shown_path(files.certificate)} is for {', '.join(found.names) or 'no name'}"
+    if (warning := found.warning(clock)) is not None:
+        said += f", and {warning}: renew it"
+    yield Finding(warning is None, "certificate", said)
 
 
 def _key(settings: Settings) -> Iterator[Finding]:

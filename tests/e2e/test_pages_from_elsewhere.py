@@ -8,17 +8,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from bus.process.access import make_token
+from tests.certificates import make_certificate
 from tests.e2e.namespaces import inside, new_namespace, wire, within
-from tests.support import ROOT, Runner, eventually, free_ports
+from tests.support import ROOT, Process, Runner, eventually, free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -43,7 +40,7 @@ def test_off_loopback_a_server_requires_the_token_and_does_not_start_without_one
     for module in ("snapshot_server", "bus.process.supervise"):
         refused = inside(runner, here, "-m", module)
         assert refused.wait(60) == 2, module
-        assert "other machines are let in with a token only" in refused.output()
+        assert "other machines are let in only with a token" in refused.output()
 
     token = runner.folder / "token"
     make_token(token, TOKEN)
@@ -68,32 +65,85 @@ def test_off_loopback_a_server_requires_the_token_and_does_not_start_without_one
     assert all(TOKEN not in process.output() for process in runner.processes)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a key and a certificate of desk.example."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "desk.example")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("desk.example")]), critical=False)
-        .sign(key, hashes.SHA256())
+ASKING = """
+import http.client, json, ssl, sys
+host, port, certificate = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+found = []
+for scheme, method, path, headers, body in json.loads(sys.argv[4]):
+    if scheme == "https":
+        trust = ssl.create_default_context(cafile=certificate)
+        connection = http.client.HTTPSConnection(host, port, timeout=5, context=trust)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    said = "" if answer.status == 101 else answer.read().decode()
+    found.append((answer.status, answer.headers.get("set-cookie", ""), said))
+    connection.close()
+print(json.dumps(found))
+"""
+
+
+def test_by_tls_another_machine_gets_what_the_token_is_for_and_plain_http_gets_nothing(
+    runner: Runner,
+) -> None:
+    here, there = new_namespace(runner), new_namespace(runner)
+    address, _ = wire(here, there)
+    pem, key = make_certificate(runner.folder, address=address)
+    token = runner.folder / "token"
+    make_token(token, TOKEN)
+    runner.env |= {
+        "KALSHI_BUS_BIND": "0.0.0.0",
+        "KALSHI_BUS_HOSTS": address,
+        "KALSHI_BUS_TOKEN_FILE": str(token),
+        "KALSHI_BUS_TLS_CERTIFICATE": str(pem),
+        "KALSHI_BUS_TLS_KEY": str(key),
+    }
+    server = inside(runner, here, "-m", "snapshot_server")
+    bearer, upgrade = (
+        {"Authorization": f"Bearer {TOKEN}"},
+        {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        },
     )
-    paths = folder / "desk.pem", folder / "desk.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    stream = "/trade-api/ws/v2"
+
+    def ask(namespace: Process, host: str, *asked: tuple[str, str, str, dict[str, str], str]) -> list[Any]:
+        port = str(runner.snapshot_port)
+        command = within(namespace, sys.executable, "-c", ASKING, host, port, str(pem), json.dumps(asked))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else []
+
+    def get(scheme: str, path: str, headers: dict[str, str]) -> tuple[str, str, str, dict[str, str], str]:
+        return scheme, "GET", path, headers, ""
+
+    eventually(lambda: ask(here, address, get("http", "/ready", {})), 60, "plain HTTP on the machine itself")
+    elsewhere = ask(
+        there,
+        address,
+        get("http", "/health", bearer),
+        get("https", "/health", {}),
+        get("https", "/health", bearer),
+        get("https", stream, bearer | upgrade),
+        ("https", "POST", "/login", {}, f"token={TOKEN}"),
     )
-    return paths
+    statuses = [status for status, _, _ in elsewhere]
+    assert statuses == [400, 401, statuses[2], 101, 303]
+    assert statuses[2] in (200, 503)
+    assert "tls_required" in elsewhere[0][2]
+    assert "; Secure" in elsewhere[4][1]
+    # Who is wrong too often is not believed any more, and nobody else is the worse for it.
+    wrong = get("https", "/health", {"Authorization": "Bearer x"})
+    tried = ask(there, address, *[wrong] * 12, get("https", "/health", bearer))
+    assert [status for status, _, _ in tried] == [401] * 13
+    for host, scheme in ((address, "https"), ("127.0.0.1", "http")):
+        [[status, _, _]] = ask(here, host, get(scheme, "/health", bearer))
+        assert status in (200, 503)
+    assert server.stop(10) == 0
+    assert all(TOKEN not in process.output() for process in runner.processes)
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -104,7 +154,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 def test_the_example_of_a_tls_proxy_works_unchanged(runner: Runner) -> None:
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed (apt-get install nginx)")
-    pem, key = certificate(runner.folder)
+    pem, key = make_certificate(runner.folder, "desk.example")
     tls, markets = free_ports(2)
     text = (ROOT / "ops" / "nginx.conf").read_text()
     for pattern, value in (

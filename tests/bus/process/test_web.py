@@ -14,6 +14,7 @@ import uvloop
 
 from bus.process import http_server
 from bus.process.lifecycle import Stop
+from bus.process.tls import Place
 from tests.support import Runner, eventually, free_ports
 
 SERVER = """
@@ -110,7 +111,9 @@ def ready(head: bytes) -> bytes | None:
 def direct() -> Iterator[int]:
     (port,) = free_ports(1)
     stop = Stop()
-    thread = threading.Thread(target=lambda: uvloop.run(http_server.Server(app, ready, port, stop).run()))
+    thread = threading.Thread(
+        target=lambda: uvloop.run(http_server.Server(Place(app, "127.0.0.1", port, ()), ready, stop).run())
+    )
     thread.start()
     eventually(lambda: answers(port))
     yield port
@@ -217,3 +220,12 @@ def test_an_answer_that_is_not_whole_closes_its_connection_and_no_other(direct: 
         with contextlib.suppress(ConnectionResetError):
             assert b"GET" not in client.recv(1_000)
     assert b"ready" in said_to(direct, GET % b"/ready")
+
+
+def test_a_client_of_https_is_told_at_once_that_there_is_none(direct: int) -> None:
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+    started_s = time.monotonic()
+    answer = said_to(direct, hello, end=False)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"TLS: this port speaks plain HTTP" in answer
+    assert time.monotonic() - started_s < 4  # not as long as a request may take

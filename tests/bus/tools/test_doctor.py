@@ -19,6 +19,7 @@ from bus.sockets import make_context
 from bus.tools import doctor
 from bus.tools.doctor import run
 from bus.trading.ended import EndedStrategies, EndedStrategy
+from tests.certificates import make_certificate
 from tests.support import free_ports
 
 pytestmark = pytest.mark.slow
@@ -82,6 +83,28 @@ def test_open_directories_and_keys_are_problems(environ: dict[str, str], short_d
     _, found = examined(environ, short_dir)
     assert f"chmod 700 {run_dir}" in found["run_dir"]
     assert f"chmod 600 {key}" in found["key"]
+
+
+def test_a_certificate_that_ends_soon_or_cannot_be_used_is_a_problem(
+    environ: dict[str, str], short_dir: Path
+) -> None:
+    certificate, key = make_certificate(short_dir, days=60)
+    environ |= {"KALSHI_BUS_TLS_CERTIFICATE": str(certificate), "KALSHI_BUS_TLS_KEY": str(key)}
+    settings = Settings.load(environ, short_dir)
+
+    def found() -> list[tuple[bool | None, str]]:
+        return [
+            (finding.ok, finding.said) for finding in doctor.certificate_findings(settings, SystemClock())
+        ]
+
+    said = f"{certificate} is for localhost, 127.0.0.1"
+    assert found() == [(True, said)]
+    make_certificate(short_dir, days=3.5)
+    assert found() == [(False, f"{said}, and ends in 3 days: renew it")]
+    key.chmod(0o644)
+    [(ok, said)] = found()
+    assert not ok
+    assert f"chmod 600 {key}" in said
 
 
 def test_strategies_that_cannot_be_loaded_and_those_left_out_are_problems(

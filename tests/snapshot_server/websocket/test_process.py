@@ -8,18 +8,23 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
+from cryptography.hazmat.primitives.asymmetric import rsa
+from pykalshi import KalshiClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
+from websockets.typing import Origin
 
 from bus.server import FeedServer
 from markets.records import Book, Record, Trade
+from tests.certificates import make_certificate, trusting
+from tests.publisher.exchange import write_key
 from tests.snapshot_server.venue import Catalogue, Venue, a_catalogue, a_writer, grouped, requoted
 from tests.support import Process, Runner, eventually
 
@@ -85,7 +90,7 @@ def stack() -> Iterator[Stack]:
 
 
 @contextmanager
-def a_stack() -> Iterator[Stack]:
+def a_stack(**env: str) -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="kb-"))
     runner, context = Runner(folder), zmq.Context[Any]()
     runner.run_dir.mkdir(mode=0o700)
@@ -96,7 +101,7 @@ def a_stack() -> Iterator[Stack]:
             catalogue = a_catalogue(COUNT, now_ms)
             writer = a_writer(catalogue, now_ms, now_ms)
             venue.open(writer)
-            process = runner.start("snapshot_server")
+            process = runner.start("snapshot_server", env=env)
             found = Stack(venue, catalogue, process, runner.snapshot_port)
 
             def up() -> bool:
@@ -135,6 +140,39 @@ def test_a_subscription_over_the_port_is_a_wish_and_told(stack: Stack) -> None:
         assert hear(client)["type"] == "trade"
         assert stack.get("/health")[0] == 200
         eventually(lambda: b"kalshi_bus_websocket_clients 1.0" in stack.metrics(), what="figures")
+
+
+def test_clients_that_come_by_tls_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = make_certificate(tmp_path)
+    trust = trusting(certificate)
+    # pykalshi takes no context: it trusts whom OpenSSL trusts.
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    write_key(tmp_path, rsa.generate_private_key(65_537, 2_048))
+    env = {"KALSHI_BUS_TLS_CERTIFICATE": str(certificate), "KALSHI_BUS_TLS_KEY": str(key)}
+    with a_stack(**env) as stack, ExitStack() as all_of:
+        address = f"wss://localhost:{stack.port}/trade-api/ws/v2"
+        encrypted = [all_of.enter_context(connect(address, ssl=trust)) for _ in range(20)]
+        clients = [*encrypted, all_of.enter_context(stack.client())]
+        for client in clients:
+            say(client, "subscribe", channels=["orderbook_delta"], market_tickers=[stack.tickers[0]])
+            assert [hear(client)["type"] for _ in range(2)] == ["subscribed", "orderbook_snapshot"]
+        stack.publish("book", Book(stack.tickers[0], 1_790_000_000_000, ((4_000, 300),), ()))
+        told = [hear(client)["msg"] for client in clients]
+        assert told == told[:1] * len(clients)
+        encrypted[0].close()
+        eventually(lambda: b"kalshi_bus_websocket_clients 20.0" in stack.metrics(), what="one has left")
+
+        root = f"https://localhost:{stack.port}"
+        signing = str(tmp_path / "sim_private_key.pem")
+        with KalshiClient("any", signing, api_base=f"{root}/trade-api/v2") as independent:
+            assert independent.get_market(stack.tickers[1]).ticker == stack.tickers[1]
+        with pytest.raises(InvalidStatus) as foreign:
+            connect(address, ssl=trust, origin=Origin("https://evil.example"))
+        assert foreign.value.response.status_code == 403
+        connect(address, ssl=trust, origin=Origin(root)).close()
+        os.kill(stack.websocket_pid(), signal.SIGKILL)
+        with pytest.raises(ConnectionClosed):
+            [encrypted[1].recv(10) for _ in range(100)]
 
 
 def test_many_clients_come_at_once_and_each_is_told(stack: Stack) -> None:
