@@ -181,7 +181,7 @@ class World:
         return convert_map(self._queried(question), MarketHistory)
 
     def movers(self, window_s: int, limit: int) -> Movers:
-        """Return the markets that moved within so many seconds.
+        """Return the markets that moved within the last `window_s` seconds.
 
         Raises:
             Unanswered: the snapshot server does not answer, or has not worked it out yet.

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measured(servers: int) -> tuple[Sequence[int], float]:
-    """Return latencies in ns, and a burst's messages per second, through so many servers."""
+    """Return latencies in ns, and a burst's messages per second, through `servers` servers."""
     heard: list[int] = []
 
     def tap(_frame: bytes, message: Header | Quotes) -> None:

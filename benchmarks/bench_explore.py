@@ -73,7 +73,7 @@ def measure(size: int) -> None:
         catalogue.offer(Scan(records, now_ms), batch)
         catalogue.update(turn)
 
-    _print("catalogue made anew", [_spent(lambda: take(Batch(whole=True)))])
+    _print("catalogue rebuilt", [_spent(lambda: take(Batch(whole=True)))])
     shelf = catalogue.latest
     quotes = Batch(tuple(("quote", quote.ticker) for quote in known.quotes[:: max(1, size // 1_000)]))
     _print("1,000 quotes taken", [_spent(lambda: take(quotes)) for _ in range(ROUNDS)])

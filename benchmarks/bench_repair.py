@@ -104,7 +104,7 @@ def _fill(writer: Writer) -> None:
 
 
 def _load(writer: Writer, ms: float) -> None:
-    """Stream as much as in so many ms."""
+    """Stream what arrives within `ms`."""
     for _ in range(math.ceil(ms * QUOTES_PER_MS)):
         number = random.randrange(MARKETS)
         writer.stream(f"md.KXS{number // 26}.", "quote", [a_quote(number, random.randrange(90))], 1, 1)

@@ -30,7 +30,7 @@ def generator() -> str:
 def measure(
     port: int, path: str, seconds: float, accept_encoding: str = "identity", connections: int = CONNECTIONS
 ) -> Load:
-    """Request `path` over so many connections, each repeating as soon as it is answered.
+    """Request `path` over `connections` connections, each repeating as soon as it is answered.
 
     Raises:
         RuntimeError: an answer was not 200.
@@ -41,7 +41,7 @@ def measure(
 
 
 def paced(port: int, path: str, seconds: float, per_second: float) -> Load:
-    """Request `path` so many times a second on one connection; latencies count from when each was due.
+    """Request `path` `per_second` times a second on one connection; latencies count from when each was due.
 
     The time that a request waits behind the previous one counts, so slow answers do not reduce the load. Time
     during which this process is not scheduled counts as well.

@@ -103,7 +103,7 @@ def take(floor: Floor) -> None:
         floor.order(market.ask_e4, market, "immediate_or_cancel"), START_MS
     )
     assert isinstance(placed, Outcome)
-    if not market.ask_e2:  # nothing is offered any more: take another market
+    if not market.ask_e2:  # nothing is left on offer: take another market
         floor.quoted.remove(market)
 
 

@@ -135,7 +135,7 @@ class Stand:
             self._watch()
 
     def run(self, hours: float) -> Result:
-        """Run for so long; return the record."""
+        """Run for `hours`; return the record."""
         result, recorder, began = self.result, self.recorder, time.process_time()
         for number in range(1, round(hours * HOUR_MS / STEP_MS) + 1):
             self.step()

@@ -1,6 +1,6 @@
 """What a simulated trader promised, what was true, and what it got, recorded as it happens.
 
-The truth is the exchange's latent probability at that moment. The trader is told none of this.
+The truth is the exchange's latent probability at that moment. The trader sees none of it.
 """
 
 from collections import defaultdict
@@ -45,7 +45,7 @@ class Side(msgspec.Struct):
     planned_e2: int = 0
 
     def payout_e6(self, yes_e4: float) -> float:
-        """Return its payout if YES is worth so much."""
+        """Return its payout if YES is worth `yes_e4`."""
         return self.yes_e2 * yes_e4 + self.no_e2 * (PRICE_ONE_E4 - yes_e4)
 
 

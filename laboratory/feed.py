@@ -1,8 +1,8 @@
-"""A feed from the simulated exchange without sockets: its state moves with a clock that the caller moves.
+"""A feed from the simulated exchange without sockets; its state moves with a clock that the caller moves.
 
-What a publisher would bring is here as it would bring it: quotes and announced statuses as the stream has
-them, all else with a sweep, whose records the project's own decoders make; books of the markets that the
-planner chooses, vouched for every few seconds. One thread, one process, no bytes on a wire.
+It carries what a publisher would: streamed quotes and announced statuses; everything else with a sweep,
+decoded by the project's own decoders; and books of the markets that the planner chooses, vouched for every
+few seconds. One thread, one process, no bytes on a wire.
 """
 
 from collections import deque
@@ -36,7 +36,7 @@ VOUCH_MS: Final = 5_000
 SERIES_MS: Final = 10 * MINUTE_MS
 BOOKS: Final = 300
 KEEP_MS: Final = 60 * MINUTE_MS
-"""So long a market is kept after it was finalized (the publisher: a day); longer where somebody wishes."""
+"""How long a market is kept after it was finalized (the publisher: a day); longer while it is wished for."""
 
 T = TypeVar("T", bound=Quote | Book | MarketRecord)
 
@@ -44,14 +44,14 @@ _ENDS: Final = {"determined": Status.DETERMINED, "settled": Status.FINALIZED}
 
 
 class ExchangeFeed:
-    """Stands for a stepped replica of an exchange in this process. `advance` moves exchange and state.
+    """Used in place of a stepped replica, of an exchange in this process. `advance` moves exchange and state.
 
     Args:
-        keep_ms: so long a market is listed after it was finalized.
+        keep_ms: how long a market is listed after it was finalized.
 
     Attributes:
         followed: the markets whose books are kept.
-        hides: whether a market is kept from the sweeps, as if the exchange listed it no more.
+        hides: whether a market is left out of the sweeps, as if the exchange no longer listed it.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ExchangeFeed:
         self._heard.clear()
         self._heard.append(Tell("live", {}))
 
-    # -- what a worker wants of a replica
+    # -- what a worker needs of a replica
 
     @property
     def state(self) -> State:
@@ -113,12 +113,12 @@ class ExchangeFeed:
         )
 
     def step(self, timeout_s: float) -> Sequence[Action]:
-        """Do the next of what was heard; it never waits."""
+        """Return the next action, if any; never wait."""
         self.heard_ns = self.clock.monotonic_ns()
         return (self._heard.popleft(),) if self._heard else ()
 
     def wish(self, tickers: Sequence[str], ttl_s: float, what: str) -> None:
-        """Wish for books, or for markets to be read by name however long they are settled."""
+        """Wish for books, or for markets by name, no matter how long ago they settled."""
         now_ms = self.clock.now_ms()
         if what == "book":
             self._planner.wish(tickers, ttl_s, now_ms)
@@ -130,7 +130,7 @@ class ExchangeFeed:
                 self._markets[ticker] = market
                 self._events[market.event_ticker] = market.event
 
-    # -- what the exchange tells
+    # -- what the exchange reports
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """See Listener."""
@@ -175,7 +175,7 @@ class ExchangeFeed:
     # -- time
 
     def advance(self, now_ms: int) -> None:
-        """Let the exchange live until then, and hear what came of it. The clock is there already."""
+        """Advance the exchange to `now_ms` and take in what happened. The clock has moved already."""
         self.exchange.advance(now_ms)
         self._step(now_ms)
 
@@ -203,7 +203,7 @@ class ExchangeFeed:
             self._heard.append(Changed(state.seq, cycle, groups, trades))
 
     def _vouch(self, groups: list[Group], now_ms: int) -> None:
-        """Let all books be as of now."""
+        """Mark all books as current."""
         books = self._state.books
         for ticker, book in books.items():
             books[ticker] = Book(ticker, now_ms, book.yes, book.no)
@@ -216,7 +216,7 @@ class ExchangeFeed:
             groups += state.put(topic, state.seq, kind, records)
 
     def _by_series(self, records: Iterable[T]) -> dict[str, list[T]]:
-        """Return these records by the topic of their market; of a market that is not known none."""
+        """Return these records by the topic of their market, without those of unknown markets."""
         by_topic: dict[str, list[T]] = {}
         stream_of = self._state.stream_of
         for record in records:
@@ -226,9 +226,9 @@ class ExchangeFeed:
         return by_topic
 
     def _set(self, kind: str, records: Sequence[Quote | Book], groups: list[Group]) -> None:
-        """Put quotes of markets that have one, or books: a message a series, as a publisher would.
+        """Replace quotes, or put books: one message per series, as a publisher would.
 
-        No digest counts them: nobody compares this state with another.
+        They are in no digest, since this state is compared with no other.
         """
         state = self._state
         held = state.records[kind]
@@ -263,7 +263,7 @@ class ExchangeFeed:
         self._set("quote", quotes, groups)
 
     def _sweep(self, groups: list[Group], now_ms: int) -> int:
-        """Read what may have changed, as a sweep of all would find it; return the number of the commit."""
+        """Read what may have changed, as a sweep would find it; return the number of the commit."""
         state, exchange = self._state, self.exchange
         if now_ms >= self._series_at:
             self._series_at = now_ms + SERIES_MS
@@ -336,7 +336,7 @@ class ExchangeFeed:
         self._put(TOPIC_REF, "remove", [Remove("milestone", id_) for id_ in gone], groups)
 
     def _drop(self, groups: list[Group], now_ms: int) -> None:
-        """Let go what was finalized long ago, unless somebody wishes for it."""
+        """Drop markets finalized long ago, unless they are wished for."""
         state = self._state
         self._wished = {ticker: until for ticker, until in self._wished.items() if until > now_ms}
         due = [t for t, ms in self._over.items() if ms + self._keep_ms <= now_ms and t not in self._wished]

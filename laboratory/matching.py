@@ -1,8 +1,8 @@
-"""A broker whose orders meet the simulated exchange's own matching, in the same process. Pure but for that.
+"""A broker whose orders go to the simulated exchange's own matching, in the same process. Otherwise pure.
 
-What the gateway and the network are in life is a latency here: an order, a cancel or an amend arrives so long
-after it was decided. What the exchange says of the account's orders is told in the order in which it
-happened, each thing once. Nothing is lost: that orders survive losses is proved elsewhere.
+A latency stands in for gateway and network: an order, a cancel or an amend arrives that long after it was
+decided. What happens to the account's orders at the exchange is reported in sequence, each event once. No
+message is lost: other tests prove that orders survive losses.
 """
 
 from collections import deque
@@ -67,7 +67,7 @@ class MatchingBroker:
     """Carries orders to an exchange whose time the caller moves; `hear` must be among its listeners.
 
     Args:
-        latency_ms: of whatever is asked of the exchange.
+        latency_ms: of every request to the exchange.
 
     Attributes:
         intents: the orders that have not ended, by number.
@@ -88,24 +88,24 @@ class MatchingBroker:
 
     @property
     def next_ms(self) -> int | None:
-        """When the next errand arrives, by the steady clock; at once if something waits to be told."""
+        """When the next errand arrives, by the steady clock; now if events are waiting to be reported."""
         if self._told:
             return self._now_ms
         return self._way[0].due_ms if self._way else None
 
     @property
     def queued(self) -> Mapping[int, QueuePlace]:
-        """Nobody asks."""
+        """Nothing: the exchange itself fills."""
         return {}
 
     @property
     def watched(self) -> AbstractSet[str]:
-        """No market: the exchange fills."""
+        """No market: the exchange itself fills."""
         return frozenset()
 
     @property
     def heard(self) -> int:
-        """There is no gateway."""
+        """0: there is no gateway."""
         return 0
 
     def place(self, intent: Intent, present: Present) -> None:
@@ -115,25 +115,25 @@ class MatchingBroker:
         self._told.append(Sent(intent.number))
 
     def cancel(self, number: int, present: Present) -> None:
-        """Ask for the end of an order."""
+        """Send a cancel on its way."""
         intent = self.intents.get(number)
         if intent is not None:
             self._send(_Errand(present.steady_ms + self._latency_ms, "cancel", intent))
 
     def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
-        """Ask for another price or count."""
+        """Send an amend of price or count on its way."""
         intent = self.intents.get(number)
         if intent is not None:
             due_ms = present.steady_ms + self._latency_ms
             self._send(_Errand(due_ms, "amend", intent, price_e4, count_e2))
 
     def carry_out(self) -> None:
-        """Wait for nothing: each order is on its way already."""
+        """Do nothing: every order is on its way already."""
 
     def due(
         self, present: Present, market: Markets, refuse: str | None, floor_ms: int
     ) -> Sequence[AnyOrderEvent]:
-        """Let arrive what is due, and tell what the exchange has said."""
+        """Let due requests arrive; return the events since the last call."""
         self._now_ms = present.steady_ms
         while self._way and self._way[0].due_ms <= present.steady_ms:
             self._arrive(self._way.popleft(), present.now_ms)
@@ -142,13 +142,13 @@ class MatchingBroker:
         return events
 
     def observe(self, market: MarketView, present: Present) -> None:
-        """Look at nothing."""
+        """Do nothing: the exchange itself fills."""
 
     def traded(self, trade: Trade, present: Present) -> None:
-        """Hear nothing: the exchange fills."""
+        """Do nothing: the exchange itself fills."""
 
     def recover(self, standing: Sequence[OpenOrder]) -> Sequence[AnyOrderEvent]:
-        """Go on: another session of the same process has the same orders."""
+        """Continue with the same orders in another session of the same process."""
         self.intents = {order.intent.number: order.intent for order in standing}
         return []
 
@@ -195,7 +195,7 @@ class MatchingBroker:
 
     def _arrive(self, errand: _Errand, now_ms: int) -> None:
         if errand.intent.number not in self.intents:
-            return  # it has ended meanwhile
+            return  # it has ended in the meantime
         if errand.what == "place":
             self._place(errand.intent, now_ms)
         elif errand.what == "cancel":

@@ -138,7 +138,7 @@ class Trade(msgspec.Struct, kw_only=True):
 
 
 class Markout(msgspec.Struct, frozen=True, array_like=True):
-    """How far the midpoint moved in a fill's favour in so many minutes, per contract in 1/10,000 dollar."""
+    """How far the midpoint moved in a fill's favour within `minutes`, per contract in 1/10,000 dollar."""
 
     strategy: str
     minutes: int

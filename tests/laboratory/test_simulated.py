@@ -1,4 +1,4 @@
-"""A simulated run: orders meet the exchange's matching, and the ledger is the exchange's account."""
+"""A simulated run: orders go to the exchange's matching, and the ledger equals the exchange's account."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def _outcome() -> Outcome:
     return run(PLAN)
 
 
-def test_the_ledger_is_the_account_and_the_trades_make_the_profit(outcome: Outcome) -> None:
+def test_the_ledger_equals_the_account_and_profits_of_trades_add_up(outcome: Outcome) -> None:
     assert outcome.error == ""
     assert outcome.failures == []
     assert outcome.differs == []
@@ -47,7 +47,7 @@ def test_the_same_plan_gives_the_same_outcome(outcome: Outcome) -> None:
     assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(outcome)
 
 
-def test_another_seed_latency_or_setting_is_another_run() -> None:
+def test_a_different_seed_latency_or_setting_is_a_different_run() -> None:
     changed: list[dict[str, Any]] = [
         {"seed": 4}, {"latency_ms": 250}, {"settings": {}}, {"rivals": False}, {"code": "there"}, {"hours": 1}
     ]  # fmt: skip
@@ -55,14 +55,14 @@ def test_another_seed_latency_or_setting_is_another_run() -> None:
     assert len(names | {PLAN.name}) == len(changed) + 1
 
 
-def test_a_ledger_that_is_not_the_account_is_said(tmp_path: Path) -> None:
+def test_a_ledger_that_differs_from_the_account_is_reported(tmp_path: Path) -> None:
     simulated = Simulated(msgspec.structs.replace(PLAN, hours=0.01), tmp_path)
     simulated.exchange.ledger.deposit(ACCOUNT, 0, 1_000_000)
     (line,) = simulated.run().differs
     assert line.startswith("cash: ")
 
 
-def test_a_strategy_that_raises_is_dropped_and_said_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_strategy_that_raises_is_dropped_and_reported_and_the_rest_continue(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(
         "from trader.strategies import Quiet\n\n\nclass Bad(Quiet):\n    name = 'bad'\n\n"
@@ -76,7 +76,7 @@ def test_a_strategy_that_raises_is_dropped_and_said_and_the_rest_goes_on(tmp_pat
     assert found.trades
 
 
-def test_a_sweep_reads_of_a_market_that_only_moved_what_its_json_says(tmp_path: Path) -> None:
+def test_a_sweep_of_a_market_that_only_moved_equals_decoding_its_json(tmp_path: Path) -> None:
     simulated = Simulated(PLAN, tmp_path)
     state, exchange = simulated.feed.state, simulated.exchange
     for _ in range(24 * 12):
@@ -91,17 +91,17 @@ def test_a_sweep_reads_of_a_market_that_only_moved_what_its_json_says(tmp_path: 
             as_of_ms=quote.as_of_ms,
             previous=state.markets[ticker],
         )
-        if quote.as_of_ms == now_ms:  # what did not change since was read before, a day ago's volume too
+        if quote.as_of_ms == now_ms:  # an unchanged market was read earlier, including its volume a day ago
             moved += 1
             assert read == quote
             held = msgspec.structs.replace(state.markets[ticker], raw=static.raw)
-            assert held == static  # but for the text that says when something was updated
+            assert held == static  # except for the text with the time of the last update
         else:
             assert read.yes_bid_e4 == quote.yes_bid_e4
     assert moved > 5
 
 
-def test_what_cannot_begin_says_why() -> None:
+def test_a_run_that_cannot_start_says_why() -> None:
     found = run(msgspec.structs.replace(PLAN, settings={"KALSHI_BUS_STRATEGIES": "no_such"}))
     assert "KALSHI_BUS_STRATEGIES" in found.error
     assert "\n" not in found.error
@@ -119,7 +119,7 @@ def test_the_fill_model_is_held_against_the_exchange() -> None:
 
 
 class Bench:
-    """A broker, an exchange, and what the broker has told."""
+    """A broker, an exchange, and what the broker has reported."""
 
     def __init__(self) -> None:
         self.exchange = Exchange(load(None), 100, 5, 1_790_000_000_000, Activity(rivals=False))
@@ -183,7 +183,7 @@ def test_no_is_bought_at_the_price_of_no() -> None:
     assert bench.exchange.ledger.position_e2((ACCOUNT, 0), market.ticker) == -100
 
 
-def test_an_order_that_rests_is_amended_filled_in_part_and_cancelled() -> None:
+def test_a_resting_order_is_amended_partly_filled_and_cancelled() -> None:
     bench = Bench()
     market = bench.market()
     price_e4, matching = market.bid_e4 // 200 * 100, bench.exchange.matching
@@ -208,7 +208,7 @@ def test_an_order_that_rests_is_amended_filled_in_part_and_cancelled() -> None:
     assert not matching.resting(ACCOUNT)
 
 
-def test_orders_end_for_each_reason_once() -> None:
+def test_each_order_ends_once_with_its_reason() -> None:
     bench = Bench()
     market = bench.market()
     now_ms = bench.exchange.now_ms
@@ -231,7 +231,7 @@ def test_orders_end_for_each_reason_once() -> None:
     assert bench.broker.next_ms is None
 
 
-def test_a_cancel_that_overtakes_nothing_ends_nothing_twice() -> None:
+def test_a_cancel_that_comes_too_late_ends_nothing_twice() -> None:
     bench = Bench()
     market = bench.market()
     bench.broker.place(bench.intent(1, market, 9_900), bench.present)

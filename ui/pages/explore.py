@@ -30,10 +30,10 @@ FILE_MAX: Final = 10_000
 """Most rows of a file."""
 
 SPARE: Final = 30
-"""How many more rows are looked at than shown, since prices have moved since the columns were written."""
+"""How many rows are looked at beyond those shown, since prices have moved since the columns were written."""
 
 SAMPLE: Final = 64
-"""One in so many markets is sampled to learn which numbers come first."""
+"""One in SAMPLE markets is sampled to learn which numbers come first."""
 
 UNKNOWN: Final = -(2**62)
 """Stands for a number that is not known; it comes last in every order."""
