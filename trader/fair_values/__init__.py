@@ -1,8 +1,8 @@
-"""Sources of fair values: what a market's YES is worth, by somebody's account.
+"""Sources of fair values: what a market's YES is worth, in somebody's opinion.
 
-``consensus`` is what an event's own legs leave over (markets.opportunities.consensus): it needs no source
-here, since everybody computes it from the same prices. A file of one's own is read in the trader; every other
-source runs in a process of its own: docs/extending.md.
+``consensus`` follows from an event's own prices (markets.opportunities.consensus). It needs no source here,
+because everybody computes it from the same prices. The trader reads the user's file itself; every other
+source runs in its own process: docs/extending.md.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ BUILT_IN: Final[Mapping[str, type[Estimator]]] = {
     Elo.name: Elo,
     Mixture.name: Mixture,
 }
-"""The project's own sources, by their names."""
+"""The built-in sources, by name."""
 
 __all__ = [
     "BUILT_IN",

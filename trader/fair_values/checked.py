@@ -1,4 +1,4 @@
-"""What a source returned, checked: a bad row is refused by its ticker, the others count. Pure."""
+"""Checks what a source returned: bad rows are refused by ticker, the others count. Pure."""
 
 import contextlib
 import math
@@ -14,10 +14,10 @@ MAX_ERRORS: Final = 20
 
 
 def answer_of(returned: object, now_ms: int) -> SourceAnswer:
-    """Return what a source returned as an answer.
+    """Return as an answer what a source returned.
 
     Raises:
-        ValueError: it is none at all.
+        ValueError: it is not an answer at all.
     """
     if not isinstance(returned, Mapping):
         raise ValueError(f"got {type(returned).__name__}, expected a dict of ticker to probability")
@@ -63,5 +63,5 @@ def _share(member: str, value: object) -> float:
 def _shown(value: object) -> str:
     try:
         return repr(value)[:80]
-    except Exception:  # noqa: BLE001, it is somebody's own
+    except Exception:  # noqa: BLE001, it is the user's code
         return type(value).__name__

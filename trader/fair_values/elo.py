@@ -1,11 +1,11 @@
-"""Source ``elo``: what a match is worth by the ratings of those who play it (A. Elo, 1978).
+"""Source ``elo``: probabilities of a match from the ratings of its players (A. Elo, 1978).
 
-Expected score of the second named, who is at home: e = 1 / (1 + 10 ^ ((first - second - home) / 400)).
-Where the match may end in a draw, its probability is `draw` x 4 e (1 - e): `draw` if both are alike, less the
-more unlike they are; half of it is taken off either side. Matches that have begun have no value.
+The expected score of the second named, who is at home, is e = 1 / (1 + 10 ^ ((first - second - home) / 400)).
+If the match can end in a draw, the probability of that is `draw` x 4 e (1 - e): `draw` between equals, and
+less the more unequal they are; half of it is taken from each side. Matches that have begun have no value.
 
-Ratings are those of a file. A match that is seen to end moves both by `k` times the surprise, as long as the
-process lives; the file stays as it is.
+Ratings come from a file. When a match is seen to end, both ratings move by `k` times the surprise, for as
+long as the process lives; the file is not changed.
 """
 
 import csv
@@ -33,7 +33,7 @@ TIE_LABELS: Final = frozenset({"tie", "draw"})
 
 
 class Match(NamedTuple):
-    """The markets of a match: on the first named, on the second, and on a draw where there is one."""
+    """The markets of a match: on the first named, on the second, and on a draw if there is one."""
 
     away: MarketView
     home: MarketView
@@ -41,7 +41,7 @@ class Match(NamedTuple):
 
 
 def match_of(view: EventView) -> Match | None:
-    """Return an event as a match of two, None if it is none, or does not say who is named first."""
+    """Return an event as a match of two; None if it is not one, or does not say who is named first."""
     sides = [seen for seen in view.markets if seen.market.yes_sub_title.casefold() not in TIE_LABELS]
     ties = [seen for seen in view.markets if seen not in sides]
     names = [name.strip() for name in view.event.title.split(" vs ")]
@@ -54,21 +54,21 @@ def match_of(view: EventView) -> Match | None:
 
 
 def expected_score(away: float, home: float, advantage: float) -> float:
-    """Return what the one at home scores on average: a win 1, a draw a half."""
+    """Return the mean score of the one at home: a win is 1, a draw a half."""
     return 1.0 / (1.0 + math.pow(10.0, (away - home - advantage) / SCALE))
 
 
 def probabilities(score: float, draw: float) -> tuple[float, float, float]:
-    """Return how likely the first, the second and a draw are, by the second's expected score."""
+    """Return the probabilities of the first, the second and a draw, from the second's expected score."""
     tie = min(draw * 4.0 * score * (1.0 - score), 2.0 * score, 2.0 * (1.0 - score))
     return 1.0 - score - tie / 2.0, score - tie / 2.0, tie
 
 
 def read_ratings(text: str) -> tuple[dict[str, float], list[str]]:
-    """Return the ratings of a CSV text with columns ``name,rating``, and what is wrong with which line.
+    """Return the ratings in a CSV text with columns ``name,rating``, and what is wrong in which line.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a text.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if set(reader.fieldnames or ()) != {"name", "rating"}:
@@ -99,7 +99,7 @@ class Elo(Estimator):
     every_s = 5.0
 
     class Params(Parameters, frozen=True, kw_only=True):
-        """`path`: the ratings. `home`: so many points being at home is worth. `draw`: see the module."""
+        """`path`: the ratings. `home`: how many points playing at home is worth. `draw`: see the module."""
 
         path: str
         series: str
@@ -146,7 +146,7 @@ class Elo(Estimator):
         return self.rate(views, now_ms)
 
     def read(self) -> None:
-        """Read the ratings if their file has changed; while it cannot be read, what it said last holds."""
+        """Read the ratings if their file has changed; while it cannot be read, the last ones hold."""
         path = Path(self.params.path).expanduser()
         try:
             found = path.stat()
@@ -166,7 +166,7 @@ class Elo(Estimator):
         self._ratings, self.moved = ratings, {}
 
     def rate(self, views: Sequence[EventView], now_ms: int) -> dict[str, Estimate]:
-        """Return what the markets of these events are worth; learn of those that have ended."""
+        """Return what the markets of these events are worth; learn from those that have ended."""
         found: dict[str, Estimate] = {}
         for view in views:
             match = match_of(view)
@@ -198,7 +198,7 @@ class Elo(Estimator):
 
     def _learn(self, event_ticker: str, match: Match, rated: tuple[float, float]) -> None:
         if event_ticker not in self._open:
-            return  # it was over before: the file may know it
+            return  # it had ended before: the file may include it
         self._open.discard(event_ticker)
         results = [seen.market.result for seen in match if seen is not None]
         if any(result not in ("yes", "no") for result in results):

@@ -1,8 +1,8 @@
-"""The process of one source: loads it, follows the feed, asks it again and again, says what it answers.
+"""The process of one source: loads it, follows the feed, asks it again and again, and passes on its answers.
 
-``python -m trader.fair_values.host PARENT FD FEED QUERY LOG_LEVEL FOLDER TEXT``, started by the trader only.
-It has no setting, no key and no way to the exchange: what it gets is a replica of its own. Whatever it prints
-goes where the trader's log goes.
+``python -m trader.fair_values.host PARENT FD FEED QUERY LOG_LEVEL FOLDER TEXT``, started only by the trader.
+It has no settings, no key and no way to the exchange, only its own replica. Whatever it prints goes where the
+trader's log goes.
 """
 
 import os
@@ -56,7 +56,7 @@ def host(fd: int, feed: str, query: str, folder: Path, text: str) -> int:
         fd: the pipe to the trader.
         feed, query: endpoints of the bus.
         folder: where a relative path of `text` begins.
-        text: what the settings say of the source.
+        text: the source's text in the settings.
     """
     with os.fdopen(fd, "wb", buffering=0) as pipe:
 
@@ -84,11 +84,11 @@ def host(fd: int, feed: str, query: str, folder: Path, text: str) -> int:
                         say(message)
                         time.sleep(WAIT_S if isinstance(message, SourceWaits) else every_s)
         except BrokenPipeError:
-            return 0  # the trader wants no more
+            return 0  # the trader has gone
 
 
 def load(text: str, folder: Path) -> tuple[Source, str, float, tuple[str, ...]]:
-    """Return the source of a text, its name, how often it is to be asked, and what it follows.
+    """Return the source that a text names, its name, how often to ask it, and the topics that it follows.
 
     Raises:
         StartupError: there is none, or it cannot be made.
@@ -104,25 +104,25 @@ def load(text: str, folder: Path) -> tuple[Source, str, float, tuple[str, ...]]:
         topics = tuple(getattr(source, "topics", ("",)))
         if not topics or not all(isinstance(topic, str) for topic in topics):
             raise ValueError(f"topics: got {topics!r:.100}, expected prefixes of topics")
-    except BaseException as error:  # noqa: BLE001, whatever somebody's own code raises is said
+    except BaseException as error:  # noqa: BLE001, whatever a user's code raises is reported
         pass_on(error)
         loader.refuse_failed(spec, "its constructor", error)
     return source, loaded.name, every_s, topics
 
 
 def ask(source: Source, bus: Connection) -> AnySourceMessage:
-    """Return what a source says now."""
+    """Ask a source; return what to tell the trader."""
     if not bus.status().live:
         return SourceWaits()
     try:
         return answer_of(source.values(bus), bus.replica.now_ms())
-    except BaseException as error:  # noqa: BLE001, it costs this source alone
+    except BaseException as error:  # noqa: BLE001, only this source is affected
         pass_on(error)
         return SourceFailed(in_words(error), traceback.format_exc()[-MAX_TEXT:])
 
 
 def main(arguments: list[str]) -> int:
-    """Read the command line that the trader made."""
+    """Run with the command line that the trader made."""
     parent, fd, feed, query, level, folder, text = arguments
     die_with_parent(int(parent))
     logs.configure("source", level)

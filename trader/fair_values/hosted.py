@@ -1,7 +1,7 @@
-"""A source of fair values in a process of its own, seen from the trader: started, heard, ended, restarted.
+"""A source of fair values in its own process, seen from the trader: started, heard, ended, restarted.
 
-A thread has the process and its pipe, and replaces `state` whole; the engine's thread reads it. Nothing that
-comes out of the pipe, or does not come, raises here: it costs this source alone.
+A thread owns the process and its pipe, and replaces `state` as a whole; the engine's thread reads it.
+Whatever comes out of the pipe, or does not come, raises nothing here: only this source is affected.
 """
 
 import contextlib
@@ -42,11 +42,11 @@ class Patience(msgspec.Struct, frozen=True):
     """How long a source may take, in seconds.
 
     Attributes:
-        start_s: to be imported and made, and to hear of the bus.
+        start_s: to be imported and made, and to join the bus.
         deadline_s: to answer.
-        keep_s: its last values hold for so long when it does not answer any more.
-        stable_s: after so long a process that ends is started again at once.
-        backoff_s: from the end of its process to the next start: the first time, and at most.
+        keep_s: how long its last values hold once it no longer answers.
+        stable_s: a process that ran this long is restarted after the shortest pause again.
+        backoff_s: the pause before its process is restarted: the shortest and the longest.
     """
 
     start_s: float = 30.0
@@ -58,27 +58,27 @@ class Patience(msgspec.Struct, frozen=True):
 
 PATIENCE: Final = Patience()
 REFRESH_MS: Final = 60_000
-"""A value that is said again unchanged is news when the last such news is so old."""
+"""An unchanged value is published again after this long."""
 
 POLL_MS: Final = 200
 PIPE_BYTES: Final = 262_144
 SECRETS: Final = ("KALSHI_API_KEY_ID", "KALSHI_PRIVATE_KEY_PATH")
-"""What is not handed down to it."""
+"""Variables that are not passed on to it."""
 
 Word = Literal["starting", "waiting", "answers", "fails", "restarting"]
 
 
 class SourceState(msgspec.Struct, frozen=True):
-    """How a source stands.
+    """The state of a source.
 
     Attributes:
-        name: empty before it has said so.
+        name: empty until it is loaded.
         word: waiting: it has no live data; fails: it raised an error when last asked; restarting: its process
             has ended.
-        values: by ticker. The same mapping means that nothing has changed.
+        values: by ticker. The same mapping object means that nothing has changed.
         answered_ms: wall time of its last answer.
         failures, restarts: since the trader started.
-        errors: what was wrong with its last answer, or with it.
+        errors: what was wrong with its last answer, or with the source itself.
     """
 
     name: str = ""
@@ -91,11 +91,11 @@ class SourceState(msgspec.Struct, frozen=True):
 
 
 class HostedSource:
-    """One source. `start`, then `wait_ready`; `stop` ends it.
+    """One source. Call `start`, then `wait_ready`; `stop` ends it.
 
     Args:
-        text: what the settings say of it.
-        command: given the descriptor of the pipe, what starts its process.
+        text: its text in the settings.
+        command: given the pipe's descriptor, returns the command that starts its process.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class HostedSource:
         """Wait until it has been loaded; return its name.
 
         Raises:
-            StartupError: it cannot be.
+            StartupError: it cannot be loaded.
         """
         self._ready.wait(self._patience.start_s + self._patience.deadline_s)
         if self._refused is not None:
@@ -222,7 +222,7 @@ class HostedSource:
                     self._take(message)
                     if isinstance(message, SourceRefused):
                         return message.problem
-                    # Its first question comes at once, or when it has data.
+                    # It is first asked at once, or as soon as it has data.
                     patience_s = self._patience.deadline_s
                     patience_s += 0 if isinstance(message, SourceHello) else self._every_s
             except (DecodeError, ValueError) as error:
@@ -256,10 +256,10 @@ class HostedSource:
                 )
 
     def _values(self, answer: SourceAnswer) -> Mapping[str, FairValue]:
-        """Return its values: those before where nothing new is said of them.
+        """Return its values, reusing earlier ones that have not changed.
 
         Raises:
-            ValueError: a value is none.
+            ValueError: one is not a fair value.
         """
         name, before = self.state.name, self.state.values
         values = {}
@@ -276,7 +276,7 @@ class HostedSource:
         return before if values == before else values
 
     def _age(self) -> None:
-        """Take its values back when it has not answered for long."""
+        """Withdraw its values if it has not answered for too long."""
         if self.state.values and self._answered_ns is not None:
             silent_s = self._since_s(self._answered_ns)
             if silent_s > self._patience.keep_s + self._every_s:
@@ -288,7 +288,7 @@ class HostedSource:
         self.state = msgspec.structs.replace(self.state, **changes)
 
     def _tell(self, event: str, error: str, **more: object) -> None:
-        """Log what is wrong with it, each thing once."""
+        """Log what is wrong with it, each problem once."""
         if error not in self._said and len(self._said) < 100:
             self._said.add(error)
             log.error(event, source=self.state.name, error=error, **more)
@@ -298,7 +298,7 @@ class HostedSource:
 
 
 def hosted(text: str, settings: Settings, clock: Clock, folder: Path) -> HostedSource:
-    """Return the source of a text, to be started."""
+    """Return the source that a text names, ready to be started."""
 
     def command(fd: int) -> list[str]:
         places = [settings.feed, settings.query, settings.log_level, str(folder)]
@@ -318,8 +318,8 @@ def start_sources(
     """Start all sources and wait until each has been loaded.
 
     Args:
-        texts: what the settings say of each.
-        make: makes one, to be started.
+        texts: their texts in the settings.
+        make: makes one that is ready to be started.
         taken: names that none may have.
         stack: ends them when it is closed.
 
@@ -335,7 +335,7 @@ def start_sources(
 
 
 def refuse_twins(names: Sequence[str]) -> None:
-    """Refuse two sources of one name: nobody could tell their values apart.
+    """Refuse two sources with the same name: nobody could tell their values apart.
 
     Raises:
         StartupError: there are two.
@@ -344,5 +344,5 @@ def refuse_twins(names: Sequence[str]) -> None:
         if name in names[:index]:
             raise StartupError(
                 f"{variable_of('fair_values')}: got two sources named {name!r}, expected each name once"
-                " (consensus, and with a file of one's own also file, are taken)"
+                " (the names consensus and, with fair_values_file, file are taken)"
             )

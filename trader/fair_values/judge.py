@@ -1,8 +1,8 @@
-"""Holds what sources say against what markets show, a few values at a time, and keeps the trials on disk.
+"""Compares what sources say with what markets show, a few values at a time, and keeps the trials on disk.
 
-The worker's thread has it: `look` returns after a millisecond or two, however many values there are, and goes
-on where it ended. A file that cannot be read is set aside and said; one that cannot be written costs the
-trials of this process at its end, and nothing else.
+It runs in the worker's thread: `look` returns after a millisecond or two, however many values there are, and
+continues where it stopped. A file that cannot be read is set aside and reported. If the file cannot be
+written, only this process's trials are lost when it ends.
 """
 
 import os
@@ -25,16 +25,16 @@ from .trial import Price, Trials
 log = structlog.get_logger()
 
 SLICE: Final = 500
-"""Values between two returns: two or three milliseconds."""
+"""How many values are compared at once: that takes two or three milliseconds."""
 
 ROUND_MS: Final = 12_000
-"""A round over all values begins so long after the one before: prices are swept as often."""
+"""Time between the starts of two rounds over all values; prices are swept at the same pace."""
 
 SAVE_MS: Final = 60_000
 
 
 class Judge:
-    """Keeps the trials of the sources; `accepted` is their outcome so far. `path` None: on no disk."""
+    """Keeps the trials of the sources; `accepted` is their outcome so far. `path` None: in memory only."""
 
     def __init__(self, path: Path | None) -> None:
         self.trials = Trials()
@@ -58,7 +58,7 @@ class Judge:
             try:
                 path.replace(path.with_name(f"{path.name}.unread"))
             except OSError:
-                self._path = None  # what cannot be put aside is not written over, either
+                self._path = None  # a file that cannot be set aside is not overwritten either
 
     def look(
         self,
@@ -67,7 +67,7 @@ class Judge:
         now_ms: int,
         steady_ms: int,
     ) -> None:
-        """Go on with the round over all that the sources say, or begin another one when it is time."""
+        """Continue the round over everything that the sources say, or begin the next when it is time."""
         if self._round is None:
             if steady_ms - self._round_ms < ROUND_MS and self._round_ms:
                 return
@@ -87,7 +87,7 @@ class Judge:
         for index, ticker in enumerate(sorted(trials.waiting())):
             if index % SLICE == SLICE - 1:
                 yield
-                state = now()  # by now it may be another epoch's
+                state = now()  # it may belong to another epoch by now
             market = state.markets.get(ticker)
             if market is None:
                 continue
@@ -111,7 +111,7 @@ class Judge:
                     self._unsaved = True
 
     def save(self) -> None:
-        """Write the trials down, whole or not at all."""
+        """Write the trials, completely or not at all."""
         path = self._path
         if path is None or not self._unsaved:
             return
@@ -128,7 +128,7 @@ class Judge:
 
 
 def price_of(state: State, ticker: str, now_ms: int) -> Price | None:
-    """Return what a market shows, None if it is not known, does not trade, or its fees are not known."""
+    """Return what a market shows; None if it is unknown, does not trade, or its fees are unknown."""
     market, quote = state.markets.get(ticker), state.quotes.get(ticker)
     if market is None or quote is None or quote.status is not Status.ACTIVE or ticker in state.suspects:
         return None

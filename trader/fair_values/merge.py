@@ -1,4 +1,4 @@
-"""Which of several sources holds for a market: the first that has a value, of those in order. Pure."""
+"""Merges several sources: for each market the first source that has a value counts. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ from markets.records import FairValue
 
 
 def merged(sources: Sequence[Mapping[str, FairValue]]) -> dict[str, FairValue]:
-    """Return one value a ticker, that of the first source that has one."""
+    """Return one value per ticker, that of the first source that has one."""
     values: dict[str, FairValue] = {}
     for source in reversed(sources):
         values.update(source)
@@ -16,6 +16,6 @@ def merged(sources: Sequence[Mapping[str, FairValue]]) -> dict[str, FairValue]:
 def difference(
     before: Mapping[str, FairValue], after: Mapping[str, FairValue]
 ) -> tuple[tuple[FairValue, ...], tuple[str, ...]]:
-    """Return what is new or different, and the tickers that are gone."""
+    """Return the values that are new or different, and the tickers that are gone."""
     changed: Iterable[FairValue] = (value for ticker, value in after.items() if before.get(ticker) != value)
     return tuple(changed), tuple(sorted(before.keys() - after.keys()))

@@ -1,7 +1,7 @@
-"""Source ``mixture``: several opinions and the market's own price as one, each by its weight.
+"""Source ``mixture``: pools several opinions and the market's own price, each with a weight.
 
-Probabilities are pooled by their log-odds: a weighted mean of these is what somebody believes who takes each
-for evidence of so much worth. Who is not sure of an opinion gives the market the rest of the weight.
+Probabilities are pooled by the weighted mean of their log-odds, which treats each as evidence of that weight.
+If you are not sure of an opinion, give the rest of the weight to the market.
 """
 
 import math
@@ -22,11 +22,11 @@ from .values_file import ValuesFile
 log = structlog.get_logger()
 
 SUREST: Final = 0.001
-"""Nobody counts as surer than this: 0 and 1 would outweigh everybody."""
+"""No opinion counts as more certain than this: 0 and 1 would outweigh all others."""
 
 
 def pooled(said: Sequence[tuple[float, float]]) -> float:
-    """Return one probability for several, each with its weight; the weights add up to more than 0."""
+    """Return one probability for several with their weights, which must add up to more than 0."""
     total = sum(weight for _, weight in said)
     odds = sum(weight * _log_odds(probability) for probability, weight in said) / total
     return 1.0 / (1.0 + math.exp(-odds))
@@ -38,7 +38,7 @@ def _log_odds(probability: float) -> float:
 
 
 def middle(quote: Quote | None) -> float | None:
-    """Return what a market itself says, None while a side is missing."""
+    """Return the market's own probability, None while a side is missing."""
     if quote is None or quote.status is not Status.ACTIVE or not quote.yes_bid_size_e2:
         return None
     if not quote.yes_ask_size_e2 or quote.yes_bid_e4 >= quote.yes_ask_e4:
@@ -47,12 +47,12 @@ def middle(quote: Quote | None) -> float | None:
 
 
 class Mixture(Estimator):
-    """Pools files of fair values with each other and with the prices."""
+    """Pools files of fair values with one another and with the prices."""
 
     name = "mixture"
 
     class Params(Parameters, frozen=True, kw_only=True):
-        """`paths`: files as of KALSHI_BUS_FAIR_VALUES_FILE, `weights` theirs; `market`: that of the price."""
+        """`paths`: files like KALSHI_BUS_FAIR_VALUES_FILE. `weights`: theirs. `market`: that of the price."""
 
         paths: tuple[str, ...]
         weights: tuple[float, ...]
@@ -85,7 +85,7 @@ class Mixture(Estimator):
     def mix(
         self, opinions: Sequence[Mapping[str, FairValue]], quotes: Mapping[str, Quote], now_ms: int
     ) -> dict[str, Estimate]:
-        """Return one value for each market of which somebody has an opinion, as old as the oldest of them."""
+        """Return one value for each market with an opinion, as old as the oldest opinion about it."""
         found: dict[str, Estimate] = {}
         for ticker in sorted({ticker for values in opinions for ticker in values}):
             held = [

@@ -1,4 +1,4 @@
-"""What a source's process says to the trader through a pipe: a length of four bytes, then msgpack. Pure."""
+"""Messages from a source's process to the trader through a pipe: four bytes of length, then msgpack. Pure."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -18,26 +18,26 @@ class SourceMessage(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class SourceHello(SourceMessage, frozen=True):
-    """It was loaded, and calls itself this; it is to be asked every so many seconds."""
+    """The source was loaded: its name, and every how many seconds it will be asked."""
 
     name: str
     every_s: float
 
 
 class SourceRefused(SourceMessage, frozen=True):
-    """It cannot be loaded: said once, then the process ends."""
+    """The source cannot be loaded: sent once, then the process ends."""
 
     problem: str
 
 
 class SourceWaits(SourceMessage, frozen=True):
-    """It cannot be asked: there is no live data."""
+    """The source cannot be asked, because there is no live data."""
 
 
 class SourceAnswer(SourceMessage, frozen=True):
-    """All that it believes: (ticker, probability, margin, as_of_ms).
+    """Everything that the source believes: (ticker, probability, margin, as_of_ms).
 
-    `refused` counts the rows that were none, `errors` says why the first of them.
+    `refused` counts the bad rows, `errors` explains the first of them.
     """
 
     values: tuple[tuple[str, float, float, int], ...]
@@ -46,7 +46,7 @@ class SourceAnswer(SourceMessage, frozen=True):
 
 
 class SourceFailed(SourceMessage, frozen=True):
-    """It raised an error when it was asked, or returned nonsense. It is asked again."""
+    """The source raised an error when asked, or returned nonsense. It will be asked again."""
 
     error: str
     trace: str
@@ -59,7 +59,7 @@ _decoder = msgspec.msgpack.Decoder(AnySourceMessage)
 
 
 def frame(message: AnySourceMessage) -> bytes:
-    """Return a message as it goes through the pipe.
+    """Return a message in the form for the pipe.
 
     Raises:
         ValueError: it is too long.
@@ -71,16 +71,16 @@ def frame(message: AnySourceMessage) -> bytes:
 
 
 class PipeMessages:
-    """Cuts what comes through the pipe into messages."""
+    """Splits what comes through the pipe into messages."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[AnySourceMessage]:
-        """Yield the messages that are whole now.
+        """Yield the messages that are complete now.
 
         Raises:
-            DecodeError: that was none.
+            DecodeError: one is not a message.
         """
         self._buffer += data
         while len(self._buffer) >= _LENGTH:

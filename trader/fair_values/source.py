@@ -1,4 +1,4 @@
-"""The interface between a source of fair values and the process of its own in which it runs."""
+"""The interface between a source of fair values and the process in which it runs."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -14,8 +14,8 @@ class Estimate(msgspec.Struct, frozen=True):
 
     Attributes:
         probability: 0..1.
-        margin: the half-width of the belief, 0..1: an edge inside it is none.
-        as_of_ms: of when it is, ms since 1970; None: of now.
+        margin: the half-width of the belief, 0..1: an edge within it does not count.
+        as_of_ms: the time to which it refers, ms since 1970; None: now.
     """
 
     probability: float
@@ -24,13 +24,13 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """What is asked for its values.
+    """Something that can be asked for fair values.
 
     Attributes:
-        name: in fair values, status and pages. It never changes.
+        name: appears in fair values, status and pages; it never changes.
         every_s: how long to wait between two questions.
-        topics: prefixes of the streams that its replica follows, such as "md.KXNBAGAME."; everything takes
-            10 kB a market.
+        topics: prefixes of the streams that its replica follows, such as "md.KXNBAGAME."; following
+            everything takes 10 kB of memory per market.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Source(Protocol):
     topics: tuple[str, ...]
 
     def values(self, bus: Connection) -> Mapping[str, float | Estimate]:
-        """Return all values it has, by ticker: what is not among them any more is taken back.
+        """Return all its values, by ticker: values that are no longer among them are withdrawn.
 
         It must return within 5 s (trader/fair_values/hosted.py:Patience), or its process is ended.
 
         Args:
-            bus: a replica of the catalogue that follows the feed, as `bus.connect()` gives it. It is live.
+            bus: a live replica that follows the feed, as `bus.connect()` returns it.
         """
         ...
 

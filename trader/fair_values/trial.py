@@ -1,22 +1,22 @@
-"""Sources of fair values stand trial: what each said where it would have traded, against the price of then.
+"""Trials of fair-value sources: what each said where it would have traded, against the price at that time.
 
-A source that knows no more than the price is worth nothing, however well calibrated: only where it disagrees
-with the price by more than spread and fees would anybody act on it. So that is where it is scored. Each time
-it begins to disagree so in a market is a *call*: what it said, the middle of the market's bid and ask, what
-buying promised after spread and fee (its edge).
+A source that knows no more than the price is worth nothing, however well calibrated it is: anybody would act
+on it only where it disagrees with the price by more than spread and fees. So that is where it is scored.
+Every time it begins to disagree that much in a market is a *call*: what it said, the middle of the market's
+bid and ask, and what buying promised after spread and fee (its edge).
 
-Two things are held against each call, both after all costs. Where the price stood ten minutes later: it knows
-sooner than any result what a price was worth. And the result: the price's Brier score less the source's. Each
-call counts by its edge, as it would in money if sizes were proportional to it, and all calls of an event are
-one observation, since one happening settles them.
+Each call is judged by two things, both after all costs: by the price ten minutes later, which knows sooner
+than any result what a price was worth; and by the result, as the price's Brier score less the source's. Each
+call is weighted by its edge, as it would be in money if sizes were proportional to it, and all calls in an
+event are one observation, because one outcome settles them.
 
 A source is *accepted* if the interval of what its calls earned by the later price lies above zero, and
-results do not say the contrary; else it is traded on at the smallest size, which goes on testing it.
-Measured (benchmarks/trial.py): a day of the simulated exchange tells a source with an error of 2 cents from
-one that adds 5 cents of noise to the price, t = 5.3 against -5.0; results alone give t = 1.6, since each is
-a coin toss.
+results do not contradict that. Otherwise it is traded on at the smallest size, which keeps testing it.
+Measured (benchmarks/trial.py): a day of the simulated exchange distinguishes a source with an error of 2
+cents from one that adds 5 cents of noise to the price, with t = 5.3 against -5.0. Results alone give t = 1.6,
+because each is a coin toss.
 
-Pure: time is handed in. What it keeps is bounded, and goes into a file as it is (`Trials` is a msgspec type).
+Pure: time is passed in. What it keeps is bounded and goes into a file as it is (`Trials` is a msgspec type).
 """
 
 import math
@@ -27,25 +27,25 @@ from typing import Final
 import msgspec
 
 MARKOUTS_MS: Final = (60_000, 600_000, 3_600_000)
-"""After so long the price is looked at again: it moved towards the source, or away."""
+"""How long after a call the price is looked at again: has it moved towards the source, or away?"""
 
 DECIDING: Final = 1
-"""The one of these that decides: a minute is too short for a price to be put right, an hour full of news."""
+"""Which of these decides: a minute is too short for a price to be corrected, and an hour is full of news."""
 
 LEVEL: Final = 0.99
-"""Two-sided level of the interval: one in two hundred sources that earn just nothing is accepted by luck."""
+"""Two-sided level of the interval: of sources that earn exactly nothing, one in 200 is accepted by luck."""
 
 EVENTS_LEAST: Final = 30
-"""With fewer settled events nothing is accepted: the interval leans on the mean being nearly normal."""
+"""With fewer settled events no source is accepted: the interval assumes that the mean is nearly normal."""
 
 CALLS_KEPT: Final = 20_000
-"""Of each source, the newest calls that wait for a result."""
+"""How many calls that wait for a result are kept per source, the newest."""
 
 BUCKETS: Final = 10
-"""Tenths of the stated probability, of the calibration."""
+"""Tenths of the stated probability, for the calibration."""
 
 _LEAST_P: Final = 0.001
-"""Log loss of a certainty that does not come would be infinite: nothing is believed more surely than this."""
+"""No probability counts as more certain than this: the log loss of a wrong certainty would be infinite."""
 
 
 class Call(msgspec.Struct, array_like=True):
@@ -53,10 +53,10 @@ class Call(msgspec.Struct, array_like=True):
 
     Attributes:
         ticker, event_ticker: of the market.
-        probability: of YES, as the source said. mid: of the market's best bid and ask at that moment.
-        edge: what buying the side that it says is cheap promised after spread and fee, dollars a contract.
+        probability: of YES, according to the source. mid: of the market's best bid and ask at that moment.
+        edge: what buying the cheap side promised after spread and fee, in dollars per contract.
         at_ms: when.
-        markouts: by how much the mid had moved towards the source after MARKOUTS_MS; None: not (yet) seen.
+        markouts: how far the mid had moved towards the source after MARKOUTS_MS; None: not seen (yet).
     """
 
     ticker: str
@@ -77,7 +77,7 @@ class Sums(msgspec.Struct, array_like=True):
     weights: float = 0.0
 
     def add(self, value: float, weight: float) -> None:
-        """Take an event in: its calls' figures, each times its weight, and their weights."""
+        """Add an event: the sum of its calls' figures times their weights, and the sum of the weights."""
         self.count += 1
         self.total += value
         self.squares += value * value
@@ -85,7 +85,7 @@ class Sums(msgspec.Struct, array_like=True):
 
 
 class Mean(msgspec.Struct, frozen=True):
-    """A mean over `count` events, each call weighted by its edge, and its interval (LEVEL); None: too few."""
+    """A mean over `count` events, with calls weighted by edge, and its interval (LEVEL); None: too few."""
 
     count: int
     mean: float
@@ -94,15 +94,15 @@ class Mean(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """How a source stands.
+    """The present outcome of a source's trial.
 
     Attributes:
-        accepted: whether it is believed at full size.
-        earned: dollars a contract by the price after each of MARKOUTS_MS, after spread and fee.
-        gain, log_gain: of Brier score and log loss over the price's, by result. profit: dollars a contract
+        accepted: whether it is traded on at full size.
+        earned: dollars per contract by the price after each of MARKOUTS_MS, after spread and fee.
+        gain, log_gain: of Brier score and log loss over the price's, by result. profit: dollars per contract
             by result, after spread and fee.
-        calibration: for each tenth of the stated probability: calls, what was said on average, what came.
-        waiting: calls without a result.
+        calibration: for each tenth of the stated probability: calls, their mean, and the mean result.
+        waiting: calls without a result yet.
     """
 
     accepted: bool
@@ -118,10 +118,10 @@ class Record(msgspec.Struct, array_like=True):
     """What is kept of one source.
 
     Attributes:
-        calls: of events that are not scored yet, the oldest event first. events: ticker -> event of these.
+        calls: those of events not scored yet, the oldest event first. events: ticker -> event of these.
         standing: ticker -> the side (1: YES, -1: NO) on which it disagrees with the price now.
-        results: of markets whose event waits for its others.
-        earned, gain, log_gain, profit, buckets: sums over all that was scored.
+        results: those of markets whose event waits for other markets.
+        earned, gain, log_gain, profit, buckets: sums over everything scored.
     """
 
     calls: dict[str, list[Call]] = {}
@@ -138,11 +138,11 @@ class Record(msgspec.Struct, array_like=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What a market shows: best bid and ask of YES in dollars, and the fee of buying a contract at each side.
+    """What a market shows.
 
     Attributes:
-        bid, ask: None where there is none: then nothing can be called.
-        fee: of taking one contract, dollars.
+        bid, ask: the best ones of YES, in dollars; None if there is none, when there can be no call.
+        fee: of taking one contract, in dollars.
     """
 
     event_ticker: str
@@ -152,7 +152,7 @@ class Price(msgspec.Struct, frozen=True):
 
     @property
     def mid(self) -> float | None:
-        """The middle, None where a side is missing or the two are crossed."""
+        """The middle; None if a side is missing or the two are crossed."""
         if self.bid is None or self.ask is None or self.bid > self.ask:
             return None
         return (self.bid + self.ask) / 2
@@ -166,7 +166,7 @@ class Trials(msgspec.Struct):
     def say(self, source: str, ticker: str, probability: float, price: Price, now_ms: int) -> None:
         """Take what a source says of a market, and what the market shows at that moment.
 
-        A disagreement is one call for as long as it stands, and on the same side.
+        A disagreement is one call as long as it lasts on the same side.
         """
         mid = price.mid
         if mid is None:
@@ -190,7 +190,7 @@ class Trials(msgspec.Struct):
         self._bound(record)
 
     def look(self, prices: Mapping[str, float], now_ms: int) -> None:
-        """Take the mids of markets with calls, for what became of the price since."""
+        """Take the mids of markets with calls, to see what became of the price since."""
         for record in self.records.values():
             for calls in record.calls.values():
                 for call in calls:
@@ -252,12 +252,12 @@ class Trials(msgspec.Struct):
                 kept.pop(call.ticker, None)
 
     def _bound(self, record: Record) -> None:
-        """Let the oldest event go if there are too many calls: nobody says how its markets ended."""
+        """Drop the oldest event if there are too many calls: its markets' results were never reported."""
         while sum(map(len, record.calls.values())) > CALLS_KEPT:
             self._forget(record, next(iter(record.calls)))
 
     def verdict(self, source: str) -> Verdict:
-        """Return how a source stands; of one that has said nothing, that nothing is known."""
+        """Return the present outcome of a source's trial, an empty one if it has said nothing."""
         record = self.records.get(source, Record())
         earned, gain = tuple(map(_mean, record.earned)), _mean(record.gain)
         by_price = earned[DECIDING]
@@ -282,12 +282,12 @@ class Trials(msgspec.Struct):
         )
 
     def accepted(self) -> frozenset[str]:
-        """Return the sources that are believed at full size."""
+        """Return the sources that are traded on at full size."""
         return frozenset(source for source in self.records if self.verdict(source).accepted)
 
 
 def _mean(sums: Sums) -> Mean:
-    """Return the weighted mean of independent events and its interval: that of their sums, scaled."""
+    """Return the weighted mean of independent events, and its interval: that of their sums, scaled."""
     if not sums.count or not sums.weights:
         return Mean(sums.count, 0.0, None, None)
     mean = sums.total / sums.weights
@@ -299,7 +299,7 @@ def _mean(sums: Sums) -> Mean:
 
 
 def student_t(degrees: int) -> float:
-    """Return the quantile of Student's t at LEVEL, two-sided: the normal one, corrected (Cornish-Fisher)."""
+    """Return the two-sided quantile of Student's t at LEVEL: the normal one, corrected (Cornish-Fisher)."""
     z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
     n = float(degrees)
     terms = (

@@ -1,8 +1,8 @@
-"""Fair values from a CSV or JSON file of one's own, read again whenever it changes.
+"""Fair values from the user's CSV or JSON file, read again whenever it changes.
 
-CSV: a header line with ``ticker,probability`` and, optional, ``margin`` and ``as_of`` (RFC 3339), in any
-order. JSON: a list of objects with these members. A value without ``as_of`` is as old as the file. A bad
-row, one of the future included, is refused by its number and name; the others count.
+CSV: a header line with ``ticker,probability`` and optionally ``margin`` and ``as_of`` (RFC 3339), in any
+order. JSON: a list of objects with these members. A value without ``as_of`` is as old as the file. A bad row,
+or one from the future, is refused by number and name; the others count.
 """
 
 import csv
@@ -31,13 +31,13 @@ log = structlog.get_logger()
 SOURCE: Final = "file"
 MAX_BYTES: Final = 64 * 1_048_576
 FUTURE_MS: Final = 5_000
-"""So far ahead of our clock a row may be: more would never grow stale."""
+"""How far ahead of our clock a row may be: one further ahead would never grow stale."""
 
 _FIELDS: Final = frozenset({"ticker", "probability", "margin", "as_of"})
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What a file says: values by ticker, and one line for each thing refused."""
+    """A file's contents: values by ticker, and one line for each refused row."""
 
     values: Mapping[str, FairValue] = {}
     errors: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ def parse(text: str, name: str, modified_ms: int, now_ms: int | None = None) -> 
     """Return the values in the text of a file called `name`, which was last changed at `modified_ms`.
 
     Args:
-        now_ms: the present, None: that is when it was changed.
+        now_ms: the present; None: the time of that change.
 
     Raises:
         ValueError: it is not such a file at all.
@@ -124,7 +124,7 @@ def _share(value: object, field: str) -> float:
 
 
 class ValuesFile:
-    """One file, looked at now and then. While it cannot be read, what it said last holds."""
+    """One file, looked at now and then. While it cannot be read, its last values hold."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -155,7 +155,7 @@ class ValuesFile:
 
 
 class FileSource(Estimator):
-    """The same file in a process of its own: where one file is not enough, or a large one takes its time."""
+    """The same kind of file in its own process: for further files, or for one that takes long to read."""
 
     name = SOURCE
 
@@ -174,7 +174,7 @@ class FileSource(Estimator):
         self._said: tuple[str, ...] = ()
 
     def values(self, bus: Connection) -> Mapping[str, Estimate]:
-        now_ms = bus.replica.now_ms()  # in a replay another than that of the file
+        now_ms = bus.replica.now_ms()  # in a replay this is not the file's time
         self._file.look(SystemClock().now_ms())
         loaded = self._file.loaded
         if loaded.errors != self._said:
