@@ -1,4 +1,4 @@
-"""Benchmarks that nobody runs break unseen: each of these does its work once, in small."""
+"""Benchmarks that are rarely run break unnoticed: here each does its work once, on a small scale."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from benchmarks.trading_tables import tables
 from markets.units import MINUTE_MS
 
 
-def test_the_trader_s_events_are_traded(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trader_benchmark_trades_its_events(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_trader, "EVENTS", 2)
     assert len(bench_trader.latencies_us(short_dir)) == 2
 
 
-def test_the_publisher_s_page_is_taken_over_and_is_as_documented(
+def test_the_publisher_benchmark_takes_in_a_page_that_is_as_documented(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publisher = bench_publisher.Publisher(tmp_path)
@@ -27,7 +27,7 @@ def test_the_publisher_s_page_is_taken_over_and_is_as_documented(
         publisher.close()
 
 
-def test_what_a_simulated_trader_does_is_taken_down_beside_the_truth(tmp_path: Path) -> None:
+def test_the_actions_of_a_simulated_trader_are_recorded_with_the_truth(tmp_path: Path) -> None:
     settings = {"KALSHI_BUS_STRATEGIES": "no_basket"}
     plan = trading.Plan(seed=1, hours=0.05, markets=300, rivals=False, settings=settings)
     stand = trading.Stand(plan, tmp_path)
@@ -36,7 +36,7 @@ def test_what_a_simulated_trader_does_is_taken_down_beside_the_truth(tmp_path: P
     assert not result.breaches
     assert any(trade.filled for trade in result.trades)
     assert any(plant.same_ms is not None for plant in result.plants if plant.kind == "no_basket")
-    # What was taken down is what the trader's own ledger has.
+    # The record agrees with the trader's own ledger.
     ledger = stand.worker.engine.ledger
     assert ledger.spent_e6 == sum(trade.cost_e6 for trade in result.trades)
     assert ledger.fees_e6 == sum(trade.fees_e6 for trade in result.trades)
@@ -45,7 +45,7 @@ def test_what_a_simulated_trader_does_is_taken_down_beside_the_truth(tmp_path: P
     assert "95 % interval" in printed
 
 
-def test_the_feed_has_what_the_exchange_has(tmp_path: Path) -> None:
+def test_the_feed_agrees_with_the_exchange(tmp_path: Path) -> None:
     stand = trading.Stand(trading.Plan(seed=2, hours=1, markets=200), tmp_path)
     for _ in range(2 * MINUTE_MS // trading.STEP_MS):
         stand.step()
@@ -65,7 +65,7 @@ def test_the_feed_has_what_the_exchange_has(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_orders_come_to_the_socket_from_a_journal(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orders_reach_the_socket_through_a_journal(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_orders, "WARM_UP", 1)
     ours, reference = bench_orders.latencies_us(short_dir, 2)
     assert len(ours) == len(reference) == 2

@@ -1,4 +1,4 @@
-"""In a simulated market nothing that is locked is ever shown as a loss."""
+"""In a simulated market, no page ever shows less than the locked profit."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from benchmarks.trading import Plan, Stand, run
 from trader.engine.worth import LotWorth
 
 
-def test_no_look_at_the_page_shows_less_than_what_is_locked() -> None:
+def test_the_page_never_shows_less_than_the_locked_profit() -> None:
     found = run(Plan(seed=1, hours=0.3, markets=150, rivals=False))
 
     assert found.looks == 216
@@ -14,7 +14,7 @@ def test_no_look_at_the_page_shows_less_than_what_is_locked() -> None:
     assert (found.dips_bid, found.dips_locked, found.failures) == (0, 0, [])
 
 
-def test_a_page_that_showed_bids_alone_would_be_noticed(tmp_path: Path) -> None:
+def test_a_page_that_shows_bids_only_is_noticed(tmp_path: Path) -> None:
     class AtBid(Stand):
         def shown_of_lot_e6(self, lot: LotWorth) -> int:
             return lot.bid_e6 or 0

@@ -29,7 +29,7 @@ def assigned(count: int) -> str:
     return f"class Wide:\n    def __init__(self):\n{lines}        self.x0 = self.x1\n"
 
 
-def test_counts_files_and_lines_of_packages_only(tmp_path: Path) -> None:
+def test_only_files_and_lines_of_packages_are_counted(tmp_path: Path) -> None:
     files = {
         "a/first.py": "x = 1\n" * 3,
         "a/deep/second.py": "x = 1\n" * 7,
@@ -47,7 +47,7 @@ def test_counts_files_and_lines_of_packages_only(tmp_path: Path) -> None:
     assert found["test lines per source line"].value == 0.5
 
 
-def test_tells_a_wide_class_from_a_wide_record(tmp_path: Path) -> None:
+def test_wide_classes_and_wide_records_are_told_apart(tmp_path: Path) -> None:
     record = "class Row:\n" + "".join(f"    x{i}: int\n" for i in range(16))
 
     found = figures(tmp_path, {"a/m.py": assigned(16) + record, "a/n.py": assigned(15)})
@@ -122,7 +122,7 @@ def test_cycles_of_imports_outside_functions(tmp_path: Path) -> None:
     assert figures(tmp_path, files)["import cycles"].names == ["a.m a.n a.o"]
 
 
-def test_any_comments_and_docstrings(tmp_path: Path) -> None:
+def test_uses_of_any_comments_and_docstrings_are_counted(tmp_path: Path) -> None:
     code = (
         "from typing import Any\n"
         "def f(x: Any) -> None:  # why\n"
@@ -141,7 +141,7 @@ def test_any_comments_and_docstrings(tmp_path: Path) -> None:
     assert found["lines of a function, p99"].value == 2
 
 
-def test_prints_json_with_coverage(tmp_path: Path) -> None:
+def test_json_is_printed_with_coverage(tmp_path: Path) -> None:
     tree(tmp_path, {"a/__init__.py": "", "cov.json": '{"totals": {"percent_covered": 87.5}}'})
     command = [sys.executable, "-m", "benchmarks.measure", str(tmp_path), "--json"]
     command += ["--coverage", str(tmp_path / "cov.json")]

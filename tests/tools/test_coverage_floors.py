@@ -9,7 +9,7 @@ from tools.coverage_floors import Tally, main, tallies
 
 
 def report(path: Path, **files: tuple[int, int]) -> Path:
-    """Write what coverage.py writes, of (all, ran) statements by module."""
+    """Write a report as coverage.py does, from (all, run) statements by module."""
     path.write_text(
         json.dumps(
             {
@@ -35,7 +35,7 @@ def config(path: Path, floors: str) -> Path:
     return path
 
 
-def test_a_file_counts_for_the_longest_name_that_it_lies_in_and_for_no_other() -> None:
+def test_a_file_counts_for_the_longest_matching_name_only() -> None:
     files = {
         "bus/line.py": Tally(10, 5),
         "bus/protocol/__init__.py": Tally(2, 2),
@@ -52,7 +52,7 @@ def test_a_name_may_be_a_module() -> None:
 
 
 @pytest.mark.parametrize(("floor", "code"), [("89.9", 0), ("90", 0), ("90.1", 1)])
-def test_what_is_below_its_floor_is_named(
+def test_packages_below_their_floor_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], floor: str, code: int
 ) -> None:
     found = report(tmp_path / "report.json", **{"markets.book": (10, 9)})
@@ -63,9 +63,7 @@ def test_what_is_below_its_floor_is_named(
     assert printed.err == ("" if code == 0 else "markets: 90.0 % ran, expected 90.1 % or more\n")
 
 
-def test_with_all_the_packages_without_a_floor_are_shown_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_also_shows_packages_without_a_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = report(tmp_path / "report.json", **{"markets.book": (10, 9), "ui.hub": (4, 1)})
     toml = config(tmp_path / "floors.toml", "markets = 50")
     assert main([str(found), "--config", str(toml), "--all"]) == 0
