@@ -93,7 +93,7 @@ def _sizes(processes: dict[str, Process]) -> dict[str, int]:
 
 
 def pss(pid: int, which: str = "Pss") -> int:
-    """Return a process's proportional set size in bytes, all of it or one sort (proc(5), smaps_rollup)."""
+    """Return a process's proportional set size in bytes, or one part of it (smaps_rollup in proc(5))."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith(f"{which}:"))
     return int(line.split()[1]) * 1024

@@ -57,11 +57,11 @@ class Feed:
         self._thread.join()
 
     def forget(self) -> None:
-        """Forget what was published before the last time."""
+        """Forget what was published before the previous call."""
         self._older, self.published_ns = self.published_ns, {}
 
     def late_ms(self, samples: list[tuple[str, int, int]]) -> list[float]:
-        """Return how long each of these frames was on its way, least first; unknown ones are left out."""
+        """Return how long each of these frames took, in ascending order, without unknown ones."""
         known = self._older | self.published_ns
         return sorted(
             (received_ns - published_ns) / 1e6
@@ -207,7 +207,7 @@ def _stalled(port: int) -> None:
 
 @contextmanager
 def clients_of(plan: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """Run clients as planned (ws_load.py); what they say is on its stdout."""
+    """Run clients as planned (ws_load.py); they report on stdout."""
     command = [sys.executable, "-m", "benchmarks.ws_load"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -241,7 +241,7 @@ def _metric(port: int, name: str) -> float:
 
 
 def child(pid: int) -> int:
-    """Return the process that a process has begun."""
+    """Return the process that a process has started."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 

@@ -1,12 +1,12 @@
-"""``python -m benchmarks.ws_hour``: 200 WebSocket clients for an hour, and what that costs and keeps.
+"""``python -m benchmarks.ws_hour``: 200 WebSocket clients for an hour: what they cost, and what remains.
 
-The stack against the simulator at its own pace, 1,500 markets; clients that follow tickers, books and trades
-of 50 markets each, drawn by lot, ten of which leave each minute and come anew. Memory (PSS, and of it what is
-not in a file, which alone can grow) and open descriptors of snapshot server and WebSocket server are looked
-at each minute: the table has some of these, and the slope from minute 10 on by least squares. A frame's time
-is as in `make bench ws`, one frame of ten looked at.
+The stack runs against the simulator at its normal pace, with 1,500 markets. Each client follows tickers,
+books and trades of 50 random markets; every minute, ten of them leave and connect again. Memory (PSS, and the
+part of it that no file backs, which alone can grow) and open descriptors of snapshot server and WebSocket
+server are sampled every minute: the table shows some samples, and the slope from minute 10 on by least
+squares. The time of one frame in ten is measured as in `make bench ws`.
 
-Not part of `make bench`, since it takes its time.
+Not part of `make bench`, since it takes long.
 """
 
 import argparse
@@ -31,7 +31,7 @@ REPLACED: Final = 10
 
 
 class Sample(NamedTuple):
-    """A process at a moment: its memory in MB, how much of it is in no file, and open descriptors."""
+    """A process at a moment: its memory in MB, how much of it no file backs, and its open descriptors."""
 
     mb: float
     own_mb: float
@@ -95,14 +95,14 @@ def run(runner: Runner, minutes: int, clients: int) -> None:
                 for name, one in samples[-1].items()
             )
             print(f"{minute}: {said} frames {sum(counts.values())} errors {errors}", flush=True)
-        assert child(server.pid) == websocket, "the WebSocket server was begun anew"
+        assert child(server.pid) == websocket, "the WebSocket server was restarted"
     print(f"\n{clients} clients: {frames / minutes / MINUTE_S:,.0f} frames/s, {errors} errors")
     print_growth(samples)
     print_times(late)
 
 
 def look(server: Process, websocket: int) -> dict[str, Sample]:
-    """Look at both processes."""
+    """Sample both processes."""
     pids = {"snapshot server": server.pid, "WebSocket server": websocket}
     return {
         name: Sample(
@@ -116,11 +116,11 @@ def print_growth(samples: list[dict[str, Sample]]) -> None:
     """Print memory and descriptors at some minutes, and the slope after the warm-up."""
     last = len(samples) - 1
     shown = sorted({0, min(WARM_MINUTES, last), last // 2, last})
-    print("\n| | " + " | ".join(f"minute {minute}" for minute in shown) + " | an hour more |")
+    print("\n| | " + " | ".join(f"minute {minute}" for minute in shown) + " | growth per hour |")
     print("|---|" + "---|" * (len(shown) + 1))
     begun = min(WARM_MINUTES, max(0, last - 1))
     for name in samples[0]:
-        for index, unit in enumerate(("PSS, MB", "in no file, MB", "descriptors")):
+        for index, unit in enumerate(("PSS, MB", "without file, MB", "descriptors")):
             values = [float(sample[name][index]) for sample in samples]
             slope = statistics.linear_regression(range(begun, last + 1), values[begun:]).slope
             cells = " | ".join(f"{values[minute]:.{0 if index == 2 else 1}f}" for minute in shown)
@@ -128,8 +128,8 @@ def print_growth(samples: list[dict[str, Sample]]) -> None:
 
 
 def print_times(late: list[list[float]]) -> None:
-    """Print the times from feed to client by quarters of the hour, the last one maybe shorter."""
-    print("\n| minutes | frames looked at | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|")
+    """Print the times from feed to client by quarters of the hour; the last may be shorter."""
+    print("\n| minutes | frames measured | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|")
     for first in range(0, len(late), 15):
         part = sorted(value for minute in late[first : first + 15] for value in minute)
         if part:

@@ -1,8 +1,8 @@
 """WebSocket clients in a process of their own: ``python -m benchmarks.ws_load``, with a plan on stdin.
 
 All connect, subscribe to their markets, and read for some seconds. It prints one JSON object: the number of
-frames of each type and, for a sample of them, market, time of the record and time of arrival. A plan with
-`reports` has that many times these seconds and objects; `replaced` clients leave and come back after each.
+frames of each type and, for a sample of them, market, time of the record and time of arrival. With
+`reports` in the plan, it repeats this so many times, and after each, `replaced` clients leave and come back.
 """
 
 import json

@@ -84,7 +84,7 @@ print(json.dumps(found))
 """
 
 
-def test_by_tls_another_machine_gets_what_the_token_is_for_and_plain_http_gets_nothing(
+def test_over_tls_another_machine_needs_the_token_and_plain_http_gets_nothing(
     runner: Runner,
 ) -> None:
     here, there = new_namespace(runner), new_namespace(runner)
@@ -135,7 +135,7 @@ def test_by_tls_another_machine_gets_what_the_token_is_for_and_plain_http_gets_n
     assert statuses[2] in (200, 503)
     assert "tls_required" in elsewhere[0][2]
     assert "; Secure" in elsewhere[4][1]
-    # Who is wrong too often is not believed any more, and nobody else is the worse for it.
+    # A client with too many wrong tokens is locked out, and no other client is affected.
     wrong = get("https", "/health", {"Authorization": "Bearer x"})
     tried = ask(there, address, *[wrong] * 12, get("https", "/health", bearer))
     assert [status for status, _, _ in tried] == [401] * 13
