@@ -404,13 +404,13 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
 
 
 def _open_doors(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:
-    """Yield what the servers lack to be open to others as they are set to be."""
+    """Yield what is missing for the servers to be reached from other machines as the settings ask."""
     if s.token_file is None and not is_loopback(s.bind):
         why = f"other machines are let in only with a token, and {variable_of('token_file')} names no file"
         yield {"bind", "token_file"}, f"{name('bind')}: got {s.bind!r}, expected 127.0.0.1: {why}"
     for key, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
         if getattr(s, key) is None and getattr(s, other) is not None:
-            yield {key, other}, f"{name(key)}: got nothing, expected a file: {name(other)} is set"
+            yield {key, other}, f"{name(key)}: got nothing, expected a file, because {name(other)} is set"
 
 
 def _clashes(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:

@@ -630,11 +630,11 @@ class HttpRows(Rows):
     )
     tls_certificate: _Path | None = _setting(
         None,
-        "a PEM file: the certificate, then those that signed it; with a tls_key",
-        "Certificate with which these three also answer `https://` and `wss://`: docs/remote.md.",
+        "a PEM file: the certificate, then those that signed it; only with tls_key",
+        "The certificate with which these three servers also answer `https://` and `wss://`: docs/remote.md.",
     )
     tls_key: _Path | None = _setting(
-        None, "a file of mode 0600; with a tls_certificate", "Private key of that certificate (PEM)."
+        None, "a PEM file of mode 0600; only with tls_certificate", "The private key of that certificate."
     )
     hosts: _Names = _setting(
         (), _NAMES, "Names or addresses by which browsers reach this machine, beside bind and loopback."
