@@ -369,6 +369,8 @@ def _span(call: _Call, operation: str) -> Span:
     before = call.boolean("include_latest_before_start")
     if period not in PERIODS_MINUTES:
         raise invalid(out_of_range(operation, "period_interval", "oneof"))
+    if end < start:
+        raise bad_request("end_ts must not be before start_ts")
     return Span(start, end, period * 60, before)
 
 

@@ -302,6 +302,11 @@ def test_a_parameter_out_of_bounds_is_refused_in_kalshis_shape(
         ("/markets", {"min_updated_ts": 1, "series_ticker": "A"}, "mve_filter=exclude"),
         ("/markets", {"min_created_ts": 1, "status": "closed"}, "not compatible"),
         ("/events", {"status": "paused"}, "invalid status filter"),
+        (
+            "/series/S/markets/A/candlesticks",
+            {"start_ts": 9, "end_ts": 2, "period_interval": 1},
+            "end_ts must not be before start_ts",
+        ),
     ],
 )
 def test_a_filter_that_kalshi_refuses_is_refused(path: str, query: dict[str, Any], part: str) -> None:
