@@ -326,7 +326,7 @@ class Account:
         _row_of(self._ever, due).more(numbers)
 
     def _count(self, number: int, trade: Trade) -> None:
-        """Count a trade anew in the cell of the day on which it was decided."""
+        """Count a trade again in the cell of the day on which it was decided."""
         of = trade.first
         if of is None or of.expected_e6 is None:
             return
@@ -489,7 +489,7 @@ def day_in(question: Mapping[str, Any], name: str) -> date | None:
     try:
         day = date.fromisoformat(text)
     except (TypeError, ValueError):
-        raise Refusal("bad_request", f"{name}: got {text!r:.50}, expected a day as 2026-01-31") from None
+        raise Refusal("bad_request", f"{name}: got {text!r:.50}, expected a day like 2026-01-31") from None
     if not date(1970, 1, 1) <= day <= date(9998, 12, 31):
         raise Refusal("bad_request", f"{name}: got {text!r:.50}, expected 1970-01-01 to 9998-12-31")
     return day
@@ -512,7 +512,7 @@ def _day(number: int) -> str:
 
 def as_text(report: ReportAnswer) -> str:
     """Return a report as lines for people."""
-    period = f"{report.since or 'the beginning'} to {report.until or 'now'}, days of UTC"
+    period = f"{report.since or 'the beginning'} to {report.until or 'now'}, UTC days"
     lines = [period]
     for title, rows in (
         ("", (report.total,)),
@@ -526,9 +526,10 @@ def as_text(report: ReportAnswer) -> str:
         lines += [_HEADS.format(*_cells(row)) for row in rows]
     lines += [
         "",
-        "tried: trades sent; got: those that got something, whose promise is `expected`; over: those of",
-        "which nothing is held; `was due` and `came` are theirs. profit: realised less fees; at bid, at",
-        "settlement: with what is held now." + ("" if report.marked else " Its current worth is not known."),
+        "tried: trades sent; got: those with fills, which were to earn `expected`; over: those that hold",
+        "nothing any more, which were to earn `was due` and earned `came`. profit: realised less fees;",
+        "at bid, at settlement: with what is held now."
+        + ("" if report.marked else " Its present worth is unknown."),
     ]
     return "\n".join(lines)
 

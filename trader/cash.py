@@ -1,7 +1,7 @@
 """`python -m trader cash`: cash on each shard of the exchange, and what to move so that it covers orders.
 
 A transfer's id follows from the plan and from the account's cash when the plan was made: if it is sent again,
-also after a lost answer, the gateway carries it out once.
+for example after a lost answer, the gateway carries it out only once.
 """
 
 import uuid
@@ -40,7 +40,7 @@ def plan(listed: AccountAnswer, journal_id: str, wanted_e6: dict[int, int] | Non
     Amounts are whole cents, taken from the shards with most to spare.
 
     Args:
-        wanted_e6: the free cash that shards should have, where that is more than zero.
+        wanted_e6: the free cash that shards should have, if more than zero.
     """
     free_e6 = {shard.exchange_index: shard.free_e6 for shard in listed.shards}
     wanted_e6 = wanted_e6 or {}
@@ -90,7 +90,7 @@ def as_text(shards: Sequence[ShardCash], made: Plan) -> str:
     for index, short_e6 in made.missing_e6.items():
         lines.append(f"shard {index} lacks {format_money(short_e6)} that no other shard has to spare")
     if not made.transfers and not made.missing_e6:
-        lines.append("every shard has what its orders need: nothing is to be moved")
+        lines.append("every shard has what its orders need: there is nothing to move")
     return "\n".join(lines)
 
 
@@ -118,7 +118,7 @@ def cash(settings: Settings, want: Iterable[str], context: Any, *, move: bool, y
         Refusal, DecodeError: the order gateway could not say.
     """
     if settings.mode == "paper":
-        raise Refusal("bad_request", "mode paper plays with money of its own: no shard has any of it")
+        raise Refusal("bad_request", "mode paper uses play money, which is on no shard")
     wanted_e6, path = wanted(want), newest_journal(settings.data_dir, settings.mode, settings.env)
     with readable(path), closing(Reader(path)) as reader:
         journal_id = reader.meta()["id"]
@@ -134,10 +134,10 @@ def cash(settings: Settings, want: Iterable[str], context: Any, *, move: bool, y
         print(as_text(listed.shards, made))
         if not move:
             if made.transfers:
-                print("nothing is moved; python -m trader cash --move --yes does")
+                print("nothing was moved; to move it: python -m trader cash --move --yes")
             return 0
         if not yes:
-            raise Refusal("bad_request", "--move moves cash on the exchange: --move --yes")
+            raise Refusal("bad_request", "--move moves cash at the exchange: confirm with --move --yes")
         return _carry_out(asker, made)
 
 
@@ -147,7 +147,7 @@ def _carry_out(asker: Asker, made: Plan) -> int:
         try:
             answer = told(asker.ask(msgspec.to_builtins(transfer), TRANSFER_MS), TransferAnswer)
         except NoAnswer:
-            print(f"{what}: NOT KNOWN: the gateway has not answered; said again, it is carried out once")
+            print(f"{what}: UNKNOWN: the gateway has not answered; repeated, it is still carried out once")
             return EXIT_CRASHED
         print(f"{what}: {answer.state}{': ' + answer.reason if answer.reason else ''}")
         if answer.state != "done":

@@ -388,6 +388,6 @@ def test_without_a_trader_the_command_reads_the_journal_and_values_nothing(
     assert command(["report", "--since", "2027-01-15"]) == 0
     text = capsys.readouterr().out
     assert "no_basket" in text
-    assert "Its current worth is not known" in text
+    assert "Its present worth is unknown" in text
     assert command(["report", "--since", "tomorrow"]) == 2
     assert "since: got 'tomorrow', expected a day" in capsys.readouterr().err
