@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--to", dest="end_ms", type=commands.time_ms, help="UTC time, or ms since 1970")
     for name in ("market", "event", "series"):
         export.add_argument(f"--{name}", action="append", default=[], help="only of this; may be given again")
-    export.add_argument("--step", type=commands.step_s, help="the order books every so many seconds, too")
+    export.add_argument("--step", type=commands.step_s, help="also order books, at this interval in seconds")
 
     load = ops.add_parser("import", help="make a recording of Kalshi's own WebSocket frames (NDJSON)")
     load.add_argument("frames", type=Path, help="what was recorded; .gz is unpacked")

@@ -1,8 +1,8 @@
 """What changes, for a user's program at its own pace: an iterator, an async iterator or a callback.
 
-Nobody waits for a slow reader, and nothing is lost unsaid. Of a record that changes again before it is read
-only the last is given out, and how many were passed over stands in it; what was forgotten because more waited
-than is kept is said in an update of its own.
+Nobody waits for a slow reader, and nothing is lost silently. If a record changes again before it is read,
+only the last version is delivered, together with how many were passed over. If more records wait than are
+kept, a special update says how many were forgotten.
 """
 
 import asyncio
@@ -24,28 +24,28 @@ from .nearest import or_nearest
 log = structlog.get_logger()
 
 ANY: Final = "any"
-"""Kind of an update that says: anything may have changed, look at all of it again."""
+"""Kind of an update that means: anything may have changed, look at everything again."""
 
 LIMIT: Final = 100_000
-"""So many records that changed wait for their reader at most."""
+"""How many changed records wait for their reader, at most."""
 
 KINDS: Final = (*STATE_KINDS, "trade")
 
 LOOK_S: Final = 1.0
-"""So often who waits looks whether anything is followed any more."""
+"""How often a waiting reader checks whether anything is still being followed."""
 
 
 class Update(msgspec.Struct, frozen=True):
-    """A record that changed, as it is when this is given out.
+    """A record that changed, as it is when this is delivered.
 
     Attributes:
         kind: of the record: "quote", "book", "market", "trade" and so on (docs/protocol.md). "any": anything
-            may have changed, as after a repair, a new epoch, or when more waited than is kept.
-        key: its ticker, or what else names it; "" of kind "any".
-        record: the record, None if it is gone, and of kind "any".
+            may have changed, as after a repair, in a new epoch, or when more waited than is kept.
+        key: its ticker, or whatever else identifies it; "" for kind "any".
+        record: the record, None if it is gone, and for kind "any".
         seq: number of the last message that changed it.
-        conflated: how often it changed before without being given out.
-        dropped: of kind "any", how many records that had changed were forgotten; else 0.
+        conflated: how many earlier changes were not delivered.
+        dropped: for kind "any", how many changed records were forgotten; otherwise 0.
     """
 
     kind: str
@@ -62,17 +62,17 @@ class Updates:
     Also a context manager. It ends when it, or the connection that it belongs to, is closed.
 
     Args:
-        state: gives the state to read from.
+        state: returns the state to read from.
         ended: whether nothing is followed any more.
-        kinds: of records; all without any. keys: only of these tickers or other keys.
-        limit: so many records may wait.
+        kinds: the kinds of records; if empty, all. keys: only these tickers or other keys.
+        limit: how many records may wait.
 
     Raises:
         ValueError: there is no such kind.
 
     Attributes:
-        conflated, dropped: in all, since it began.
-        error: what a callback has raised, which ended it.
+        conflated, dropped: the totals so far.
+        error: the error with which a callback ended.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Updates:
                     self._awaiting = [entry for entry in self._awaiting if entry[1] is not come]
 
     def close(self) -> None:
-        """End it; a callback that is under way is waited for, unless it calls this itself."""
+        """End it, and wait for a callback that is running, unless the callback itself calls this."""
         with self._ready:
             self._closed = True
             self._waiting.clear()
@@ -174,7 +174,7 @@ class Updates:
         return f"<updates of {kinds}: {state}, {said}>"
 
     def call(self, function: Callable[[Update], object]) -> None:
-        """Call `function` with each update, in a thread of its own. One that raises ends it."""
+        """Call `function` with each update, in a separate thread. If it raises an error, this ends."""
 
         def run() -> None:
             try:
@@ -188,7 +188,7 @@ class Updates:
         self._thread = threading.Thread(target=run, name="updates", daemon=True)
         self._thread.start()
 
-    # -- for who follows the feed: any thread, and quick
+    # -- for whoever follows the feed: from any thread, and quick
 
     def listen(self, actions: Sequence[Action]) -> None:
         """Take what a replica did."""
@@ -223,7 +223,7 @@ class Updates:
             self._forget(changed.seq, dropped=len(waiting))
 
     def _forget(self, seq: int, dropped: int) -> None:
-        """Put one word in the place of all that waits."""
+        """Replace everything that waits by one update of kind "any"."""
         lost = self._any[1] if self._any is not None else 0
         self._any = (seq, lost + dropped)
         self._waiting.clear()
@@ -248,7 +248,7 @@ class Updates:
     def _wake(self) -> None:
         self._ready.notify_all()
         for loop, come in self._awaiting:
-            with suppress(RuntimeError):  # a loop that was closed meanwhile waits for nothing
+            with suppress(RuntimeError):  # a loop closed meanwhile waits for nothing
                 loop.call_soon_threadsafe(_end_wait, come)
         self._awaiting = []
 

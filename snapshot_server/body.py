@@ -17,7 +17,7 @@ from .shared import Pause
 
 IDENTITY: Final = "identity"
 ENCODINGS: Final = ("zstd", "gzip")
-"""The encodings we use, better ones first; tuned for speed rather than size: bodies are made so often."""
+"""The encodings we use, better ones first; tuned for speed rather than size, since bodies are made often."""
 
 _JOIN: Final = 60
 """Markets joined between two pauses: about 128 kB."""

@@ -25,7 +25,7 @@ POINTS: Final = 2_000
 """How many points of each sort op `history` returns by default."""
 
 MOVERS: Final = 100
-"""So many movers op `movers` answers with unless it is asked for others."""
+"""How many movers op `movers` returns by default."""
 
 _PACK_SLICE: Final = 50
 

@@ -46,7 +46,7 @@ def _tickers(name: str, text: str) -> tuple[str, ...]:
         raise BadRecord(name, f"{len(tickers)} tickers", f"at most {MAX_TICKERS}")
     for ticker in tickers:
         if not _TICKER.fullmatch(ticker):
-            raise BadRecord(name, ticker, "tickers with commas between them")
+            raise BadRecord(name, ticker, "tickers separated by commas")
     return tuple(tickers)
 
 
@@ -54,9 +54,7 @@ def _status(name: str, text: str) -> tuple[Status, ...]:
     words = text.split(",")
     for word in words:
         if word not in STATUS_WORDS:
-            raise BadRecord(
-                name, word, "one or more, with commas between them, of " + ", ".join(STATUS_WORDS)
-            )
+            raise BadRecord(name, word, "one or more, separated by commas, of " + ", ".join(STATUS_WORDS))
     return tuple(sorted({Status(word) for word in words}))
 
 
@@ -84,7 +82,7 @@ def _fields(name: str, text: str) -> tuple[str, ...]:
         raise BadRecord(name, f"{len(fields)} fields", f"at most {MAX_FIELDS}")
     for field in fields:
         if not _FIELD.fullmatch(field):
-            raise BadRecord(name, field, "names of market fields with commas between them")
+            raise BadRecord(name, field, "names of market fields, separated by commas")
     return tuple(fields)
 
 
@@ -101,33 +99,32 @@ MARKETS: Final[Mapping[str, Parameter]] = {
     "tickers": Parameter(
         "tickers",
         _tickers,
-        f"Only these markets: up to {MAX_TICKERS} tickers with commas between them. Unknown ones are left "
-        "out.",
+        f"Only these markets: up to {MAX_TICKERS} tickers, separated by commas. Unknown ones are left out.",
         {"type": "string", "pattern": r"^[!-+\--~]{1,200}(,[!-+\--~]{1,200})*$"},
     ),
     "status": Parameter(
         "status",
         _status,
-        "Only markets whose `status` is one of these words, with commas between them: the words of the "
-        "market object, not of Kalshi's filter.",
+        "Only markets with one of these statuses, separated by commas: those of the market object, not of "
+        "Kalshi's filter.",
         {"type": "string", "pattern": "^({0})(,({0}))*$".format("|".join(STATUS_WORDS))},
     ),
     "limit": Parameter(
         "limit",
         _limit,
-        "At most so many markets; `cursor` of the answer leads to the next. All of them without it.",
+        "The most markets in one answer, whose `cursor` leads to the next; without it, all markets.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
     ),
     "cursor": Parameter(
         "after",
         _cursor,
-        "Go on after the page whose answer had this cursor; the first page if it is empty.",
+        "Continue after the page whose answer had this cursor; the first page if it is empty.",
         {"type": "string", "pattern": "^[A-Za-z0-9_-]*$"},
     ),
     "fields": Parameter(
         "fields",
         _fields,
-        "Only these members of each market, with commas between them; `ticker` always comes along.",
+        "Only these members of each market, separated by commas; `ticker` is always included.",
         {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,99}(,[a-z][a-z0-9_]{0,99})*$"},
     ),
 }
@@ -150,7 +147,7 @@ def pairs_of(query_string: str) -> list[tuple[str, str]]:
             max_num_fields=_MAX_PARAMETERS,
         )
     except ValueError:
-        raise BadRecord("query", query_string, "name=value pairs with & between them, UTF-8") from None
+        raise BadRecord("query", query_string, "name=value pairs separated by &, in UTF-8") from None
 
 
 def none_expected(pairs: Iterable[tuple[str, str]]) -> None:
@@ -175,7 +172,7 @@ def parse_markets(pairs: Iterable[tuple[str, str]]) -> Query:
         if parameter is None:
             raise BadRecord(name, text, "a known parameter: " + ", ".join(MARKETS))
         if parameter.attribute in found:
-            raise BadRecord(name, text, "this parameter once only")
+            raise BadRecord(name, text, "this parameter only once")
         found[parameter.attribute] = parameter.parse(name, text)
     return Query(**found)
 

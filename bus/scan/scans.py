@@ -1,6 +1,6 @@
-"""The scanner's cache: after each change only what can differ is scanned, and the list is as if all had been.
+"""The scanner's cache: after a change only what can differ is scanned; the list is as if everything had been.
 
-What is scanned, `bus.scan.rescan` decides, as it does for the trader.
+`bus.scan.rescan` decides what to scan, as it does for the trader.
 """
 
 from collections import Counter
@@ -26,13 +26,13 @@ class Scan(msgspec.Struct, frozen=True):
     """The candidates at (`epoch`, `seq`), judged at `now_ms`, and the state they were found in.
 
     Attributes:
-        state: stands still; pages read markets and books from it, so that all they show is of one moment.
+        state: it does not change; pages read markets and books from it, so that they show a single moment.
         opportunities: all candidates, best first.
-        version: grows when a page would look different (what only time moves, such as an annualised
-            return, does not count).
+        version: grows when a page would look different (values that change with time alone, such as an
+            annualised return, do not count).
         reasons: how many candidates each reason speaks against.
-        failed: how many events could not be scanned, at least not for every kind of opportunity.
-        failures: the first few of what raised an error over them; the rest is in the log.
+        failed: how many events could not be scanned, at least for some kind of opportunity.
+        failures: the first few of the errors; the rest is in the log.
     """
 
     state: Records
@@ -78,7 +78,7 @@ class Scans:
         return self.rescan.membership
 
     def publish(self, published: Mapping[str, FairValue]) -> None:
-        """Take the trader's fair values, by ticker; what differs is scanned anew by the next `advance`."""
+        """Take the trader's fair values, by ticker; the next `advance` rescans what differs."""
         before, self._published = self._published, published
         self._revalued.update(
             ticker
@@ -87,7 +87,7 @@ class Scans:
         )
 
     def advance(self, state: Records, batch: Batch, now_ms: int) -> Scan:
-        """Return the scan of a state that stands still, `batch` later than the last one."""
+        """Return the scan of an unchanging state, which is `batch` later than the last one."""
         values = (("fair_value", ticker) for ticker in sorted(self._revalued))
         batch = msgspec.structs.replace(batch, records=(*batch.records, *values))
         self._revalued = set()
@@ -100,7 +100,7 @@ class Scans:
                 self._found[event_ticker] = found
             else:
                 self._found.pop(event_ticker, None)
-        # One odd event, or a mistake in one kind, takes the page from nothing else; it is logged once.
+        # One odd event, or a mistake in one kind, affects nothing else on the page; it is logged once.
         for failure in rescan.take_failures():
             log.error("scan.failed", **msgspec.structs.asdict(failure))
         self.latest = self._collect(state, now_ms)

@@ -1,9 +1,9 @@
 """Search over tickers, titles, outcomes and categories, from memory, with typing errors forgiven.
 
-One line of folded text per series, event and market, in buckets by event: `str.find` runs over the 16 MB of
-130,000 markets in a few milliseconds, where a loop over lines takes fifty times as long, and whatever comes,
-goes or is renamed costs the making of its bucket alone. Only where nothing holds all words are they compared
-with the words there are.
+There is one line of folded text per series, event and market, in buckets by event. `str.find` runs over the
+16 MB of 130,000 markets in a few milliseconds, where a loop over lines takes fifty times as long; and
+whatever comes, goes or is renamed costs only the rebuilding of its bucket. Only if nothing contains all words
+are they compared with the known words.
 """
 
 import re
@@ -26,27 +26,27 @@ BUCKETS: Final = 1_024
 
 HITS_MAX: Final = 2_000
 LINES_MAX: Final = 5_000
-"""Hits ranked and lines looked at for one query: a word like "will" is in nearly all of them."""
+"""The most hits ranked and lines looked at for one query: a word like "will" is in nearly all lines."""
 
 WORDS_MAX: Final = 8
 TEXT_MAX: Final = 200
 LINE_MAX: Final = 600
-"""Characters of a title, an outcome or a category that are searched: one of 10,000 makes no search slow."""
+"""How many characters of a title, outcome or category are searched: one of 10,000 must not slow a search."""
 
 LIMIT_MAX: Final = 100
-"""Results of one answer."""
+"""The most results in one answer."""
 
 SEARCHED: Final = ("event", "market", "series")
 
 TYPO_FROM: Final = 4
 TWO_TYPOS_FROM: Final = 8
-"""Letters a word has in which one wrong letter, or two, are forgiven: added, missing, another, or swapped."""
+"""From this length on a word may have one or two errors: letters added, missing, replaced or swapped."""
 
 NEAREST: Final = 6
-"""So many words does one that nobody uses stand for, at most."""
+"""How many known words an unknown one may stand for, at most."""
 
 SAMPLE: Final = 64
-"""Every so many buckets are counted to learn which of several words is rare."""
+"""One bucket in this many is counted to learn which of several words is rare."""
 
 SERIES: Final = "series"
 EVENT: Final = "event"
@@ -67,8 +67,8 @@ class SearchAnswer(NamedTuple):
     """What a query finds, best first.
 
     Attributes:
-        read_as: words that nothing holds, and the words they were taken for.
-        more: whether there may be more than were looked at.
+        read_as: words that occur nowhere, and the words they were read as.
+        more: whether there may be more than what was looked at.
     """
 
     hits: tuple[SearchHit, ...] = ()
@@ -77,7 +77,7 @@ class SearchAnswer(NamedTuple):
 
 
 Activity = Callable[[SearchHit], int]
-"""How busy something is: of what a query finds equally well, the busiest comes first."""
+"""How busy something is: among equally good hits the busiest comes first."""
 
 
 class IndexPart:
@@ -98,7 +98,7 @@ class IndexPart:
         return self.text[self.starts[number] : end]
 
     def words(self) -> set[str]:
-        """Return the words that a typing error may be taken for: those of titles, and tickers of series."""
+        """Return the words that a typing error may be read as: those of titles, and tickers of series."""
         found: set[str] = set()
         for number, hit in enumerate(self.hits):
             line = self.line(number)
@@ -113,7 +113,7 @@ _EMPTY: Final = IndexPart(())
 
 
 class SearchIndex:
-    """All series, events and markets of a state, folded for search. It stands: `moved` makes another."""
+    """All series, events and markets of a state, folded for search. Immutable: `moved` makes another."""
 
     def __init__(self, buckets: Sequence[IndexPart] = (), used: Mapping[str, int] | None = None) -> None:
         self._buckets = buckets or [_EMPTY] * BUCKETS
@@ -145,7 +145,7 @@ class SearchIndex:
         return sum(len(bucket.hits) for bucket in self._buckets)
 
     def moved(self, made: Mapping[int, IndexPart]) -> "SearchIndex":
-        """Return the index with these buckets in the place of those of the same number."""
+        """Return an index with these buckets in place of those with the same numbers."""
         buckets, used = list(self._buckets), self._used.copy()
         for number, bucket in made.items():
             used.subtract(buckets[number].words())
@@ -154,7 +154,7 @@ class SearchIndex:
         return SearchIndex(buckets, +used)
 
     def find(self, query: str, limit: int, activity: Activity = lambda _hit: 0) -> SearchAnswer:
-        """Return what holds every word of `query`, in any order.
+        """Return what contains every word of `query`, in any order.
 
         An exact ticker comes first, then what begins with the words, then the busiest.
         """
@@ -175,7 +175,7 @@ class SearchIndex:
     def _search(
         self, wanted: Sequence[tuple[str, ...]], limit: int, activity: Activity
     ) -> tuple[SearchAnswer, list[str]]:
-        """Return what holds one of each of some alternatives, and the lines of it."""
+        """Return what contains one word of each group of alternatives, and its lines."""
         rarest, *rest = sorted(wanted, key=self._commonness)
         every = tuple(word for others in wanted for word in others)
         begun = [[f" {word}" for word in others] for others in wanted]
@@ -215,7 +215,7 @@ class SearchIndex:
         return sum(bucket.text.count(word) for word in others for bucket in sample)
 
     def _nearest(self, word: str) -> tuple[str, ...]:
-        """Return the words of the catalogue that a word may have been meant for, the likeliest first."""
+        """Return the catalogue's words that may have been meant by a word, the likeliest first."""
         if len(word) < TYPO_FROM or word in self._used:
             return ()
         most = 2 if len(word) >= TWO_TYPOS_FROM else 1
@@ -253,7 +253,7 @@ def lines_of(
     markets_of: Mapping[str, Sequence[str]],
     series: Iterable[str] = (),
 ) -> list[tuple[SearchHit, str]]:
-    """Return what is searched of some events with their markets, and of some series."""
+    """Return the lines to search for some events with their markets, and for some series."""
     found: list[tuple[SearchHit, str]] = []
     for ticker in series:
         of = state.series.get(ticker)
@@ -276,7 +276,7 @@ def lines_of(
 
 
 def title_of(state: Records, hit: SearchHit) -> tuple[str, str]:
-    """Return what something that was found is called, and a market's outcome or an event's subtitle."""
+    """Return the title of a hit, and a market's outcome or an event's subtitle."""
     if hit.kind == SERIES:
         series = state.series.get(hit.ticker)
         return ("" if series is None else series.title) or hit.ticker, ""
@@ -291,7 +291,7 @@ def title_of(state: Records, hit: SearchHit) -> tuple[str, str]:
 
 
 def named(state: Records, kind: str, key: str) -> tuple[str, ...] | None:
-    """Return all that the index takes of one record; None of what is unknown or not searched."""
+    """Return what the index takes of one record; None if it is unknown or not searched."""
     if kind == "market":
         market = state.markets.get(key)
         return None if market is None else (market.event_ticker, market.title, market.yes_sub_title)
@@ -318,7 +318,7 @@ def parse_search(pairs: Iterable[tuple[str, str]], limit_default: int) -> tuple[
         if name not in known:
             raise BadRecord(name, text, f"one of the parameters {', '.join(known)}")
         found.setdefault(name, text)
-    # Without what nobody sees: a mark that turns the direction of writing would turn the page's title too.
+    # Without invisible characters: a mark that reverses the direction of writing would reverse the title too.
     text = "".join(filter(str.isprintable, found.get("q", ""))).strip()
     if len(text) > TEXT_MAX:
         raise BadRecord("q", text, f"at most {TEXT_MAX} characters")
@@ -329,7 +329,7 @@ def parse_search(pairs: Iterable[tuple[str, str]], limit_default: int) -> tuple[
 
 
 def fold(text: str) -> str:
-    """Return `text` as compared: without case and without accents."""
+    """Return `text` in the form that is compared: without case and accents."""
     if text.isascii():
         return text.lower()
     plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
@@ -337,7 +337,7 @@ def fold(text: str) -> str:
 
 
 def _holds_each(line: str, wanted: Sequence[Sequence[str]]) -> bool:
-    """Return whether a line holds one of each of some alternatives."""
+    """Return whether a line contains one word of each group of alternatives."""
     for others in wanted:
         for word in others:
             if word in line:

@@ -262,7 +262,9 @@ def gateway_ready(context: zmq.Context[Any], settings: Settings) -> Finding:
     if status.watchdog is None:
         return Finding(False, "gateway", f"{said}; there is no watchdog: make run starts it")
     if status.watchdog == STANDS_STILL:
-        return Finding(False, "gateway", f"{said}; the watchdog stands still: kill it, it is started anew")
+        return Finding(
+            False, "gateway", f"{said}; the watchdog stands still: kill it, and it is started again"
+        )
     return Finding(status.state == "ready" and status.error is None, "gateway", said)
 
 

@@ -79,7 +79,9 @@ def remedy(outcome: str, message: str, place: Place) -> str:
     api_url, key_id, key_path = (variable_of(key) for key in ("api_url", "api_key_id", "private_key_path"))
     simulated = place.env == "sim"
     if outcome == "key_refused" and simulated:
-        return "Restart the simulator and the publisher together: the key in the run dir is another one's."
+        return (
+            "Restart the simulator and the publisher together: the key in the run dir belongs to another one."
+        )
     if outcome == "key_refused" and "INCORRECT_API_KEY_SIGNATURE" in message:
         return f"Let {key_path} name the private key that was made together with {key_id}."
     if outcome == "key_refused":
@@ -103,12 +105,12 @@ _REMEDIES: Final = {
     "key_unusable": "Put a usable key in its place; it is read again when the file changes.",
     "blocked": "Try another network, without VPN or proxy: Kalshi is not open to every address and country.",
     "moved": "Set {api_url} to the address it has moved to if you trust it, or unset it for Kalshi's own.",
-    "tls": "Look who answers there: a proxy or portal in between, or a clock that is wrong; then {api_url}.",
-    "bad_reply": "Open the address in a browser: a network's sign-in page answers so; then check {api_url}.",
+    "tls": "Find out who answers there: a proxy or portal in between, or a wrong clock? Check {api_url}.",
+    "bad_reply": "Open the address in a browser: a network's sign-in page does that; then check {api_url}.",
     "not_found": "Check {api_url}: it ends in /trade-api/v2 at Kalshi. Unset it for Kalshi's own.",
     "server_error": "Wait: it is tried again. Kalshi pauses on Thursdays from 3 to 5 a.m. New York time.",
     "rate_limited": "Wait, or stop other programs that use this key or this address: it is tried again.",
-    "refused": "Look the status up at Kalshi's; a key that may not read is made anew with the scope read.",
+    "refused": "Look up the status at Kalshi; if the key may not read, make one with the scope read.",
 }
 
 

@@ -74,7 +74,7 @@ class Fence:
     def end_gateway(self, wait: Callable[[float], object], within_s: float = 1.0) -> int | None:
         """End the gateway that holds the lock at once; return its pid, None if there is none.
 
-        A stopped one ends, too, and never goes on. Args: wait: lets so many seconds pass.
+        A stopped one ends too, and never goes on. Args: wait: lets this many seconds pass.
         """
         pid = holder(self.folder, ROLE)
         if not pid or pid == os.getpid():

@@ -30,7 +30,7 @@ SWEEP_MS: Final = 30_000
 RESTING_SWEEP_MS: Final = 10_000
 ACCOUNT_MS: Final = 60_000
 QUEUES_MS: Final = 10_000
-"""So often places in the queue are asked for while something rests: people look at them, nobody else."""
+"""How often to ask for places in the queue while something rests: only people look at them."""
 
 TARGETED_MS: Final = 5_000
 """After this long, a fill that was counted but not listed is looked for by its order."""
