@@ -17,9 +17,9 @@ from markets.errors import KalshiBusError
 from simulator.floor.halts import Activity
 
 from . import figures, report
-from .fill_model import shadowed
+from .fill_model import BothWays, both_ways
 from .fill_model import table as fill_table
-from .outcome import Outcome, Plan
+from .outcome import Outcome, Plan, names
 from .runs import Store, code_id, digest_of, sweep, variants
 from .statistics import walk_forward
 
@@ -307,7 +307,13 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
 def _fills(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     if not asked.simulate:
         raise UsageError("give --simulate TIME")
-    print(fill_table([shadowed(plan) for plan in plans_of(asked)]))
+    plans = plans_of(asked)
+    called, runs = names(plans), dict[str, list[BothWays]]()
+    for number, plan in enumerate(plans, 1):
+        runs.setdefault(plan.variant, []).append(both_ways(plan))
+        print(f"{number} of {len(plans)} days done", file=sys.stderr, flush=True)
+    for variant, of_variant in runs.items():
+        print(f"{called[variant]}\n{fill_table(of_variant)}\n")
     return 0
 
 

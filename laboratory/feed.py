@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from bus.clock import Clock
 from bus.protocol.join import Action, ReplicaStatus, Stats, Tell
 from bus.protocol.messages import TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
@@ -251,7 +249,7 @@ class ExchangeFeed:
                 continue  # the sweep brings it
             if now.result and (now.result, now.value_e4) != (market.result, market.settlement_value_e4):
                 results.append(decided(market, now.result, now.value_e4))
-            quotes.append(msgspec.structs.replace(ticked(quote, now, now_ms), status=status))
+            quotes.append(ticked(quote, now, now_ms, status))
         for ticker, now in self._quotes.items():
             quote = held.get(ticker)
             if quote is not None and ticker not in self._statuses:
@@ -368,13 +366,33 @@ class ExchangeFeed:
                 self._put(state.stream_of[ticker], "remove", [Remove("book", ticker)], groups)
 
 
-def ticked(quote: Quote, market: Market, now_ms: int) -> Quote:
-    """Return a quote as a `ticker` frame of now leaves it."""
+def ticked(quote: Quote, market: Market, now_ms: int, status: Status | None = None) -> Quote:
+    """Return a quote as a `ticker` frame of now leaves it; with `status` as its announcement does."""
+    before = (
+        quote.volume_24h_e2,
+        quote.previous_price_e4,
+        quote.previous_yes_bid_e4,
+        quote.previous_yes_ask_e4,
+    )
+    return _quoted(quote, market, now_ms, status or quote.status, before)
+
+
+def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
+    """Return a quote as a sweep of now reads it, of a market of which nothing else has changed."""
+    _, volume_then_e2, *prices = day_ago(market, now_ms)
+    return _quoted(quote, market, now_ms, quote.status, (market.volume_e2 - volume_then_e2, *prices))
+
+
+def _quoted(
+    quote: Quote, market: Market, now_ms: int, status: Status, before: Sequence[int | None]
+) -> Quote:
+    """Return a quote as the exchange shows a market; `before`: volume and prices of the day before."""
     ask_e4 = market.ask_e4 if market.ask_e2 else 0 if market.odd_sentinel else PRICE_ONE_E4
     bid_e4 = market.bid_e4 if market.bid_e2 else 0
+    volume_24h_e2, *previous = before
     return Quote(
         quote.ticker,
-        quote.status,
+        status,
         bid_e4,
         ask_e4,
         PRICE_ONE_E4 - ask_e4,
@@ -383,31 +401,16 @@ def ticked(quote: Quote, market: Market, now_ms: int) -> Quote:
         market.ask_e2,
         market.last_e4 or quote.last_price_e4,
         market.volume_e2,
-        quote.volume_24h_e2,
+        volume_24h_e2,
         market.open_interest_e2,
-        quote.previous_price_e4,
-        quote.previous_yes_bid_e4,
-        quote.previous_yes_ask_e4,
+        *previous,
         now_ms,
-    )
-
-
-def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
-    """Return a quote as a sweep of now reads it, of a market of which nothing else has changed."""
-    _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(market, now_ms)
-    return msgspec.structs.replace(
-        ticked(quote, market, now_ms),
-        volume_24h_e2=market.volume_e2 - volume_then_e2,
-        previous_price_e4=price_e4,
-        previous_yes_bid_e4=bid_e4,
-        previous_yes_ask_e4=ask_e4,
     )
 
 
 def _book(exchange: Exchange, market: Market, now_ms: int) -> Book:
     book = exchange.book(market)
-    yes, no = book.yes.levels(), book.no.levels()
-    return Book(market.ticker, now_ms, tuple(sorted(yes.items())), tuple(sorted(no.items())))
+    return Book(market.ticker, now_ms, book.yes.ladder(), book.no.ladder())
 
 
 def _is_news(state: State, kind: str, record: Any) -> bool:

@@ -1,49 +1,85 @@
-"""How wrong the fill model of recordings is: the same orders at the exchange's matching and on paper.
+"""How wrong the fill model of recordings is, measured where the truth is known: at the exchange's matching.
 
-The trader trades against the exchange. Each of its orders goes to a paper broker as well, which sees the same
-markets at the same moments; what both fill is compared order by order. What a recording lacks beyond that,
-that others see our orders, is in it too: after an order has taken a level, the paper broker sees it gone.
+Order by order: the trader trades against the exchange, and each of its orders goes to a paper broker as well,
+which sees the same markets at the same moments. Nobody hears of its fills, so both are given the very same
+orders; what follows up a fill, such as the evening out of a missed leg, follows the exchange's. What others
+see of our orders is in what both see: after an order has taken a level, the paper broker sees it gone.
+
+Both ways: the same day once more, with the trader on paper from the beginning. As over a recording, the
+exchange knows nothing of the trader; what the day seems to earn is what a report over its recording would
+say. After the first fill at the exchange the two days differ by chance, too, so single orders cannot be
+compared, only sums over many.
 """
 
 import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from bus.process.settings import Settings
 from bus.scan.membership import scan_limits
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import Trade
+from markets.units import PRICE_ONE_E4, opposite
+from simulator.floor.model import Market
 from trader.brokers.base import Markets, OpenOrder, QueuePlace
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import Present
 from trader.worker import risk_limits
 
 from .matching import MatchingBroker
-from .outcome import Plan
+from .outcome import Outcome, Plan
 from .quiet import quiet
+from .runs import seldom_collected
 from .simulated import Simulated
 from .stand import settings_of
+from .statistics import Estimate, estimate, promise
+
+GROUPS: Final = ("taking", "evening out", "resting")
 
 
 class Pair(msgspec.Struct):
-    """What an order got of each: contracts, and what they cost with fees."""
+    """What an order got of each: contracts, and what they cost with fees.
 
+    Attributes:
+        worth_e4: of one contract when the run ended: its value, or before that its true probability.
+    """
+
+    group: str
     wanted_e2: int
-    rests: bool
     got_e2: int = 0
     cost_e6: int = 0
     model_e2: int = 0
     model_cost_e6: int = 0
+    worth_e4: int = 0
+
+    @property
+    def profit_e6(self) -> int:
+        """What the order earned at the exchange."""
+        return self.got_e2 * self.worth_e4 - self.cost_e6
+
+    @property
+    def model_profit_e6(self) -> int:
+        """What it would have earned by the model."""
+        return self.model_e2 * self.worth_e4 - self.model_cost_e6
+
+
+def _group(intent: Intent) -> str:
+    if intent.time_in_force == "gtc":
+        return "resting"
+    return "evening out" if intent.attempt else "taking"
 
 
 class Shadowed:
     """The broker of a simulated run, and a model given the same orders; nobody hears of its fills."""
 
     def __init__(self, broker: MatchingBroker, shadow: PaperBroker) -> None:
-        self.pairs: dict[int, Pair] = {}
+        self._pairs: dict[int, Pair] = {}
+        self._traded: dict[int, tuple[Market | None, str]] = {}
         self._broker = broker
         self._shadow = shadow
 
@@ -64,7 +100,8 @@ class Shadowed:
         return self._shadow.watched
 
     def place(self, intent: Intent, present: Present) -> None:
-        self.pairs[intent.number] = Pair(intent.count_e2, intent.time_in_force == "gtc")
+        self._pairs[intent.number] = Pair(_group(intent), intent.count_e2)
+        self._traded[intent.number] = self._broker.exchange.markets.get(intent.ticker), intent.side
         self._broker.place(intent, present)
         self._shadow.place(intent, present)
 
@@ -73,6 +110,7 @@ class Shadowed:
         self._shadow.cancel(number, present)
 
     def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
+        self._pairs[number].wanted_e2 = count_e2
         self._broker.amend(number, price_e4, count_e2, present)
         self._shadow.amend(number, price_e4, count_e2, present)
 
@@ -94,37 +132,63 @@ class Shadowed:
         # The model first: it is to see the book as it is before our order changes it, as in a recording.
         for event in self._shadow.due(present, market, refuse, floor_ms):
             if isinstance(event, Filled):
-                pair = self.pairs[event.number]
+                pair = self._pairs[event.number]
                 pair.model_e2 += event.fill.count_e2
                 pair.model_cost_e6 += event.fill.cost_e6 + event.fill.fee_e6
         heard = self._broker.due(present, market, refuse, floor_ms)
         for event in heard:
             if isinstance(event, Filled):
-                pair = self.pairs[event.number]
+                pair = self._pairs[event.number]
                 pair.got_e2 += event.fill.count_e2
                 pair.cost_e6 += event.fill.cost_e6 + event.fill.fee_e6
         return heard
 
+    def pairs(self) -> list[Pair]:
+        """Return the orders with what their contracts are worth by now."""
+        for number, (market, side) in self._traded.items():
+            if market is not None:
+                known_e4 = market.value_e4
+                yes_e4 = round(market.p * PRICE_ONE_E4) if known_e4 is None else known_e4
+                self._pairs[number].worth_e4 = yes_e4 if side == "yes" else opposite(yes_e4)
+        return list(self._pairs.values())
 
-def shadowed(plan: Plan) -> list[Pair]:
-    """Return what the orders of a simulated run got of the exchange, and of the model.
+
+def _on_paper(plan: Plan, settings: Settings) -> PaperBroker:
+    return PaperBroker(plan.latency_ms, risk_limits(settings).leg_age_ms, scan_limits(settings))
+
+
+class BothWays(msgspec.Struct):
+    """A simulated day with orders at the exchange, and on paper; `pairs` are the orders of the former."""
+
+    exchange: Outcome
+    paper: Outcome
+    pairs: list[Pair]
+
+
+def both_ways(plan: Plan) -> BothWays:
+    """Live through a simulated plan twice.
 
     Raises:
         StartupError: a setting or strategy of the plan cannot be used.
     """
-    with quiet(), tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
-        settings = settings_of(plan, Path(name))
-        shadow = PaperBroker(plan.latency_ms, risk_limits(settings).leg_age_ms, scan_limits(settings))
-        run = Simulated(plan, Path(name), lambda broker: Shadowed(broker, shadow))
-        run.run()
-        assert isinstance(run.broker, Shadowed)
-        return list(run.broker.pairs.values())
+    with quiet(), seldom_collected():
+        with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+            settings = settings_of(plan, Path(name))
+            run = Simulated(plan, Path(name), lambda broker: Shadowed(broker, _on_paper(plan, settings)))
+            exchange = run.run()
+            assert isinstance(run.broker, Shadowed)
+            pairs = run.broker.pairs()
+        with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+            paper = Simulated(plan, Path(name), lambda _broker: _on_paper(plan, settings)).run()
+    return BothWays(exchange, paper, pairs)
 
 
 class FillError(msgspec.Struct, frozen=True):
     """How far the model is from the exchange, in parts of 1.
 
-    `cents`: by how much more the model paid for a contract that both filled.
+    Attributes:
+        cents: by how much more the model paid for a contract, of orders that both filled at least in part.
+        profit_e6, model_profit_e6: what the orders earned, at what their contracts were worth in the end.
     """
 
     orders: int
@@ -134,13 +198,19 @@ class FillError(msgspec.Struct, frozen=True):
     filled: float
     model_filled: float
     cents: float
+    profit_e6: int
+    model_profit_e6: int
 
 
 def error_of(pairs: Sequence[Pair]) -> FillError:
     """Return the error over orders."""
     count, wanted = max(1, len(pairs)), max(1, sum(pair.wanted_e2 for pair in pairs))
-    both = [pair for pair in pairs if pair.got_e2 == pair.model_e2 > 0]
-    contracts = sum(pair.got_e2 for pair in both) / 100
+    both = [pair for pair in pairs if pair.got_e2 and pair.model_e2]
+    common_e2 = sum(min(pair.got_e2, pair.model_e2) for pair in both)
+    dearer = sum(
+        (pair.model_cost_e6 / pair.model_e2 - pair.cost_e6 / pair.got_e2) * min(pair.got_e2, pair.model_e2)
+        for pair in both
+    )
     return FillError(
         orders=len(pairs),
         same=sum(pair.got_e2 == pair.model_e2 for pair in pairs) / count,
@@ -148,18 +218,45 @@ def error_of(pairs: Sequence[Pair]) -> FillError:
         model_less=sum(pair.model_e2 < pair.got_e2 for pair in pairs) / count,
         filled=sum(pair.got_e2 for pair in pairs) / wanted,
         model_filled=sum(pair.model_e2 for pair in pairs) / wanted,
-        cents=sum(pair.model_cost_e6 - pair.cost_e6 for pair in both) / 1e4 / contracts if contracts else 0.0,
+        cents=dearer / 100 / common_e2 if common_e2 else 0.0,
+        profit_e6=sum(pair.profit_e6 for pair in pairs),
+        model_profit_e6=sum(pair.model_profit_e6 for pair in pairs),
     )
 
 
-def table(runs: Sequence[Sequence[Pair]]) -> str:
-    """Return the errors as text: orders that take at once, and those that rest."""
+def table(runs: Sequence[BothWays]) -> str:
+    """Return the errors as text: by kind of order, then of whole days."""
     heads = f"{'orders':<12} {'count':>6} {'same fill':>10} {'model more':>11} {'model less':>11}"
-    lines = [f"{heads} {'filled':>8} {'by model':>9} {'c/contract':>11}"]
-    for name, rests in (("taking", False), ("resting", True)):
-        found = error_of([pair for pairs in runs for pair in pairs if pair.rests is rests])
+    more = f"{'filled':>8} {'by model':>9} {'c/contract':>11} {'earned':>9} {'by model':>9}"
+    lines = [f"{heads} {more}"]
+    for name in GROUPS:
+        found = error_of([pair for run in runs for pair in run.pairs if pair.group == name])
         if found.orders:
             counts = f"{name:<12} {found.orders:>6} {found.same:>10.1%} {found.model_more:>11.1%}"
             parts = f"{found.model_less:>11.1%} {found.filled:>8.1%} {found.model_filled:>9.1%}"
-            lines.append(f"{counts} {parts} {found.cents:>+11.3f}")
+            money = f"{found.profit_e6 / 1e6:>9.2f} {found.model_profit_e6 / 1e6:>9.2f}"
+            lines.append(f"{counts} {parts} {found.cents:>+11.3f} {money}")
+    lines += ["", _days(runs)]
     return "\n".join(lines)
+
+
+def _days(runs: Sequence[BothWays]) -> str:
+    """Return what the days earned each way, and how that differed."""
+    heads = f"{'way':<12} {'trades':>6} {'orders':>7} {'filled':>8} {'even':>6} {'missed':>7}"
+    lines = [f"{heads} {'nothing':>8} {'profit a day':>13} {'95 %':>9}"]
+    ways = {"exchange": [run.exchange for run in runs], "paper": [run.paper for run in runs]}
+    for name, outcomes in ways.items():
+        sums = promise([trade for outcome in outcomes for trade in outcome.trades])
+        wanted_e2 = max(1, sum(outcome.wanted_e2 for outcome in outcomes))
+        filled = sum(outcome.got_e2 for outcome in outcomes) / wanted_e2
+        counts = f"{name:<12} {sums.trades:>6} {sum(outcome.orders for outcome in outcomes):>7} {filled:>8.1%}"
+        firsts = f"{sums.even:>6} {sums.missed:>7} {sums.nothing:>8}"
+        lines.append(f"{counts} {firsts} {_dollars([outcome.a_day_e6 / 1e6 for outcome in outcomes])}")
+    apart = [(run.paper.a_day_e6 - run.exchange.a_day_e6) / 1e6 for run in runs]
+    lines.append(f"{'paper more':<60} {_dollars(apart)}")
+    return "\n".join(lines)
+
+
+def _dollars(values: Sequence[float]) -> str:
+    found: Estimate = estimate(values)
+    return f"{found.mean:>13.2f} {'' if found.half is None else f'{found.half:.2f}':>9}"

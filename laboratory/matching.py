@@ -70,12 +70,13 @@ class MatchingBroker:
         latency_ms: of every request to the exchange.
 
     Attributes:
+        exchange: which that is.
         intents: the orders that have not ended, by number.
     """
 
     def __init__(self, exchange: Exchange, latency_ms: int) -> None:
         self.intents: dict[int, Intent] = {}
-        self._exchange = exchange
+        self.exchange = exchange
         self._latency_ms = latency_ms
         self._way: deque[_Errand] = deque()
         self._numbers: dict[str, int] = {}
@@ -204,7 +205,7 @@ class MatchingBroker:
             self._amend(errand, now_ms)
 
     def _place(self, intent: Intent, now_ms: int) -> None:
-        instrument = self._exchange.markets.get(intent.ticker)
+        instrument = self.exchange.markets.get(intent.ticker)
         if now_ms > intent.valid_until_ms or instrument is None:
             late = instrument is not None
             reason = reasons.EXPIRED if late else reasons.MARKET_UNKNOWN
@@ -224,7 +225,7 @@ class MatchingBroker:
             intent.expires_ms if intent.time_in_force == "gtc" else None,
             post_only=intent.post_only,
         )
-        outcome = self._exchange.matching.place(wish, now_ms)
+        outcome = self.exchange.matching.place(wish, now_ms)
         if isinstance(outcome, Refusal):
             self._end(intent.number, outcome.code, OrderState.REJECTED)
             return
@@ -235,7 +236,7 @@ class MatchingBroker:
     def _cancel(self, intent: Intent, now_ms: int) -> None:
         order_id = self._ids.get(intent.number)
         if order_id is not None:  # `order_changed` tells of its end; a refusal: it is over, and was told
-            self._exchange.matching.cancel(ACCOUNT, order_id, now_ms)
+            self.exchange.matching.cancel(ACCOUNT, order_id, now_ms)
 
     def _amend(self, errand: _Errand, now_ms: int) -> None:
         intent, order_id = errand.intent, self._ids.get(errand.intent.number)
@@ -244,7 +245,7 @@ class MatchingBroker:
         yes = intent.side == "yes"
         price_e4 = errand.price_e4 if yes else opposite(errand.price_e4)
         wish = Amendment(intent.ticker, BID if yes else ASK, price_e4, errand.count_e2)
-        outcome = self._exchange.matching.amend(ACCOUNT, order_id, wish, now_ms)
+        outcome = self.exchange.matching.amend(ACCOUNT, order_id, wish, now_ms)
         if isinstance(outcome, Refusal):
             self._told.append(AmendRefused(intent.number, outcome.code))
         else:

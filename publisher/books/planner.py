@@ -45,16 +45,21 @@ class Tradable(NamedTuple):
 
 def value_of(tradable: Tradable, now_ms: int) -> float:
     """Return what a market's book is worth: more if the market is liquid, tight, or near its start or end."""
-    market, quote, _, start_ms = tradable
+    return _worth(tradable.quote) + _nearness(tradable.market, tradable.start_ms, now_ms)
+
+
+def _worth(quote: Quote) -> float:
     worth = log1p((quote.volume_24h_e2 or 0) / 100) + 0.5 * log1p((quote.open_interest_e2 or 0) / 100)
     if quote.yes_bid_size_e2 and quote.yes_ask_size_e2:
         spread_e4 = quote.yes_ask_e4 - quote.yes_bid_e4
         worth += 4.0 / (1.0 + max(0, spread_e4) / 100)
-    nearest_ms = None
-    for ms in (market.close_ms, market.expected_expiration_ms, start_ms):
-        if ms is not None and (nearest_ms is None or abs(ms - now_ms) < nearest_ms):
-            nearest_ms = abs(ms - now_ms)
-    return worth if nearest_ms is None else worth + 6.0 / (1.0 + nearest_ms / HOUR_MS)
+    return worth
+
+
+def _nearness(market: Market, start_ms: int | None, now_ms: int) -> float:
+    times = (market.close_ms, market.expected_expiration_ms, start_ms)
+    away_ms = [abs(ms - now_ms) for ms in times if ms is not None]
+    return 6.0 / (1.0 + min(away_ms) / HOUR_MS) if away_ms else 0.0
 
 
 class Planner:

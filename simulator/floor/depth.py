@@ -4,6 +4,7 @@ The quote process knows only best prices and sizes. A book is made when somebody
 an order; from then on it follows the quote level by level, so that snapshots and differences always agree.
 """
 
+from bisect import bisect_right
 from random import Random
 from typing import Final
 
@@ -31,9 +32,9 @@ class Depth:
 
     def quote(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the crowd's own best YES bid and ask, each (price_e4, count_e2); a count of 0 is none."""
-        yes, no = self.book.yes.crowd, self.book.no.crowd
-        bid, no_bid = max(yes, default=0), max(no, default=0)
-        return (bid, yes.get(bid, 0)), (PRICE_ONE_E4 - no_bid, no.get(no_bid, 0))
+        yes, no = self.book.yes, self.book.no
+        bid, no_bid = yes.prices[-1] if yes.prices else 0, no.prices[-1] if no.prices else 0
+        return (bid, yes.crowd.get(bid, 0)), (PRICE_ONE_E4 - no_bid, no.crowd.get(no_bid, 0))
 
     def follow(self, grid: Grid, bid: tuple[int, int], ask: tuple[int, int], typical_e2: int) -> list[Change]:
         """Set the crowd's best levels to the quote and return the differences, in a fixed order.
@@ -53,16 +54,17 @@ class Depth:
         """Change one level behind a best one, as quoters do all the time."""
         rng = self._rng
         side, half = (YES, self.book.yes) if rng.random() < 0.5 else (NO, self.book.no)
-        levels = half.crowd
-        if len(levels) < 2:
+        prices = half.prices
+        behind = len(prices) - 1
+        if behind < 1:
             return []
-        prices = sorted(levels)[:-1]
-        price = prices[rng.randrange(len(prices))]
-        if rng.random() < 0.3 and len(prices) > 3:
+        price = prices[rng.randrange(behind)]
+        if rng.random() < 0.3 and behind > 3:
             return [Change(side, price, half.set_crowd(price, 0))]
-        deeper = grid.below(price)
-        if rng.random() < 0.3 and deeper is not None and deeper not in levels and len(levels) < 3 * _DEPTH:
-            price = deeper
+        if rng.random() < 0.3 and behind < 3 * _DEPTH - 1:
+            deeper = grid.below(price)
+            if deeper is not None and deeper not in half.crowd:
+                price = deeper
         new = max(100, int(typical_e2 * rng.lognormvariate(-0.5, 1)) // 100 * 100)
         delta = half.set_crowd(price, new)
         return [Change(side, price, delta)] if delta else []
@@ -76,20 +78,20 @@ class Depth:
         typical_e2: int,
         changes: list[Change],
     ) -> None:
-        levels, rng = half.crowd, self._rng
+        levels, prices, rng = half.crowd, half.prices, self._rng
         price, count = best
-        if levels and (not count or max(levels) > price):
-            gone = sorted([level for level in levels if level > price or not count])
+        if prices and (not count or prices[-1] > price):
+            gone = prices[bisect_right(prices, price) if count else 0 :]
             changes += [Change(side, level, half.set_crowd(level, 0)) for level in gone]
         if not count:
             return
         if levels.get(price) != count:
             changes.append(Change(side, price, half.set_crowd(price, count)))
         # A new book gets its depth at once, an old one gradually.
-        for _ in range(3 * _DEPTH if len(levels) < 2 else 1):
-            if len(levels) > _DEPTH:
+        for _ in range(3 * _DEPTH if len(prices) < 2 else 1):
+            if len(prices) > _DEPTH:
                 break
-            deepest = min(levels) if rng.random() < 0.7 else price
+            deepest = prices[0] if rng.random() < 0.7 else price
             below = grid.below(deepest, 1 + int(rng.expovariate(1.2)))
             if below is None:
                 below = grid.prices[0]
@@ -99,6 +101,6 @@ class Depth:
             scale = 8 if below <= 300 else 1
             size = max(100, int(typical_e2 * scale * rng.lognormvariate(0, 1)) // 100 * 100)
             changes.append(Change(side, below, half.set_crowd(below, size)))
-        while len(levels) > 3 * _DEPTH:
-            worst = min(levels)
+        while len(prices) > 3 * _DEPTH:
+            worst = prices[0]
             changes.append(Change(side, worst, half.set_crowd(worst, 0)))

@@ -32,6 +32,9 @@ KINDS: Final = {"no_basket": 8, "yes_basket": 1, "ladder": 1, "range": 1, "impli
 BASKETS: Final = frozenset(KINDS) - {"value"}
 """Kinds that surely pay, whatever comes, once all legs are filled."""
 
+_PAIRS: Final = frozenset({"ladder", "range", "implication"})
+"""Kinds planted in two markets of which one includes the other."""
+
 _ALIVE: Final = (6, 10)
 """Least and most planted mispricings alive at once, given a large enough universe."""
 
@@ -107,6 +110,20 @@ def nested(group: Group) -> Iterator[tuple[str, Market, Market]]:
     yield from (("implication", wins[key], margin) for key, margin in margins.items() if key in wins)
 
 
+def _pairs(group: Group) -> dict[str, list[tuple[Market, Market]]]:
+    """Return what is `nested` in a group, by kind; which markets it has is settled when it is made."""
+    if group.nested is None:
+        group.nested = {}
+        for kind, wider, narrower in nested(group):
+            group.nested.setdefault(kind, []).append((wider, narrower))
+    return group.nested
+
+
+def _suits(group: Group, kind: str) -> bool:
+    """Whether a kind can ever be planted in a group."""
+    return kind in _pairs(group) if kind in _PAIRS else group.events[0].template.exclusive
+
+
 class Planter:
     """Plants mispricings and takes them away again.
 
@@ -152,10 +169,13 @@ class Planter:
         first = soon if soon and rng.random() < _SOON else everything
         for attempt in range(_TRIES):
             # Mostly where the taker will soon see the outcome, if possible.
-            groups = first if attempt < _TRIES // 2 else everything
-            group = groups[rng.randrange(len(groups))]
+            group = rng.choice(first if attempt < _TRIES // 2 else everything)
             kind = kinds[max(0, attempt - _TRIES // 3) % len(kinds)]  # elsewhere, too, if that is impossible
-            if self._possible(group, until_ms) and self._try(kind, group, time_ms, until_ms):
+            if (
+                _suits(group, kind)
+                and self._possible(group, until_ms)
+                and self._try(kind, group, time_ms, until_ms)
+            ):
                 return True
         return False
 
@@ -163,20 +183,18 @@ class Planter:
         """Whether a group is quoted until then, and has nothing planted yet."""
         first = group.events[0]
         ends_ms = group.start_ms - PULL_BEFORE_START_MS if group.kind == "match" else first.close_ms
-        return (
-            first.status == ACTIVE
-            and until_ms < ends_ms
-            and self._halts.trades(first.shard)
-            and not any(market.fair_shift_e4 or market.paused for market in group.markets())
-        )
+        if first.status != ACTIVE or until_ms >= ends_ms or not self._halts.trades(first.shard):
+            return False
+        for event in group.events:
+            for market in event.markets:
+                if market.fair_shift_e4 or market.paused:
+                    return False
+        return True
 
     def _try(self, kind: str, group: Group, time_ms: int, until_ms: int) -> bool:
         event = group.events[0]
-        if kind in ("ladder", "range", "implication"):
-            pairs = [(wider, narrower) for found, wider, narrower in nested(group) if found == kind]
-            return bool(pairs) and self._plant_pair(kind, self._rng.choice(pairs), time_ms, until_ms)
-        if not event.template.exclusive:
-            return False
+        if kind in _PAIRS:
+            return self._plant_pair(kind, self._rng.choice(_pairs(group)[kind]), time_ms, until_ms)
         plant = {
             "no_basket": self._plant_no_basket,
             "yes_basket": self._plant_yes_basket,

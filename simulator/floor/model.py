@@ -178,7 +178,7 @@ class Group:
     `kind` says how its life goes: match, updown, range, options, ladder. `again` is what the catalogue needs
     to make a successor. `interval_s` is the mean time between its updates while quiet; `priced_ms` is when
     its prices last followed its truth. For a match `start_ms`/`end_ms` bound the play; it is `void` if it is
-    not played.
+    not played. `nested` has, once asked for, the markets of which one includes another, by kind.
     """
 
     kind: str
@@ -195,6 +195,7 @@ class Group:
     pulled: bool = False
     void: bool = False
     updated_ms: int = 0
+    nested: dict[str, list[tuple[Market, Market]]] | None = None
 
     def markets(self) -> list[Market]:
         """Return the markets of all its events."""

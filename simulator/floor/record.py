@@ -78,21 +78,6 @@ class Span:
         )
         return head + self.trades
 
-    def join(self, later: "Span") -> None:
-        """Merge a later span. Single trades are dropped."""
-        self.minutes = later.end - self.minute + 1
-        for mine, other in ((self.bid, later.bid), (self.ask, later.ask)):
-            mine[1:] = max(mine[1], other[1]), min(mine[2], other[2]), other[3]
-        if self.price is None:
-            self.price = later.price
-        elif later.price is not None:
-            mine, other = self.price, later.price
-            mine[1:] = max(mine[1], other[1]), min(mine[2], other[2]), other[3]
-        self.volume_e2 += later.volume_e2
-        self.notional += later.notional
-        self.last_e4, self.open_interest_e2 = later.last_e4, later.open_interest_e2
-        self.total_e2, self.trades = later.total_e2, b""
-
     def deals(self) -> list[Deal]:
         """Return its trades, the earliest first."""
         start_ms = self.minute * MINUTE_MS
@@ -202,16 +187,47 @@ class Record:
 
 
 def _put(packed: "deque[bytes] | list[bytes]", data: bytes, width: int) -> None:
-    """Add a span, merged with the last one if both belong to the same hour or day."""
-    span = unpack(data)
-    if packed:
-        before = unpack(packed[-1])
-        if before.minute // width == span.end // width:
-            before.join(span)
-            packed[-1] = before.pack()
-            return
-    span.trades = b""
-    packed.append(span.pack())
+    """Add a span, merged with the last one if both belong to the same hour or day. Its trades are dropped."""
+    joined = _joined(packed[-1], data, width) if packed else None
+    if joined is None:
+        packed.append(data[: _HEAD.size])
+    else:
+        packed[-1] = joined
+
+
+def _joined(before: bytes, later: bytes, width: int) -> bytes | None:
+    """Return two packed spans as one, without their trades; None if they are not of the same hour or day."""
+    minute, _, *prices, _, volume, notional, _, _ = _HEAD.unpack_from(before)
+    at, minutes, *after, last_e4, more_volume, more_notional, interest, total = _HEAD.unpack_from(later)
+    end = at + minutes - 1
+    if minute // width != end // width:
+        return None
+    bid, ask, price = _later(prices[:4], after[:4]), _later(prices[4:8], after[4:8]), prices[8:]
+    if after[8]:
+        price = _later(price, after[8:]) if prices[8] else after[8:]
+    return _HEAD.pack(
+        minute,
+        end - minute + 1,
+        *bid,
+        *ask,
+        *price,
+        last_e4,
+        volume + more_volume,
+        notional + more_notional,
+        interest,
+        total,
+    )
+
+
+def _later(mine: list[int], after: list[int]) -> tuple[int, int, int, int]:
+    """Return open, high, low and close of two spans of time together."""
+    high, low = mine[1], mine[2]
+    return (
+        mine[0],
+        high if high > after[1] else after[1],
+        low if low < after[2] else after[2],
+        after[3],
+    )
 
 
 def trade_bytes(time_ms: int, price_e4: int, count_e2: int, bought_yes: bool, number: int, id_: str) -> bytes:

@@ -4,6 +4,7 @@ Both sides are bids: for YES, and for NO at one dollar less an ask's price. In i
 side is its highest, and two orders meet when their prices add up to a dollar or more.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -46,17 +47,19 @@ class Half:
     """One side of a book.
 
     Attributes:
-        crowd: price_e4 -> the crowd's contracts there, count_e2; never 0.
+        crowd: price_e4 -> the crowd's contracts there, count_e2; never 0. Others only read it.
+        prices: those of `crowd`, ascending.
         orders: price_e4 -> the users' orders there, earliest first; never empty.
 
     `Order.ahead_e2` of the crowd's contracts at a price came before an order. Within a price the crowd's are
     before, between and behind the orders, so `ahead_e2` never decreases along the queue.
     """
 
-    __slots__ = ("crowd", "orders")
+    __slots__ = ("crowd", "orders", "prices")
 
     def __init__(self) -> None:
         self.crowd: dict[int, int] = {}
+        self.prices: list[int] = []
         self.orders: dict[int, list[Order]] = {}
 
     def count_at(self, price_e4: int) -> int:
@@ -67,7 +70,7 @@ class Half:
 
     def best(self) -> int | None:
         """Return the best price, None if the side is empty."""
-        best = max(self.crowd, default=-1)
+        best = self.prices[-1] if self.prices else -1
         if self.orders:
             best = max(best, *self.orders)
         return best if best >= 0 else None
@@ -78,21 +81,35 @@ class Half:
             return self.crowd
         return {price: self.count_at(price) for price in {*self.crowd, *self.orders}}
 
+    def ladder(self) -> tuple[tuple[int, int], ...]:
+        """Return (price_e4, all contracts there), ascending."""
+        if self.orders:
+            return tuple(sorted(self.levels().items()))
+        return tuple([(price, self.crowd[price]) for price in self.prices])
+
     def set_crowd(self, price_e4: int, count_e2: int) -> int:
         """Set how much the crowd has at a price, and return the difference.
 
         What is added goes behind all orders. What is removed may have been anywhere: orders advance in
         proportion.
         """
-        before = self.crowd.get(price_e4, 0)
+        crowd = self.crowd
+        before = crowd.get(price_e4, 0)
         if count_e2:
-            self.crowd[price_e4] = count_e2
-        else:
-            self.crowd.pop(price_e4, None)
-        if count_e2 < before:
+            crowd[price_e4] = count_e2
+            if not before:
+                insort(self.prices, price_e4)
+        elif before:
+            self._empty(price_e4)
+        if count_e2 < before and self.orders:
             for order in self.orders.get(price_e4, ()):
                 order.ahead_e2 = order.ahead_e2 * count_e2 // before
         return count_e2 - before
+
+    def _empty(self, price_e4: int) -> None:
+        """Let the crowd have nothing at a price where it had something."""
+        del self.crowd[price_e4]
+        del self.prices[bisect_left(self.prices, price_e4)]
 
     def take_crowd(self, price_e4: int, count_e2: int) -> None:
         """Take the crowd's first contracts at a price, those before every order."""
@@ -100,7 +117,7 @@ class Half:
         if left:
             self.crowd[price_e4] = left
         else:
-            del self.crowd[price_e4]
+            self._empty(price_e4)
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 -= count_e2
 
@@ -110,7 +127,7 @@ class Half:
         if left:
             self.crowd[price_e4] = left
         else:
-            del self.crowd[price_e4]
+            self._empty(price_e4)
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 = min(order.ahead_e2, left)
         return -count_e2

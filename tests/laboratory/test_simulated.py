@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from laboratory.fill_model import error_of, shadowed
+from laboratory.fill_model import both_ways, error_of
 from laboratory.matching import ACCOUNT, MatchingBroker
 from laboratory.outcome import Outcome, Plan
 from laboratory.runs import run

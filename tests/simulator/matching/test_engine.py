@@ -113,7 +113,10 @@ def test_whatever_is_done_the_book_and_the_fills_are_those_of_the_reference(
         elif chosen is not None:
             _change(floor, reference, kind, chosen, price, count, pick)
         for half in SIDES_OF_A_BOOK:
-            assert dict(floor.venue.book(MARKET).half(half).levels()) == reference.levels(half)
+            kept = floor.venue.book(MARKET).half(half)
+            assert dict(kept.levels()) == reference.levels(half)
+            assert kept.ladder() == tuple(sorted(reference.levels(half).items()))
+            assert kept.prices == sorted(kept.crowd)
         floor.ledger.check()
     assert merged(_fills(floor)) == merged(reference.fills)
 
