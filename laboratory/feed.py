@@ -38,6 +38,9 @@ KEEP_MS: Final = 60 * MINUTE_MS
 
 T = TypeVar("T", bound=Quote | Book | MarketRecord)
 
+_Before = tuple[int | None, int | None, int | None, int | None]
+"""Of the day before: volume since, price, YES bid and ask."""
+
 _ENDS: Final = {"determined": Status.DETERMINED, "settled": Status.FINALIZED}
 
 
@@ -379,17 +382,16 @@ def ticked(quote: Quote, market: Market, now_ms: int, status: Status | None = No
 
 def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
     """Return a quote as a sweep of now reads it, of a market of which nothing else has changed."""
-    _, volume_then_e2, *prices = day_ago(market, now_ms)
-    return _quoted(quote, market, now_ms, quote.status, (market.volume_e2 - volume_then_e2, *prices))
+    _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(market, now_ms)
+    before = market.volume_e2 - volume_then_e2, price_e4, bid_e4, ask_e4
+    return _quoted(quote, market, now_ms, quote.status, before)
 
 
-def _quoted(
-    quote: Quote, market: Market, now_ms: int, status: Status, before: Sequence[int | None]
-) -> Quote:
-    """Return a quote as the exchange shows a market; `before`: volume and prices of the day before."""
+def _quoted(quote: Quote, market: Market, now_ms: int, status: Status, before: _Before) -> Quote:
+    """Return a quote as the exchange shows a market."""
     ask_e4 = market.ask_e4 if market.ask_e2 else 0 if market.odd_sentinel else PRICE_ONE_E4
     bid_e4 = market.bid_e4 if market.bid_e2 else 0
-    volume_24h_e2, *previous = before
+    volume_24h_e2, price_e4, previous_bid_e4, previous_ask_e4 = before
     return Quote(
         quote.ticker,
         status,
@@ -403,7 +405,9 @@ def _quoted(
         market.volume_e2,
         volume_24h_e2,
         market.open_interest_e2,
-        *previous,
+        price_e4,
+        previous_bid_e4,
+        previous_ask_e4,
         now_ms,
     )
 

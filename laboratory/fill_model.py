@@ -36,7 +36,7 @@ from .outcome import Outcome, Plan
 from .quiet import quiet
 from .runs import seldom_collected
 from .simulated import Simulated
-from .stand import settings_of
+from .stand import STEP_MS, settings_of
 from .statistics import Estimate, estimate, promise
 
 GROUPS: Final = ("taking", "evening out", "resting")
@@ -153,6 +153,33 @@ class Shadowed:
         return list(self._pairs.values())
 
 
+class _Heard(Simulated):
+    """A run in which all that happened before an order arrives was heard before it arrives.
+
+    As in a recording, whose messages have times of their own. A usual run hears at the end of its steps; the
+    paper broker would fill from prices as old as a step.
+    """
+
+    def step(self) -> None:
+        """Let half a second pass."""
+        clock, stand = self._clock, self.stand
+        ends_ms = clock.now_ms() + STEP_MS
+        while (due_ms := stand.due_ms) <= ends_ms:
+            self._hear(due_ms - 1)
+            clock.advance(max(0, due_ms - clock.now_ms()))
+            self.exchange.advance(clock.now_ms())
+            stand.turn()
+        self._hear(ends_ms)
+        stand.markouts()
+
+    def _hear(self, until_ms: int) -> None:
+        now_ms = self._clock.now_ms()
+        if until_ms > now_ms:
+            self._clock.advance(until_ms - now_ms)
+            self.feed.advance(until_ms)
+            self.stand.turn()
+
+
 def _on_paper(plan: Plan, settings: Settings) -> PaperBroker:
     return PaperBroker(plan.latency_ms, risk_limits(settings).leg_age_ms, scan_limits(settings))
 
@@ -174,12 +201,12 @@ def both_ways(plan: Plan) -> BothWays:
     with quiet(), seldom_collected():
         with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
             settings = settings_of(plan, Path(name))
-            run = Simulated(plan, Path(name), lambda broker: Shadowed(broker, _on_paper(plan, settings)))
+            run = _Heard(plan, Path(name), lambda broker: Shadowed(broker, _on_paper(plan, settings)))
             exchange = run.run()
             assert isinstance(run.broker, Shadowed)
             pairs = run.broker.pairs()
         with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
-            paper = Simulated(plan, Path(name), lambda _broker: _on_paper(plan, settings)).run()
+            paper = _Heard(plan, Path(name), lambda _broker: _on_paper(plan, settings)).run()
     return BothWays(exchange, paper, pairs)
 
 
@@ -249,7 +276,9 @@ def _days(runs: Sequence[BothWays]) -> str:
         sums = promise([trade for outcome in outcomes for trade in outcome.trades])
         wanted_e2 = max(1, sum(outcome.wanted_e2 for outcome in outcomes))
         filled = sum(outcome.got_e2 for outcome in outcomes) / wanted_e2
-        counts = f"{name:<12} {sums.trades:>6} {sum(outcome.orders for outcome in outcomes):>7} {filled:>8.1%}"
+        counts = (
+            f"{name:<12} {sums.trades:>6} {sum(outcome.orders for outcome in outcomes):>7} {filled:>8.1%}"
+        )
         firsts = f"{sums.even:>6} {sums.missed:>7} {sums.nothing:>8}"
         lines.append(f"{counts} {firsts} {_dollars([outcome.a_day_e6 / 1e6 for outcome in outcomes])}")
     apart = [(run.paper.a_day_e6 - run.exchange.a_day_e6) / 1e6 for run in runs]

@@ -202,9 +202,9 @@ def _joined(before: bytes, later: bytes, width: int) -> bytes | None:
     end = at + minutes - 1
     if minute // width != end // width:
         return None
-    bid, ask, price = _later(prices[:4], after[:4]), _later(prices[4:8], after[4:8]), prices[8:]
+    bid, ask, price = _later(prices[:4], after[:4]), _later(prices[4:8], after[4:8]), tuple(prices[8:])
     if after[8]:
-        price = _later(price, after[8:]) if prices[8] else after[8:]
+        price = _later(prices[8:], after[8:]) if prices[8] else tuple(after[8:])
     return _HEAD.pack(
         minute,
         end - minute + 1,
@@ -219,15 +219,9 @@ def _joined(before: bytes, later: bytes, width: int) -> bytes | None:
     )
 
 
-def _later(mine: list[int], after: list[int]) -> tuple[int, int, int, int]:
+def _later(mine: list[int], after: list[int]) -> tuple[int, ...]:
     """Return open, high, low and close of two spans of time together."""
-    high, low = mine[1], mine[2]
-    return (
-        mine[0],
-        high if high > after[1] else after[1],
-        low if low < after[2] else after[2],
-        after[3],
-    )
+    return mine[0], max(mine[1], after[1]), min(mine[2], after[2]), after[3]
 
 
 def trade_bytes(time_ms: int, price_e4: int, count_e2: int, bought_yes: bool, number: int, id_: str) -> bytes:

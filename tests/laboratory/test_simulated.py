@@ -108,7 +108,8 @@ def test_a_run_that_cannot_start_says_why() -> None:
 
 
 def test_the_fill_model_is_held_against_the_exchange() -> None:
-    pairs = shadowed(msgspec.structs.replace(PLAN, rivals=False))
+    days = both_ways(msgspec.structs.replace(PLAN, rivals=False))
+    pairs = days.pairs
     found = error_of(pairs)
     assert found.orders == len(pairs) > 5
     assert found.same + found.model_more + found.model_less == pytest.approx(1.0)
