@@ -222,8 +222,10 @@ class ExchangeFeed:
         stream_of = self._state.stream_of
         for record in records:
             topic = stream_of.get(record.ticker)
-            if topic is not None:
-                by_topic.setdefault(topic, []).append(record)
+            if topic in by_topic:
+                by_topic[topic].append(record)
+            elif topic is not None:
+                by_topic[topic] = [record]
         return by_topic
 
     def _set(self, kind: str, records: Sequence[Quote | Book], groups: list[Group]) -> None:
@@ -231,16 +233,18 @@ class ExchangeFeed:
 
         They are in no digest, since this state is compared with no other.
         """
-        state = self._state
-        held = state.records[kind]
         for topic, of_topic in self._by_series(records).items():
-            state.seq += 1
-            keys = [record.ticker for record in of_topic]
             if kind == "book":
-                own = state.stream(topic).keys.setdefault(kind, {})
-                own.update((key, 0) for key in keys if key not in own)
-            held.update(zip(keys, of_topic, strict=True))
-            groups.append((kind, keys))
+                own = self._state.stream(topic).keys.setdefault(kind, {})
+                for record in of_topic:
+                    own.setdefault(record.ticker, 0)
+            self._set_of_topic(kind, of_topic, groups)
+
+    def _set_of_topic(self, kind: str, records: Sequence[Any], groups: list[Group]) -> None:
+        self._state.seq += 1
+        keys = [record.ticker for record in records]
+        self._state.records[kind].update(zip(keys, records, strict=True))
+        groups.append((kind, keys))
 
     def _stream(self, groups: list[Group], now_ms: int) -> None:
         held, markets = self._state.quotes, self._state.markets
@@ -282,14 +286,19 @@ class ExchangeFeed:
         )
         self._put(TOPIC_EX, "exchange", [status], groups)
         by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
+        quotes, stream_of, grids, hides = state.quotes, state.stream_of, self._grids, self.hides
         for ticker, one in self._moved.items():
-            held = state.quotes.get(ticker)
+            held = quotes.get(ticker)
             usual = held is not None and held.status is Status.ACTIVE and one.status == ACTIVE
-            if held is None or not usual or self._grids.get(ticker) is not one.grid:
+            if held is None or not usual or grids.get(ticker) is not one.grid:
                 self._markets.setdefault(ticker, one)
-            elif ticker not in self._markets and ticker in exchange.markets and not self.hides(ticker):
-                topic = market_topic(one.event.series.ticker)
-                by_topic.setdefault(topic, ([], []))[1].append(swept(held, one, now_ms))
+            elif ticker not in self._markets and ticker in exchange.markets and not hides(ticker):
+                topic = stream_of[ticker]
+                put = by_topic.get(topic)
+                if put is None:
+                    put = by_topic[topic] = ([], [])
+                put[1].append(swept(held, one, now_ms))
+        read: set[str] = set()
         for ticker, one in self._markets.items():
             if ticker not in exchange.markets or self.hides(ticker):
                 continue
@@ -300,16 +309,21 @@ class ExchangeFeed:
                 as_of_ms=now_ms,
                 previous=previous,
             )
-            self._grids[ticker] = one.grid
-            put = by_topic.setdefault(market_topic(series_ticker), ([], []))
+            grids[ticker] = one.grid
+            topic = market_topic(series_ticker)
+            read.add(topic)
+            put = by_topic.setdefault(topic, ([], []))
             if market is not previous:
                 put[0].append(market)
             put[1].append(quote)
             if quote.status is Status.FINALIZED:
                 self._over.setdefault(ticker, now_ms)
-        for topic, (markets, quotes) in by_topic.items():
+        for topic, (markets, of_topic) in by_topic.items():
             self._put(topic, "market", markets, groups)
-            self._put(topic, "quote", quotes, groups)
+            if topic in read:
+                self._put(topic, "quote", of_topic, groups)
+            else:
+                self._set_of_topic("quote", of_topic, groups)
         self._markets.clear()
         self._moved.clear()
         self._events.clear()

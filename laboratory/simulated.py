@@ -54,6 +54,7 @@ class Simulated:
         self._plan = plan
         self._clock = ManualClock(START_MS)
         self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity, memory=MEMORY)
+        self.exchange.herald.detailed = False  # the feed reads whole books
         self.feed = ExchangeFeed(self.exchange, self._clock)
         self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(self.exchange.halts.shards))
         self.exchange.matching.open(ACCOUNT)

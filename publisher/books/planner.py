@@ -8,7 +8,7 @@ Source: Kalshi API reference, ``GET /markets/orderbooks``: up to 100 repeated `t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import log1p
+from math import inf, log1p
 from typing import Final, NamedTuple
 
 from bus.protocol.state import State
@@ -45,10 +45,14 @@ class Tradable(NamedTuple):
 
 def value_of(tradable: Tradable, now_ms: int) -> float:
     """Return what a market's book is worth: more if the market is liquid, tight, or near its start or end."""
-    return _worth(tradable.quote) + _nearness(tradable.market, tradable.start_ms, now_ms)
+    market, _, _, start_ms = tradable
+    return worth_of(tradable.quote) + _nearness(
+        market.close_ms, market.expected_expiration_ms, start_ms, now_ms
+    )
 
 
-def _worth(quote: Quote) -> float:
+def worth_of(quote: Quote) -> float:
+    """Return the part of a value that is the quote's alone."""
     worth = log1p((quote.volume_24h_e2 or 0) / 100) + 0.5 * log1p((quote.open_interest_e2 or 0) / 100)
     if quote.yes_bid_size_e2 and quote.yes_ask_size_e2:
         spread_e4 = quote.yes_ask_e4 - quote.yes_bid_e4
@@ -56,10 +60,13 @@ def _worth(quote: Quote) -> float:
     return worth
 
 
-def _nearness(market: Market, start_ms: int | None, now_ms: int) -> float:
-    times = (market.close_ms, market.expected_expiration_ms, start_ms)
-    away_ms = [abs(ms - now_ms) for ms in times if ms is not None]
-    return 6.0 / (1.0 + min(away_ms) / HOUR_MS) if away_ms else 0.0
+def _nearness(close_ms: int | None, expected_ms: int | None, start_ms: int | None, now_ms: int) -> float:
+    nearest_ms = None if close_ms is None else abs(close_ms - now_ms)
+    if expected_ms is not None and (nearest_ms is None or abs(expected_ms - now_ms) < nearest_ms):
+        nearest_ms = abs(expected_ms - now_ms)
+    if start_ms is not None and (nearest_ms is None or abs(start_ms - now_ms) < nearest_ms):
+        nearest_ms = abs(start_ms - now_ms)
+    return 0.0 if nearest_ms is None else 6.0 / (1.0 + nearest_ms / HOUR_MS)
 
 
 class Planner:
@@ -78,6 +85,7 @@ class Planner:
         self.wished = Wished(MAX_WISHED)
         self.failures: list[Failure] = []
         self._fetched_ms: dict[str, int] = {}
+        self._worths: dict[str, tuple[Quote, float]] = {}
         self._planned: list[list[str]] = []
         self._planned_for: tuple[int, int] | None = None
         self._planned_ms = 0
@@ -112,7 +120,7 @@ class Planner:
         self._thread.check()
         wished = self.wished.at(now_ms)
         self.failures = []
-        units = _units(tradables, wished, now_ms, self.failures)
+        units = self._units(tradables, wished, now_ms)
         known = {ticker for unit in units for ticker in unit.tickers}
         self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in known}
         bins = _Bins(self.limit, self.calls if calls is None else min(calls, self.calls))
@@ -129,6 +137,36 @@ class Planner:
         for ticker in tickers:
             self._fetched_ms[ticker] = now_ms
 
+    def _units(self, tradables: Iterable[Tradable], wished: frozenset[str], now_ms: int) -> list["_Unit"]:
+        """Group what must be seen together, as far as it fits into a request; the rest go one by one."""
+        units: list[_Unit] = []
+        events: dict[str, list[Tradable]] = {}
+        before, worths = self._worths, dict[str, tuple[Quote, float]]()
+        for tradable in tradables:
+            events.setdefault(tradable.market.event_ticker, []).append(tradable)
+        for members in events.values():
+            event, together_e4 = members[0].event, None
+            if event is not None and 1 < len(members) <= BOOKS_PER_REQUEST:
+                together_e4 = worth_of_books_e4(event, [member.quote for member in members], self.failures)
+            most = -inf
+            for market, quote, _, start_ms in members:
+                ticker = market.ticker
+                known = before.get(ticker)
+                if known is None or known[0] is not quote:
+                    known = quote, worth_of(quote)
+                worths[ticker] = known
+                close_ms, expected_ms = market.close_ms, market.expected_expiration_ms
+                value = known[1] + _nearness(close_ms, expected_ms, start_ms, now_ms)
+                if together_e4 is None:
+                    units.append(_unit((ticker,), value, wished))
+                elif value > most:
+                    most = value
+            if together_e4 is not None:
+                tickers = tuple(sorted([member.market.ticker for member in members]))
+                units.append(_unit(tickers, most + together_e4 / 25, wished))
+        self._worths = worths if len(worths) <= REPLAN_FROM_MARKETS else {}
+        return units
+
     def _last_fetched(self, unit: "_Unit") -> int:
         return min(self._fetched_ms.get(ticker, 0) for ticker in unit.tickers)
 
@@ -136,27 +174,6 @@ class Planner:
 class _Unit(NamedTuple):
     value: float
     tickers: tuple[str, ...]
-
-
-def _units(
-    tradables: Iterable[Tradable], wished: frozenset[str], now_ms: int, failures: list[Failure]
-) -> list[_Unit]:
-    """Group what must be seen together, as far as it fits into a request; the rest go market by market."""
-    units: list[_Unit] = []
-    events: dict[str, list[Tradable]] = {}
-    for tradable in tradables:
-        events.setdefault(tradable.market.event_ticker, []).append(tradable)
-    for members in events.values():
-        event, together_e4 = members[0].event, None
-        if event is not None and 1 < len(members) <= BOOKS_PER_REQUEST:
-            together_e4 = worth_of_books_e4(event, [member.quote for member in members], failures)
-        if together_e4 is None:
-            units += [_unit((member.market.ticker,), value_of(member, now_ms), wished) for member in members]
-        else:
-            tickers = tuple(sorted(member.market.ticker for member in members))
-            value = max(value_of(member, now_ms) for member in members)
-            units.append(_unit(tickers, value + together_e4 / 25, wished))
-    return units
 
 
 def _unit(tickers: tuple[str, ...], value: float, wished: frozenset[str]) -> _Unit:
@@ -198,9 +215,9 @@ def tradables(state: State) -> list[Tradable]:
     # What is over, postponed or cancelled will not start.
     starts = {t: m.start_ms for m in milestones if not is_over(m) for t in m.primary_event_tickers}
     found = []
+    active = Status.ACTIVE
     for quote in quotes:
-        market = markets.get(quote.ticker)
-        if quote.status is Status.ACTIVE and market is not None:
-            event = events.get(market.event_ticker)
-            found.append(Tradable(market, quote, event, starts.get(market.event_ticker)))
+        if quote.status is active and (market := markets.get(quote.ticker)) is not None:
+            event_ticker = market.event_ticker
+            found.append(Tradable(market, quote, events.get(event_ticker), starts.get(event_ticker)))
     return found

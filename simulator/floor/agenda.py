@@ -25,7 +25,8 @@ class Agenda:
 
     def at(self, time_ms: int, action: Callable[[Any, int], None], subject: Any) -> None:
         """Plan `action(subject, time_ms)`."""
-        heappush(self._heap, (time_ms, self.number(), action, subject))
+        self._number += 1
+        heappush(self._heap, (time_ms, self._number, action, subject))
 
     def next_ms(self) -> int | None:
         """Return when something happens next."""
@@ -37,7 +38,9 @@ class Agenda:
         while heap and heap[0][0] <= now_ms:
             time_ms, _, action, subject = heappop(heap)
             if time_ms > self.start_ms:
-                time_ms = self.now_ms = max(self.now_ms, time_ms)
+                if time_ms > self.now_ms:
+                    self.now_ms = time_ms
+                time_ms = self.now_ms
             action(subject, time_ms)
         self.now_ms = max(self.now_ms, now_ms)
 

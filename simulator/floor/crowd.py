@@ -5,10 +5,9 @@ from math import exp, log
 from random import Random
 from statistics import NormalDist
 from typing import Final
-from uuid import UUID
 
 from markets.units import PRICE_ONE_E4, format_time
-from simulator.matching.book import combined
+from simulator.matching.book import Change, combined
 from simulator.matching.engine import Matching
 from simulator.matching.orders import ASK, BID, Side
 
@@ -154,11 +153,17 @@ class Crowd:
             if market.fair_shift_e4:
                 continue  # what was planted stays until it is over
             fair = p * PRICE_ONE_E4
-            dear, cheap = market.bid_e2 and market.bid_e4 > fair, market.ask_e2 and market.ask_e4 < fair
-            if dear or cheap:
-                self._informed(market, ASK if dear else BID, time_ms)
-            elif market.ask_e2 if not market.bid_e2 else fair - market.bid_e4 <= 2 * market.half_e4 + 250:
-                continue  # the usual case: it stands well
+            above = fair - market.bid_e4
+            if not market.ask_e2 or market.ask_e4 >= fair:
+                if not market.bid_e2:
+                    if market.ask_e2:
+                        continue
+                elif 0 <= above <= 2 * market.half_e4 + 250:
+                    continue  # the usual case: it stands well
+                elif above < 0:
+                    self._informed(market, ASK, time_ms)
+            else:
+                self._informed(market, ASK if market.bid_e2 and above < 0 else BID, time_ms)
             (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
             if (
                 not (bid_e2 or ask_e2)  # it should have been requoted during a pause
@@ -221,8 +226,13 @@ class Crowd:
             return
         if self.quote(market) == (bid, ask):
             return
-        changes = depth.follow(market.grid, bid, ask, market.size_e2)
-        if depth.book.has_orders:
+        has_orders = depth.book.has_orders
+        changes: list[Change] | None = [] if has_orders or self._herald.detailed else None
+        moved = depth.follow(market.grid, bid, ask, market.size_e2, changes)
+        if changes is None:
+            if moved:
+                self._screen.show(market, bid, ask, [], time_ms)
+        elif has_orders:
             self._matching.follow(market, changes, time_ms)
         elif changes := combined(changes):
             self._screen.show(market, bid, ask, changes, time_ms)
@@ -269,7 +279,8 @@ class Crowd:
         if market.depth is not None and market.depth.book.has_orders:
             self._matching.take(market, side, price, count, time_ms)
             return
-        trade_id, opened = str(UUID(int=rng.getrandbits(128))), rng.random() < 0.6
+        digits, opened = f"{rng.getrandbits(128):032x}", rng.random() < 0.6
+        trade_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
         change_e2 = crowds_interest(market, count, opened)
         taker = "yes" if buys_yes else "no"
         self._screen.print_trade(market, trade_id, price, count, taker, change_e2, time_ms)

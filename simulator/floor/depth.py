@@ -36,19 +36,27 @@ class Depth:
         bid, no_bid = yes.prices[-1] if yes.prices else 0, no.prices[-1] if no.prices else 0
         return (bid, yes.crowd.get(bid, 0)), (PRICE_ONE_E4 - no_bid, no.crowd.get(no_bid, 0))
 
-    def follow(self, grid: Grid, bid: tuple[int, int], ask: tuple[int, int], typical_e2: int) -> list[Change]:
-        """Set the crowd's best levels to the quote and return the differences, in a fixed order.
+    def follow(
+        self,
+        grid: Grid,
+        bid: tuple[int, int],
+        ask: tuple[int, int],
+        typical_e2: int,
+        changes: list[Change] | None = None,
+    ) -> bool:
+        """Set the crowd's best levels to the quote; return whether anything has changed.
 
         Args:
             grid: the market's price grid.
             bid: best YES bid (price_e4, count_e2); count 0 empties the side.
             ask: best YES ask (price_e4, count_e2); count 0 empties the side.
             typical_e2: usual size of a level of this market.
+            changes: the differences are added to it, in a fixed order.
         """
-        changes: list[Change] = []
-        self._side(YES, self.book.yes, grid, bid, typical_e2, changes)
-        self._side(NO, self.book.no, grid, (PRICE_ONE_E4 - ask[0], ask[1]), typical_e2, changes)
-        return changes
+        moved = self._side(YES, self.book.yes, grid, bid, typical_e2, changes)
+        return (
+            self._side(NO, self.book.no, grid, (PRICE_ONE_E4 - ask[0], ask[1]), typical_e2, changes) or moved
+        )
 
     def flicker(self, grid: Grid, typical_e2: int) -> list[Change]:
         """Change one level behind a best one, as quoters do all the time."""
@@ -76,17 +84,26 @@ class Depth:
         grid: Grid,
         best: tuple[int, int],
         typical_e2: int,
-        changes: list[Change],
-    ) -> None:
+        changes: list[Change] | None,
+    ) -> bool:
         levels, prices, rng = half.crowd, half.prices, self._rng
         price, count = best
+        moved = False
         if prices and (not count or prices[-1] > price):
-            gone = prices[bisect_right(prices, price) if count else 0 :]
-            changes += [Change(side, level, half.set_crowd(level, 0)) for level in gone]
+            moved = True
+            for level in prices[bisect_right(prices, price) if count else 0 :]:
+                delta = half.set_crowd(level, 0)
+                if changes is not None:
+                    changes.append(Change(side, level, delta))
         if not count:
-            return
+            return moved
         if levels.get(price) != count:
-            changes.append(Change(side, price, half.set_crowd(price, count)))
+            moved = True
+            delta = half.set_crowd(price, count)
+            if changes is not None:
+                changes.append(Change(side, price, delta))
+        if _DEPTH < len(prices) <= 3 * _DEPTH:
+            return moved
         # A new book gets its depth at once, an old one gradually.
         for _ in range(3 * _DEPTH if len(prices) < 2 else 1):
             if len(prices) > _DEPTH:
@@ -100,7 +117,14 @@ class Depth:
             # At a cent or two there is size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
             size = max(100, int(typical_e2 * scale * rng.lognormvariate(0, 1)) // 100 * 100)
-            changes.append(Change(side, below, half.set_crowd(below, size)))
+            moved = True
+            delta = half.set_crowd(below, size)
+            if changes is not None:
+                changes.append(Change(side, below, delta))
         while len(prices) > 3 * _DEPTH:
+            moved = True
             worst = prices[0]
-            changes.append(Change(side, worst, half.set_crowd(worst, 0)))
+            delta = half.set_crowd(worst, 0)
+            if changes is not None:
+                changes.append(Change(side, worst, delta))
+        return moved

@@ -22,8 +22,7 @@ class Halts:
     def trades(self, index: int) -> bool:
         """Tell whether there is trading on a shard."""
         shard = self.shards[index]
-        everywhere = self.exchange_active and self.trading_active
-        return everywhere and shard.exchange_active and shard.trading_active
+        return self.exchange_active and self.trading_active and shard.exchange_active and shard.trading_active
 
 
 @dataclass(slots=True)

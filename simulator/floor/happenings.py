@@ -42,10 +42,16 @@ class Listener(Protocol):
 
 
 class Herald:
-    """Tells all `listeners`, in the order in which they came."""
+    """Tells all `listeners`, in the order in which they came.
+
+    Attributes:
+        detailed: whether somebody wants to know which levels of a book have changed. If not, what the crowd
+            changes is told without them.
+    """
 
     def __init__(self) -> None:
         self.listeners: list[Listener] = []
+        self.detailed = True
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """See Listener."""

@@ -206,11 +206,14 @@ class Planter:
         """Return whether a planted mispricing can be traded."""
         if not planted.from_ms <= time_ms < planted.until_ms:
             return False
-        legs = [self._listings.markets.get(ticker) for ticker in planted.tickers]
-        return all(
-            leg is not None and leg.fair_shift_e4 and leg.bid_e2 and leg.ask_e2 and leg.status == ACTIVE
-            for leg in legs
-        )
+        markets = self._listings.markets
+        for ticker in planted.tickers:
+            leg = markets.get(ticker)
+            if leg is None or not leg.fair_shift_e4 or not leg.bid_e2 or not leg.ask_e2:
+                return False
+            if leg.status != ACTIVE:
+                return False
+        return True
 
     def _plant_no_basket(self, event: Event, time_ms: int, until_ms: int) -> bool:
         """Raise the bids so that buying NO of every leg pays after fees: sum of bids > 1 + fees."""
@@ -222,8 +225,8 @@ class Planter:
         shift = 0
         for _ in range(30):
             bids = [m.grid.at_or_below(m.p * PRICE_ONE_E4 + shift) or 0 for m in quoted]
-            fees = _fees(event, bids)
-            if sum(bids) / 1e4 >= target + fees:
+            together = sum(bids) / 1e4
+            if together >= target and together >= target + (fees := _fees(event, bids)):
                 break
             shift += 50
         else:
@@ -244,8 +247,8 @@ class Planter:
         shift = 0
         for _ in range(40):
             asks = [m.grid.at_or_above(m.p * PRICE_ONE_E4 - shift) or PRICE_ONE_E4 for m in legs]
-            fees = _fees(event, asks)
-            if sum(asks) / 1e4 <= target - fees:
+            together = sum(asks) / 1e4
+            if together <= target and together <= target - (fees := _fees(event, asks)):
                 break
             shift += 50
         else:

@@ -36,17 +36,23 @@ class Screen:
 
     def show(self, market: Market, bid: Level, ask: Level, changes: list[Change], time_ms: int) -> None:
         """Show best YES bid and ask (count 0: an empty side), and what has changed in the book."""
-        if (market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2) == (*bid, *ask):
+        bid_e4, bid_e2 = bid
+        ask_e4, ask_e2 = ask
+        if (
+            market.bid_e2 == bid_e2
+            and market.ask_e2 == ask_e2
+            and market.bid_e4 == bid_e4
+            and market.ask_e4 == ask_e4
+        ):
             if changes:
                 self._herald.deepened(market, changes, time_ms)
             return
         span = self._span(market, time_ms) if self.remembers else None
-        market.bid_e4, market.bid_e2 = bid
-        market.ask_e4, market.ask_e2 = ask
+        market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2 = bid_e4, bid_e2, ask_e4, ask_e2
         self.quote_changes += 1
         if span is not None:
-            _extend(span.bid, bid[0] if bid[1] else 0)
-            _extend(span.ask, ask[0] if ask[1] else PRICE_ONE_E4)
+            _extend(span.bid, bid_e4 if bid_e2 else 0)
+            _extend(span.ask, ask_e4 if ask_e2 else PRICE_ONE_E4)
         if self._herald.listeners:
             self._herald.quoted(market, changes, time_ms)
 
@@ -112,6 +118,8 @@ class Screen:
 
 def _extend(values: list[int], value: int) -> None:
     """Update open, high, low and close with a value."""
+    if values[3] == value:
+        return
     values[3] = value
     if value > values[1]:
         values[1] = value
