@@ -158,7 +158,7 @@ class Planner:
                 close_ms, expected_ms = market.close_ms, market.expected_expiration_ms
                 value = known[1] + _nearness(close_ms, expected_ms, start_ms, now_ms)
                 if together_e4 is None:
-                    units.append(_unit((ticker,), value, wished))
+                    units.append(_unit((ticker,), value, wished) if wished else _Unit(value, (ticker,)))
                 elif value > most:
                     most = value
             if together_e4 is not None:

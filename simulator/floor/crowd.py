@@ -85,7 +85,8 @@ class Crowd:
         if not live and all(event.status not in (INITIALIZED, ACTIVE) for event in group.events):
             return
         self.plan_tick(group, time_ms)
-        live = [event for event in live if self._halts.trades(event.shard)]
+        trades = self._halts.trades
+        live = [event for event in live if trades(event.shard)]
         if not live:
             return
         happened = self.advance_latent(group, time_ms)
@@ -102,22 +103,23 @@ class Crowd:
             for event in live:
                 self.reprice(event, time_ms)
         rng = self._rng
-        event = live[int(rng.random() * len(live))]
-        market = event.markets[int(rng.random() * len(event.markets))]
+        chance = rng.random
+        markets = live[int(chance() * len(live))].markets
+        market = markets[int(chance() * len(markets))]
         if market.paused or market.fair_shift_e4:
             return
-        if rng.random() < self._activity.trade_share and market.bid_e2 and market.ask_e2:
+        if chance() < self._activity.trade_share and market.bid_e2 and market.ask_e2:
             self._trade(market, time_ms)
         else:
             self.requote(market, time_ms)
-        if rng.random() < 0.5:
+        if chance() < 0.5:
             self._flicker(market, time_ms)
 
     def _flicker(self, market: Market, time_ms: int) -> None:
         """Change a level behind the best, if anybody has ever looked at the book."""
-        if market.depth is not None:
-            changes = market.depth.flicker(market.grid, market.size_e2)
-            self._herald.deepened(market, changes, time_ms)
+        depth = market.depth
+        if depth is not None:
+            self._herald.deepened(market, depth.flicker(market.grid, market.size_e2), time_ms)
 
     def burst(self, _subject: None, time_ms: int) -> None:
         """Let one lively market go wild for about a second; one time in six as wild as ever recorded."""
@@ -202,7 +204,7 @@ class Crowd:
                 bid = grid.below(bid)  # what is planted too cheaply keeps its ask
             else:
                 ask = grid.above(bid)
-        old_bid, old_ask = self.quote(market)
+        before = old_bid, old_ask = self.quote(market)
         new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
         if bid is not None:
             keep = not planted and bid == old_bid[0] and old_bid[1] and chance() < 0.5
@@ -210,21 +212,27 @@ class Crowd:
         if ask is not None:
             keep = not planted and ask == old_ask[0] and old_ask[1] and chance() < 0.5
             new_ask = old_ask if keep else (ask, self._size(market))
-        self.set_quote(market, new_bid, new_ask, time_ms)
+        self._set_quote(market, before, new_bid, new_ask, time_ms)
 
     def quote(self, market: Market) -> tuple[Level, Level]:
         """Return the crowd's own best YES bid and ask: what is shown, less users' orders."""
-        if market.depth is None or not market.depth.book.has_orders:
+        depth = market.depth
+        if depth is None or not depth.book.has_orders:
             return (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
-        return market.depth.quote()
+        return depth.quote()
 
     def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
         """Set the crowd's best bid and ask; a count of 0 empties the side. It trades with what it crosses."""
+        self._set_quote(market, self.quote(market), bid, ask, time_ms)
+
+    def _set_quote(
+        self, market: Market, before: tuple[Level, Level], bid: Level, ask: Level, time_ms: int
+    ) -> None:
         depth = market.depth
         if depth is None:
             self._screen.show(market, bid, ask, [], time_ms)
             return
-        if self.quote(market) == (bid, ask):
+        if before == (bid, ask):
             return
         has_orders = depth.book.has_orders
         changes: list[Change] | None = [] if has_orders or self._herald.detailed else None

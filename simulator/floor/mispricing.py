@@ -165,7 +165,8 @@ class Planter:
         waits = {kind: rng.expovariate(weight) for kind, weight in KINDS.items() if alive[kind] <= weight}
         kinds = sorted(waits, key=waits.__getitem__)
         everything = self._listings.groups
-        soon = [g for g in everything if 0 < g.start_ms - time_ms < HOUR_MS and g.kind == "match"]
+        from_ms, to_ms = time_ms, time_ms + HOUR_MS
+        soon = [g for g in everything if from_ms < g.start_ms < to_ms and g.kind == "match"]
         first = soon if soon and rng.random() < _SOON else everything
         for attempt in range(_TRIES):
             # Mostly where the taker will soon see the outcome, if possible.
