@@ -13,7 +13,7 @@ from bus.metrics import METRICS, Figure
 from bus.protocol.join import Stats
 from bus.protocol.messages import PublisherHealth
 
-from .websocket.server import Figures
+from .websocket.figures import Figures
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -14,7 +14,7 @@ from bus.replica import ReplicaStatus
 from .edition import Edition
 from .elsewhere import NOWHERE, Elsewhere
 from .history.store import Store
-from .websocket.server import Figures
+from .websocket.figures import Figures
 
 NOTHING: Final = Store(0, lambda: None)
 """A history of nothing."""

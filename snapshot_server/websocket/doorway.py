@@ -10,20 +10,17 @@ import subprocess
 from contextlib import suppress
 from typing import Final
 
-import msgspec
 import structlog
 
 from bus.process.programs import command_of, environment_of
 from bus.threads import Owner
 
-from .server import Figures
+from .figures import Board, Figures
 
 log = structlog.get_logger()
 
 STOPS_S: Final = 2.0
 """How long the process may take to end once its end of the pair is closed."""
-
-_figures: Final = msgspec.json.Decoder(Figures)
 
 
 class Doorway:
@@ -32,6 +29,7 @@ class Doorway:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: socket.socket | None = None
+        self._board = Board.make()
         self._latest: Figures | None = None
         self._owner = Owner("the doorway to the WebSocket server")
 
@@ -58,19 +56,15 @@ class Doorway:
     def figures(self) -> Figures | None:
         """What the WebSocket server last said about itself; None before it was started."""
         self._owner.check()
-        ours = self._ours
-        while ours is not None:
-            try:
-                said = ours.recv(4_096)
-            except OSError:
-                break
-            if not said:
-                break
-            with suppress(msgspec.MsgspecError):
-                self._latest = _figures.decode(said)
+        self._latest = self._board.latest() or self._latest
         return self._latest
 
     def close(self) -> None:
+        """End the process for good. Any thread, once nothing more is handed over or asked."""
+        self._end()
+        self._board.close()
+
+    def _end(self) -> None:
         """End the process. Any thread, once nothing more is handed over."""
         if self._ours is not None:
             self._ours.close()
@@ -86,17 +80,16 @@ class Doorway:
         """Return our end of the pair; the other end belongs to a running process."""
         if self._process is not None and self._process.poll() is not None:
             log.warning("websocket.ended", code=self._process.returncode)
-            self.close()
+            self._end()
             self._process = None
         if self._ours is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
             with theirs:
-                command = command_of("snapshot_server.websocket", str(os.getpid()), str(theirs.fileno()))
+                passed = theirs.fileno(), self._board.fileno()
+                command = command_of("snapshot_server.websocket", *map(str, (os.getpid(), *passed)))
                 try:
-                    self._process = subprocess.Popen(
-                        command, pass_fds=[theirs.fileno()], env=environment_of(os.environ)
-                    )
+                    self._process = subprocess.Popen(command, pass_fds=passed, env=environment_of(os.environ))
                 except OSError:
                     ours.close()
                     raise

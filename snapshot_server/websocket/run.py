@@ -22,6 +22,7 @@ from bus.sockets import make_context
 from bus.threads import main_thread
 from bus.wishes import Wishes
 
+from .figures import Board
 from .hub import Hub
 from .server import Arrivals, Server
 
@@ -30,7 +31,7 @@ SWITCH_S: Final = 0.000_5
 waits."""
 
 
-def run(descriptor: int, settings: Settings, stop: Stop) -> int:
+def run(descriptor: int, board: Board, settings: Settings, stop: Stop) -> int:
     """Serve clients that come through the socket `descriptor` until `stop`; return the exit code."""
     main_thread.check()
     sys.setswitchinterval(SWITCH_S)
@@ -58,7 +59,7 @@ def run(descriptor: int, settings: Settings, stop: Stop) -> int:
         stack.callback(arrivals.wake.close)
         doorway = stack.enter_context(socket.socket(fileno=descriptor))
         hub = Hub(lambda: replica.state, replica.now_ms)
-        server = Server(hub, doorway, arrivals, wish, clock, stop)
+        server = Server(hub, doorway, arrivals, wish, clock, stop, board.put)
         passing_on = threading.Thread(target=wishes.run, args=(stop,), name="wishes")
 
         def end() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-import msgspec
 import structlog
 
 from bus.clock import Clock
@@ -20,6 +19,7 @@ from bus.protocol.join import Action
 from bus.threads import Owner
 from bus.wake import Wake
 
+from .figures import Figures
 from .framing import (
     CLOSE,
     GOING_AWAY,
@@ -107,17 +107,6 @@ class Arrivals:
         return actions, lost
 
 
-class Figures(msgspec.Struct):
-    """What the WebSocket server says about itself: its state, and counts since its start."""
-
-    clients: int = 0
-    subscriptions: int = 0
-    waiting_bytes: int = 0
-    frames: int = 0
-    overflows: int = 0
-    connections: int = 0
-
-
 class _Client:
     """A connection: `pending` has messages that have come and are still to be carried out."""
 
@@ -150,14 +139,23 @@ class Server:
 
     Args:
         wish: passes on which books to wish for, and for how long.
+        tell: takes what the server says about itself, twice a second.
     """
 
     def __init__(
-        self, hub: Hub, doorway: socket.socket, arrivals: Arrivals, wish: Wish, clock: Clock, stop: Stop
+        self,
+        hub: Hub,
+        doorway: socket.socket,
+        arrivals: Arrivals,
+        wish: Wish,
+        clock: Clock,
+        stop: Stop,
+        tell: Callable[[Figures], None],
     ) -> None:
         self._past = Figures()  # from clients that are gone
         self._hub = hub
         self._doorway = doorway
+        self._tell = tell
         self._arrivals = arrivals
         self._wish = wish
         self._clock = clock
@@ -408,8 +406,7 @@ class Server:
                 session.ping(PING_PAYLOAD)
             if session.backlog and session.has_room:
                 self._hub.refill(session)
-        with suppress(OSError):  # a client that does not read it does not need it
-            self._doorway.send(msgspec.json.encode(figures))
+        self._tell(figures)
         since_ms = now_ms - self._wished_ms
         if since_ms >= (WISH_FRESH_MS if self._hub.fresh_wishes else WISH_EVERY_MS):
             self._wished_ms = now_ms

@@ -1,6 +1,7 @@
 """The stream's sockets in a thread of the test: clients that are slow, silent, loud or gone."""
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from bus.process.lifecycle import Stop
 from bus.protocol.join import Action
 from bus.protocol.state import Changed
 from markets.records import Book
+from snapshot_server.websocket.figures import Board, Figures
 from snapshot_server.websocket.hub import Hub
 from snapshot_server.websocket.server import (
     JOINS_MS,
@@ -21,7 +23,6 @@ from snapshot_server.websocket.server import (
     PING_MS,
     SILENT_MS,
     Arrivals,
-    Figures,
     Server,
 )
 from snapshot_server.websocket.session import BUFFER_BYTES
@@ -106,7 +107,7 @@ class Served:
         self.clock = clock
         self.wished: list[list[str]] = []
         self.peers: list[Peer] = []
-        self.latest = Figures()
+        self.board = Board.make()
 
     def peer(self) -> Peer:
         ours, theirs = socket.socketpair()
@@ -134,14 +135,7 @@ class Served:
 
     def figures(self) -> Figures:
         """Return what the server last said of itself."""
-        self.doorway.setblocking(False)
-        while True:
-            try:
-                self.latest = json.loads(
-                    self.doorway.recv(4_096), object_hook=lambda members: Figures(**members)
-                )
-            except BlockingIOError:
-                return self.latest
+        return self.board.latest() or Figures()
 
 
 @contextmanager
@@ -151,7 +145,13 @@ def serving(world: World) -> Iterator[Served]:
     served = Served(world, ours, arrivals, clock)
     hub = Hub(lambda: world.state, lambda: world.now_ms)
     server = Server(
-        hub, theirs, arrivals, lambda tickers, _s: served.wished.append(list(tickers)), clock, stop
+        hub,
+        theirs,
+        arrivals,
+        lambda tickers, _s: served.wished.append(list(tickers)),
+        clock,
+        stop,
+        served.board.put,
     )
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -165,6 +165,7 @@ def serving(world: World) -> Iterator[Served]:
             peer.sock.close()
         theirs.close()
         arrivals.wake.close()
+        served.board.close()
         stop.close()
 
 
@@ -322,3 +323,17 @@ def test_when_the_server_stops_clients_are_told() -> None:
         assert (opcode, int.from_bytes(payload[:2])) == (Opcode.CLOSE, 1001)
         with pytest.raises(EOFError):
             peer.frame()
+
+
+def test_figures_are_the_latest_however_seldom_somebody_asks() -> None:
+    shown = Board.make()
+    looked_at = Board(os.dup(shown.fileno()))
+    assert looked_at.latest() is None
+    for count in range(1_000):
+        shown.put(Figures(clients=5, frames=10 ** (count % 12)))
+    shown.put(Figures(clients=7))
+    assert looked_at.latest() == Figures(clients=7)
+    os.pwrite(shown.fileno(), b"9", 20)
+    assert looked_at.latest() is None, "half of one and half of another are none"
+    shown.close()
+    looked_at.close()
