@@ -92,7 +92,7 @@ class Membership:
         event = state.events.get(event_ticker)
         if event is None:
             return None
-        markets = _market_views(state, self.markets_of.get(event_ticker, ()))
+        markets = market_views(state, self.markets_of.get(event_ticker, ()))
         if not markets:
             return None
         schedule = self._schedule(state, event, [view.market for view in markets])
@@ -115,7 +115,7 @@ class Membership:
 
         None if the event is known, or none of its markets is.
         """
-        markets = _market_views(state, self.markets_of.get(event_ticker, ()))
+        markets = market_views(state, self.markets_of.get(event_ticker, ()))
         if event_ticker in state.events or not markets:
             return None
         first = markets[0].market
@@ -227,10 +227,10 @@ def scan_limits(settings: Settings) -> ScanLimits:
 
 def market_view(state: Records, ticker: str) -> MarketView | None:
     """Return one market as the scanner sees it, or None before both of its parts are known."""
-    return next(iter(_market_views(state, (ticker,))), None)
+    return next(iter(market_views(state, (ticker,))), None)
 
 
-def _market_views(state: Records, tickers: Iterable[str]) -> tuple[MarketView, ...]:
+def market_views(state: Records, tickers: Iterable[str]) -> tuple[MarketView, ...]:
     """Return those of these markets of which both parts are known; every scan makes its views here."""
     markets, quotes, books, ages, suspects = (
         state.markets,
@@ -267,18 +267,26 @@ Prices = tuple[Status, int, int, int, int]
 """A market's status, and best YES bid and ask by the quote and by the newer of quote and book; -1: none."""
 
 
-def prices_of(state: Records, ticker: str) -> Prices | None:
-    """Return what `prices_seen` says of `market_view`, without making the view."""
-    quote = state.quotes.get(ticker)
-    if quote is None or ticker not in state.markets:
-        return None
-    book = state.books.get(ticker)
-    if book is not None and (
-        book.as_of_ms < quote.as_of_ms
-        or book.as_of_ms < (state.ages.get(ticker, state.confirmed_ms) if state.ages else state.confirmed_ms)
-    ):
-        book = None
-    return _prices(quote, book)
+def prices_of(state: Records) -> Callable[[str], Prices | None]:
+    """Return what says of a market's ticker what `prices_seen` does of `market_view`, without a view.
+
+    It holds until the state changes: after each commit and each sweep of the books most markets are asked.
+    """
+    quotes, markets, books = state.quotes, state.markets, state.books
+    ages, confirmed_ms = state.ages, state.confirmed_ms
+
+    def prices(ticker: str) -> Prices | None:
+        quote = quotes.get(ticker)
+        if quote is None or ticker not in markets:
+            return None
+        book = books.get(ticker)
+        if book is not None:
+            at_ms = book.as_of_ms
+            if at_ms < quote.as_of_ms or at_ms < (ages.get(ticker, confirmed_ms) if ages else confirmed_ms):
+                book = None
+        return _prices(quote, book)
+
+    return prices
 
 
 def prices_seen(seen: MarketView) -> Prices:
@@ -286,6 +294,20 @@ def prices_seen(seen: MarketView) -> Prices:
     book = seen.book
     return _prices(
         seen.quote, book if book is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms else None
+    )
+
+
+def no_better(now: Prices, before: Prices) -> bool:
+    """Whether a market trades as before, and nothing in it can be bought for less than then.
+
+    Everything is bought at an ask, which is YES's, or what a bid for YES leaves.
+    """
+    return (
+        now[0] is before[0]
+        and now[1] <= before[1]
+        and now[3] <= before[3]
+        and (now[2] < 0 or now[2] >= before[2] >= 0)
+        and (now[4] < 0 or now[4] >= before[4] >= 0)
     )
 
 

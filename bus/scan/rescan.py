@@ -24,6 +24,7 @@ from bus.threads import Owner
 from markets.opportunities import (
     EventView,
     Failure,
+    MarketView,
     Opportunity,
     ScanLimits,
     by_prices,
@@ -32,10 +33,11 @@ from markets.opportunities import (
     may_pay,
     worth_of_books_e4,
 )
-from markets.records import Event, FairValue
+from markets.records import Book, Event, FairValue, Level, Quote
+from markets.units import opposite
 
 from .failures import Failures
-from .membership import Membership, Prices, market_view, prices_of, prices_seen
+from .membership import Membership, Prices, market_views, no_better, prices_of, prices_seen
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica reports when its state has moved in other ways than by Changed."""
@@ -71,10 +73,53 @@ def batch_of(actions: Iterable[Action]) -> Batch:
 
 
 class _Barren(msgspec.Struct):
-    """An event that had nothing: its prices then; `view` shows them where nothing of it could pay."""
+    """An event that had nothing.
+
+    Attributes:
+        prices: those of its markets when they last moved.
+        view: how it was when it was passed over, since nothing of it could pay; None if it was not.
+        markets: those of the view, each as it was when its prices last moved.
+        minded: whether it was held or wanted then: once its prices move it is to be looked at, not passed.
+        shown: quote and book of markets in which both have the same best prices: whichever is the newer,
+            while both stand its prices do.
+    """
 
     prices: dict[str, Prices]
     view: EventView | None
+    markets: list[MarketView]
+    minded: bool
+    shown: dict[str, tuple[Quote, Sequence[Level], Sequence[Level]]]
+
+    def see(self, moved: Sequence[MarketView]) -> None:
+        """Take markets whose prices have moved."""
+        for now in moved:
+            ticker = now.market.ticker
+            for at, seen in enumerate(self.markets):
+                if seen.market.ticker == ticker:
+                    self.markets[at] = now
+
+    def now(self) -> EventView:
+        """Return the event with its markets as they are now."""
+        view = self.view
+        assert view is not None, "it was passed over"
+        markets = tuple(self.markets)
+        return EventView(view.event, view.series, markets, view.timing, view.related, view.match)
+
+
+def _rests(known: _Barren, view: EventView) -> bool:
+    """Whether the prices of an event are those that are known of it."""
+    prices, markets = known.prices, view.markets
+    return (
+        not view.related
+        and len(prices) == len(markets)
+        and all(prices.get(seen.market.ticker) == prices_seen(seen) for seen in markets)
+    )
+
+
+def _agree(book: Book, prices: Prices) -> bool:
+    """Whether a book has the best prices of a quote: then it does not matter which of them is the newer."""
+    yes, no = book.yes, book.no
+    return (yes[-1][0] if yes else -1) == prices[1] and (opposite(no[-1][0]) if no else -1) == prices[2]
 
 
 def _nobody(_event_ticker: str) -> bool:
@@ -154,14 +199,38 @@ class Rescan:
                 self._barren.pop(event_ticker, None)
             self._refused.clear()
         swept = batch.commit or batch.whole
+        asked: dict[str, bool] = {}
+        barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
 
         def heard(event_ticker: str) -> bool:
-            return event_ticker in recent or (event_ticker in held and restless(event_ticker))
+            if event_ticker in recent:
+                return True
+            answer = asked.get(event_ticker)  # one sweep confirms all markets of an event
+            if answer is None:
+                answer = asked[event_ticker] = event_ticker in held and restless(event_ticker)
+            return answer
 
         def stands(event_ticker: str, ticker: str) -> bool:
-            if event_ticker not in held and event_ticker not in recent:
-                return self._stands(state, event_ticker, ticker, fair_values)
-            return not heard(event_ticker) and self._stands(state, event_ticker, ticker, None)
+            """Whether an event had nothing, and has nothing as far as this market's prices say."""
+            known = barren.get(event_ticker)
+            if known is None:
+                return False
+            values: Mapping[str, FairValue] | None = fair_values
+            if event_ticker in held or event_ticker in recent:
+                if heard(event_ticker):
+                    return False
+                values = None  # it is to be looked at once its prices have moved
+            shown, book = known.shown.get(ticker), books.get(ticker)
+            if (
+                shown is not None
+                and book is not None
+                and shown[1] is book.yes
+                and shown[2] is book.no
+                and shown[0] is quotes.get(ticker)
+            ):
+                return True
+            prices = prices_now(ticker)
+            return self._stands(state, event_ticker, known, ticker, prices, values)
 
         self._touch(state, batch, stands, touched)
         ordered = sorted(touched)
@@ -170,13 +239,7 @@ class Rescan:
             ordered += sorted(hot)
             touched |= hot
         if swept:
-            booked = set()
-            for ticker in state.books:  # the quote may be the newer by now
-                for event_ticker in self._seen_in(ticker):
-                    if event_ticker not in touched and event_ticker not in held:
-                        stands(event_ticker, ticker)
-                booked.add(membership.event_of.get(ticker, ""))
-            booked -= {*touched, ""}
+            booked = self._booked(state, stands, touched.union(held)) - touched
             ordered += sorted(booked)
             ordered += sorted(set(held) - touched - booked)
         if self._barren:
@@ -201,13 +264,17 @@ class Rescan:
         self, state: Records, batch: Batch, stands: Callable[[str, str], bool], touched: set[str]
     ) -> None:
         """Add the events that a batch gives a reason to look at."""
-        membership = self.membership
+        membership, related = self.membership, self._related
+        event_of = membership.event_of
         for kind, key in batch.records:
             if kind in _OF_PRICES:
-                for event_ticker in self._seen_in(key):
-                    # What is looked at anyway need not be compared: what it has is noted again then.
-                    if event_ticker not in touched and not stands(event_ticker, key):
-                        touched.add(event_ticker)
+                # What is looked at anyway need not be compared: what it has is noted again then.
+                if related:
+                    for event_ticker in self._seen_in(key):
+                        if event_ticker not in touched and not stands(event_ticker, key):
+                            touched.add(event_ticker)
+                elif (one := event_of.get(key)) is not None and one not in touched and not stands(one, key):
+                    touched.add(one)
                 continue
             changed: Iterable[str] = membership.update(state, kind, key)
             if self._related:
@@ -215,6 +282,19 @@ class Rescan:
             for event_ticker in changed:
                 self._barren.pop(event_ticker, None)
             touched.update(changed)
+
+    def _booked(self, state: Records, stands: Callable[[str, str], bool], known: Collection[str]) -> set[str]:
+        """Return the events with books, of which the quote may be the newer by now; `known` need no look."""
+        event_of, booked = self.membership.event_of, set[str]()
+        for ticker in state.books:
+            own = event_of.get(ticker)
+            if own is None:
+                continue
+            for event_ticker in self._seen_in(ticker) if self._related else (own,):
+                if event_ticker not in known:
+                    stands(event_ticker, ticker)
+            booked.add(own)
+        return booked
 
     def _seen_in(self, ticker: str) -> Collection[str]:
         """Return the events whose views have a market."""
@@ -266,12 +346,14 @@ class Rescan:
             self._note_barren(view)
         return found.opportunities
 
-    def _note_barren(self, view: EventView, *, pays: bool = True) -> None:
+    def _note_barren(self, view: EventView, *, passed: bool = False, minded: bool = False) -> None:
         markets = view.markets
         if view.related:
             markets = tuple(chain(markets, *(other.markets for other in view.related)))
         prices = {seen.market.ticker: prices_seen(seen) for seen in markets}
-        self._barren[view.event.event_ticker] = _Barren(prices, None if pays else view)
+        self._barren[view.event.event_ticker] = _Barren(
+            prices, view if passed else None, list(view.markets) if passed else [], minded, {}
+        )
 
     def relevant(
         self,
@@ -279,17 +361,26 @@ class Rescan:
         fair_values: Mapping[str, FairValue],
         held: Collection[str],
         now_ms: int,
+        *,
+        curious: bool = True,
     ) -> tuple[tuple[EventView, Sequence[Opportunity]], ...]:
-        """Return events with something tradable, best first, then those held or wanted, with candidates."""
+        """Return events with something tradable, best first, then those held or wanted, with candidates.
+
+        Args:
+            curious: whether of those that are held candidates are to be found that are not tradable, too.
+        """
         found: list[tuple[int, str, tuple[EventView, Sequence[Opportunity]]]] = []
+        passes = not curious and self.wants is None and by_prices()
         for view in views:
             event_ticker = view.event.event_ticker
             minded = event_ticker in held or self._wanted(view.event, [])
-            if not minded and not may_pay(view, fair_values):
-                self._pass_over(view)
+            asked = passes or not minded
+            if asked and self._pass_over(view, fair_values, minded=minded):
+                if minded:
+                    found.append((0, event_ticker, (view, ())))
                 continue
             opportunities = self.candidates(view, fair_values, now_ms)
-            if event_ticker in self._hot and event_ticker in held and not self._wanted(view.event, []):
+            if not asked and event_ticker in self._hot and event_ticker in held:
                 self._calm(view, fair_values)
             if opportunities and opportunities[0].tradable:
                 if not minded and self.refuses is not None and self.refuses(view, now_ms) and by_prices():
@@ -302,18 +393,26 @@ class Rescan:
 
     def _calm(self, view: EventView, fair_values: Mapping[str, FairValue]) -> None:
         """Leave what is held and has candidates, none of which can pay, until prices move or it is swept."""
-        if by_prices() and not may_pay(view, fair_values):
+        if by_prices() and not self._wanted(view.event, []) and not may_pay(view, fair_values):
             self._hot.discard(view.event.event_ticker)
             self._note_barren(view)
 
-    def _pass_over(self, view: EventView) -> None:
-        """Skip an event in which nothing can be tradable, until its prices move."""
-        self.scanned += 1
+    def _pass_over(self, view: EventView, fair_values: Mapping[str, FairValue], *, minded: bool) -> bool:
+        """Skip an event in which nothing can be tradable, until its prices move; return whether it is one."""
         event_ticker = view.event.event_ticker
+        known = self._barren.get(event_ticker)
+        if known is not None and known.view is not None and _rests(known, view):
+            self.scanned += 1
+            known.minded = minded
+            return True
+        if may_pay(view, fair_values):
+            return False
+        self.scanned += 1
         self._hot.discard(event_ticker)
         self._unscanned.note(event_ticker, ())
         if by_prices():
-            self._note_barren(view, pays=False)
+            self._note_barren(view, passed=True, minded=minded)
+        return True
 
     def take_failures(self) -> list[Failure]:
         """Return what has begun to fail since the last call, for a log: each once, a few at a time."""
@@ -326,32 +425,42 @@ class Rescan:
         return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
 
     def _stands(
-        self, state: Records, event_ticker: str, ticker: str, fair_values: Mapping[str, FairValue] | None
+        self,
+        state: Records,
+        event_ticker: str,
+        known: _Barren,
+        ticker: str,
+        prices: Prices | None,
+        fair_values: Mapping[str, FairValue] | None,
     ) -> bool:
-        """Return whether an event had nothing and this market is as it was then; if not, have it scanned.
+        """Return whether an event still has nothing, by the prices of a market; if not, have it scanned.
 
         Args:
             fair_values: if it is enough that after a move of prices nothing can pay either; else None.
         """
-        known = self._barren.get(event_ticker)
-        if known is None:
-            return False
-        prices = prices_of(state, ticker)
-        if known.prices.get(ticker) == prices:
+        before = known.prices.get(ticker)
+        if prices == before:
+            quote, book = state.quotes.get(ticker), state.books.get(ticker)
+            if quote is not None and book is not None and prices is not None and _agree(book, prices):
+                known.shown[ticker] = quote, book.yes, book.no
             return True
-        if known.view is not None and fair_values is not None and prices is not None:
-            now = market_view(state, ticker)
-            moved = tuple(
-                [now if now and seen.market.ticker == ticker else seen for seen in known.view.markets]
-            )
-            view = known.view
-            view = EventView(view.event, view.series, moved, view.timing, view.related, view.match)
-            if now is not None and ticker in known.prices and not may_pay(view, fair_values):
-                self.scanned += 1
-                known.prices[ticker], known.view = prices, view
+        if (
+            known.view is not None
+            and not known.minded
+            and fair_values is not None
+            and prices is not None
+            and before is not None
+        ):
+            known.see(market_views(state, (ticker,)))
+            if no_better(prices, before) or self._pays_nothing(known.now(), fair_values):
+                known.prices[ticker] = prices
                 return True
         del self._barren[event_ticker]
         return False
+
+    def _pays_nothing(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        self.scanned += 1
+        return not may_pay(view, fair_values)
 
     def _ask(
         self, state: Records, event_ticker: str, fair_values: Mapping[str, FairValue], *, several: bool

@@ -3,9 +3,11 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bus.scan.membership import no_better, prices_seen
 from markets.fees import FeeSchedule, fill_fee, least_fee_e18
 from markets.opportunities import EventView, MarketView, ScanLimits, by_prices, candidates, may_pay
 from markets.records import Book, FairValue, Level, Series, Status
@@ -81,6 +83,50 @@ def test_sizes_depth_ages_and_time_decide_how_much_and_never_whether(
     assert may_pay(view, values) == may_pay(other, values)
     if not may_pay(view, values):
         assert not any(one.tradable for one in (*found.opportunities, *again.opportunities))
+
+
+def worsened(draw: st.DrawFn, seen: MarketView) -> MarketView:
+    """A market of which a bid has fallen or gone, an ask has risen or gone."""
+    quote = seen.quote
+    bid_e4 = max(100, quote.yes_bid_e4 - 100 * draw(st.integers(0, 5)))
+    ask_e4 = min(9_900, quote.yes_ask_e4 + 100 * draw(st.integers(0, 5)))
+    worse = msgspec.structs.replace(
+        quote,
+        yes_bid_e4=bid_e4,
+        no_ask_e4=10_000 - bid_e4,
+        yes_ask_e4=ask_e4,
+        no_bid_e4=10_000 - ask_e4,
+        yes_bid_size_e2=draw(st.sampled_from([0, quote.yes_bid_size_e2])),
+        yes_ask_size_e2=draw(st.sampled_from([0, quote.yes_ask_size_e2])),
+    )
+    assert no_better(prices_seen(msgspec.structs.replace(seen, quote=worse)), prices_seen(seen))
+    return msgspec.structs.replace(seen, quote=worse)
+
+
+@given(views(), st.data())
+@settings(max_examples=40)
+def test_what_cannot_pay_cannot_when_everything_costs_more(view: EventView, data: Any) -> None:
+    markets = tuple(data.draw(st.composite(worsened)(seen)) for seen in view.markets)
+    assert may_pay(view, {}) or not may_pay(msgspec.structs.replace(view, markets=markets), {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "better"),
+    [
+        ({"yes_bid_e4": 4_100}, True),
+        ({"yes_ask_e4": 4_100}, True),
+        ({"yes_bid_size_e2": 0}, False),
+        ({"yes_ask_size_e2": 0}, False),
+        ({"yes_bid_e4": 3_900, "yes_ask_e4": 4_300}, False),
+        ({"status": Status.INACTIVE}, True),
+    ],
+)
+def test_a_price_is_better_when_something_costs_less(changes: dict[str, Any], better: bool) -> None:
+    seen = row("T", (4_000, 100_00), (4_200, 100_00))
+    moved = msgspec.structs.replace(seen, quote=msgspec.structs.replace(seen.quote, **changes))
+    assert no_better(prices_seen(moved), prices_seen(seen)) is not better
+    gone = msgspec.structs.replace(seen, quote=msgspec.structs.replace(seen.quote, yes_ask_size_e2=0))
+    assert not no_better(prices_seen(seen), prices_seen(gone))
 
 
 def test_that_something_may_pay_is_said_of_what_pays_and_not_of_what_fees_eat() -> None:

@@ -76,7 +76,8 @@ class Kind(ABC):
         """Return whether a candidate of this event may be tradable: not if fees take all at best prices.
 
         Asked before `find` by callers that only trade. It depends on what `by_prices` names and on nothing
-        else. A wrong yes costs time; a wrong no costs money.
+        else, and a no stays one when a bid falls or goes or an ask rises or goes: then everything costs more.
+        A wrong yes costs time; a wrong no costs money.
         """
         del view, fair_values
         return True

@@ -219,6 +219,35 @@ moves = st.lists(
 
 
 @given(moves)
+@settings(max_examples=40)
+def test_whether_candidates_of_what_is_held_are_found_changes_nothing_else(moved: list[Any]) -> None:
+    writer, now_ms = Writer(1), NOW_MS
+    held = (event_of(1).event_ticker, event_of(2).event_ticker)
+    both = {curious: Rescan(SCAN) for curious in (True, False)}
+    batch = Batch(commit(writer, [quiet(1), basket(2), quiet(3)], now_ms), commit=True, whole=True)
+    for number, name, bid_e4, size_e2, what, wait_ms in [(1, "HOM", 4_000, 100, "commit", 0), *moved]:
+        now_ms += wait_ms
+        ticker = f"{event_of(number).event_ticker}-{name}"
+        if what == "commit" and not batch.whole:
+            commit(writer, [], now_ms)
+            batch = Batch(commit=True)
+        elif not batch.whole:
+            batch = put_quote(writer, ticker, bid_e4, size_e2, now_ms)
+        told = {
+            curious: [
+                (view, [one for one in found if one.tradable], len(found))
+                for view, found in rescan.relevant(
+                    looks(rescan, writer.state, batch, {}, held, now_ms), {}, held, now_ms, curious=curious
+                )
+            ]
+            for curious, rescan in both.items()
+        }
+        assert [one[:2] for one in told[True]] == [one[:2] for one in told[False]]
+        assert all(every >= some for (*_, every), (*_, some) in zip(told[True], told[False], strict=True))
+        batch = Batch()
+
+
+@given(moves)
 @settings(max_examples=80)
 def test_what_is_left_out_while_its_prices_stand_had_nothing_to_say(moved: list[Any]) -> None:
     writer, now_ms = Writer(1), NOW_MS
