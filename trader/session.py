@@ -139,7 +139,7 @@ class Session:
         self._state: State | None = None
         self._markets: dict[str, MarketView | None] = {}
         self._pending: deque[str] | None = None
-        self._held: set[str] = set()
+        self._held: frozenset[str] = frozenset()
         self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
         self._status: tuple[ExchangeStatus | None, bool] = (None, True)
         self._exchange: tuple[bool, bool, tuple[int, ...]] = (True, True, ())
@@ -360,8 +360,10 @@ class Session:
             self._pending = None
         cycle = state.cycle
         seen = self.rescan.views(state, events, present.now_ms)
-        held = self._held | engine.ledger.recent_events
-        relevant = self.rescan.relevant(seen, engine.fair_values, held, present.now_ms)
+        settled = engine.ledger.recent_events
+        held = self._held | settled if seen else settled
+        curious = bool(engine.roster.curious)
+        relevant = self.rescan.relevant(seen, engine.fair_values, held, present.now_ms, curious=curious)
         self._drop_faulty(present)
         complete_ms = cycle.complete_ms if cycle else None
         if relevant or complete_ms != engine.conditions.complete_ms or state.epoch != engine.conditions.epoch:

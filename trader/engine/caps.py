@@ -6,7 +6,7 @@ event is held but has not been seen since the start, its match, day and shard ar
 taken from its ticker, which names it after the series, and it counts towards every day and shard.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from bus.trading import reasons
@@ -48,6 +48,29 @@ class _Group(NamedTuple):
     shards: frozenset[int] | None
 
 
+class Groups:
+    """What each event counts towards, as last worked out: most of what is held stands from trade to trade."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[EventView, range, _Group]] = {}
+
+    def of(self, view: EventView, now_ms: int) -> _Group:
+        """Return what an event counts towards."""
+        event_ticker = view.event.event_ticker
+        known = self._known.get(event_ticker)
+        if known is None or known[0] is not view or now_ms not in known[1]:
+            # The payout is expected elsewhere once one of these is past.
+            ends_ms = [view.timing.expected_expiration_ms, view.timing.close_ms]
+            until_ms = min([ms for ms in ends_ms if ms is not None and ms > now_ms], default=now_ms + 1)
+            known = self._known[event_ticker] = view, range(now_ms, until_ms), _group(view, now_ms)
+        return known[2]
+
+    def keep(self, events: Collection[str]) -> None:
+        """Forget all events but these."""
+        for event_ticker in [known for known in self._known if known not in events]:
+            del self._known[event_ticker]
+
+
 def caps(
     view: EventView,
     strategy: str,
@@ -55,18 +78,23 @@ def caps(
     views: Mapping[str, EventView],
     limits: CapLimits,
     now_ms: int,
+    groups: Groups | None = None,
 ) -> tuple[Cap, ...]:
     """Return the bounds on a trade of a strategy in an event.
 
     Args:
         views: events in which something is held or ordered, as last seen.
+        groups: what is kept of them from call to call.
     """
+    groups = Groups() if groups is None else groups
     own, own_ticker = _group(view, now_ms), view.event.event_ticker
     match_e6 = series_e6 = day_e6 = shard_e6 = 0
     for event_ticker in ledger.events():
         stake_e6 = ledger.at_stake_e6(event_ticker)
-        seen = view if event_ticker == own_ticker else views.get(event_ticker)
-        other = _unseen(event_ticker) if seen is None else _group(seen, now_ms)
+        other = own
+        if event_ticker != own_ticker:
+            seen = views.get(event_ticker)
+            other = _unseen(event_ticker) if seen is None else groups.of(seen, now_ms)
         match_e6 += stake_e6 * (event_ticker == own_ticker or _same_match(own, other))
         series_e6 += stake_e6 * (own.series == other.series)
         day_e6 += stake_e6 * (None in (own.day, other.day) or own.day == other.day)
@@ -84,10 +112,11 @@ def caps(
 
 def strategy_stake_e6(ledger: Ledger, strategy: str) -> int:
     """Return what a strategy's lots have cost and its open orders can still cost."""
-    lots = (lot for lots in ledger.lots.values() for lot in lots.values())
-    held_e6 = sum(lot.cost_e6 for lot in lots if lot.strategy == strategy)
+    costs_e6 = [
+        lot.cost_e6 for lots in ledger.lots.values() for lot in lots.values() if lot.strategy == strategy
+    ]
     orders = (intent for intent in ledger.open.values() if intent.strategy == strategy)
-    return held_e6 + sum(
+    return sum(costs_e6) + sum(
         max(0, intent.reserve_e6 - ledger.filled(intent.number).paid_e6) for intent in orders
     )
 

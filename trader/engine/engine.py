@@ -24,6 +24,7 @@ from markets.opportunities import (
     candidates,
     consensus_values,
     least_payout_e6,
+    may_pay,
 )
 from markets.opportunities.legs import ladder
 from markets.orders import (
@@ -51,7 +52,7 @@ from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Basket, Ledger
 from trader.strategies import LoadStrategy, Update
 
 from . import risk
-from .caps import Cap, caps
+from .caps import Cap, Groups, caps
 from .conditions import Conditions
 from .edge import Edge, basket_edge, edge_of, shown_cost_e6, thin_first
 from .inputs import (
@@ -174,6 +175,9 @@ class Engine:
         self.payouts = Payouts(self)
         self.gateway = False
         self._adopted: set[str] = set()
+        self._groups = Groups()
+        self._seen_of = self.ledger.events()
+        self._minded = (self._seen_of, frozenset[str](), self._seen_of)
         self._failing: list[Failure] = []
         self.rules = RULES
         self._out: list[AnyOutput] = []
@@ -336,9 +340,13 @@ class Engine:
             self._note_failures(view)
         held = self.ledger.events()
         for view in data.views:
-            self.views[view.event.event_ticker] = view
-        for event_ticker in [ticker for ticker in self.views if ticker not in held]:
-            del self.views[event_ticker]
+            if view.event.event_ticker in held:
+                self.views[view.event.event_ticker] = view
+        if held is not self._seen_of:
+            self._seen_of = held
+            self._groups.keep(held)
+            for event_ticker in [ticker for ticker in self.views if ticker not in held]:
+                del self.views[event_ticker]
         self.refusals.keep_follow_ups(self.ledger.baskets)
 
     def scan_and_trade(self, view: EventView, found: Sequence[Opportunity] | None) -> None:
@@ -349,7 +357,9 @@ class Engine:
         left = self.taken.left(view)
         if found is None or left is not view:
             values = self.fair_values if self.rules >= 2 else consensus_values(view) | self.fair_values
-            found = candidates(left, values, self.now_ms, self.scan).opportunities
+            found = ()
+            if self.roster.curious or may_pay(left, values):
+                found = candidates(left, values, self.now_ms, self.scan).opportunities
         event_ticker = view.event.event_ticker
         offered = next((one for one in found if one.tradable and one.probability is None), None)
         if offered is not None:
@@ -365,9 +375,12 @@ class Engine:
             self._watch(left, offered)
 
     @property
-    def minded(self) -> set[str]:
+    def minded(self) -> frozenset[str]:
         """The events in which something is held, ordered or watched, whether they offer anything or not."""
-        return {*self.ledger.events(), *self.leg_risk.watched}
+        held, watched = self.ledger.events(), self.leg_risk.watched
+        if held is not self._minded[0] or watched != self._minded[1]:
+            self._minded = held, frozenset(watched), held.union(watched)
+        return self._minded[2]
 
     def restless(self, event_ticker: str) -> bool:
         """Whether every change in an event is to be heard: of sizes and ages, too, not of prices alone.
@@ -415,31 +428,31 @@ class Engine:
 
     def _own(self, strategy: str, update: Update) -> Update:
         """Return what a strategy is told of an event, with what it has there itself."""
-        ledger = self.ledger
+        ledger, held, values = self.ledger, self.ledger.lots, self.fair_values
         tickers = [seen.market.ticker for seen in update.view.markets]
-        lots = [lot for ticker in tickers for lot in ledger.lots.get(ticker, {}).values()]
+        lots = [lot for ticker in tickers if ticker in held for lot in held[ticker].values()]
         event_ticker = update.view.event.event_ticker
-        orders = tuple(
+        orders = [
             intent
             for intent in ledger.open.values()
             if intent.event_ticker == event_ticker and intent.strategy == strategy
-        )
+        ]
         numbers = [intent.number for intent in orders]
-        return msgspec.structs.replace(
-            update,
-            lots=tuple(lot for lot in lots if lot.strategy == strategy),
-            orders=orders,
+        return Update(
+            update.view,
+            update.opportunities,
+            update.now_ms,
+            lots=tuple([lot for lot in lots if lot.strategy == strategy]),
+            orders=tuple(orders),
+            cash_e6=ledger.free_e6,
+            fair_values={ticker: values[ticker] for ticker in tickers if ticker in values} if values else {},
             filled={
                 number: ledger.filled(number).count_e2 for number in numbers if number in ledger.progress
             },
             asked=frozenset(
-                number for number in numbers if number in ledger.amending or self.standing.withdrawn(number)
+                [number for number in numbers if number in ledger.amending or self.standing.withdrawn(number)]
             ),
             accepted=self.accepted,
-            cash_e6=ledger.free_e6,
-            fair_values={
-                ticker: self.fair_values[ticker] for ticker in tickers if ticker in self.fair_values
-            },
         )
 
     def _own_asks(self, ticker: str) -> Mapping[tuple[str, int], int]:
@@ -562,7 +575,7 @@ class Engine:
         if self.rules < 2:
             return
         self.pace.keep(self.ledger.baskets)
-        for trade in self.pace.all_due(self.paced_ms):
+        for trade in self.pace.all_due(self.ledger.baskets, self.paced_ms):
             view = self.views.get(self.ledger.baskets[trade].event_ticker)
             if view is not None and self._is_due(trade):
                 self._even_out(view)
@@ -821,7 +834,7 @@ class Engine:
         )
 
     def _caps(self, view: EventView, strategy: str) -> Sequence[Cap]:
-        return caps(view, strategy, self.ledger, self.views, self.limits.caps, self.now_ms)
+        return caps(view, strategy, self.ledger, self.views, self.limits.caps, self.now_ms, self._groups)
 
     def _hear_exchange(self, taken: Orders | Gateway | Account) -> None:
         if isinstance(taken, Orders):

@@ -7,7 +7,7 @@ determined.
 """
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,19 @@ class Mark(msgspec.Struct):
     gone_ms: int | None
 
 
+class _Looked(NamedTuple):
+    """What a market showed when it was last looked at, all that its marks follow from but for times.
+
+    `good` has the marks whose bids were good.
+    """
+
+    market: Market
+    status: Status
+    suspect: bool
+    prices: tuple[int | None, int | None]
+    good: list[Mark]
+
+
 class KeptMark(msgspec.Struct, frozen=True, array_like=True):
     """A mark in the form that outlives its process: `gone_ms` by the wall clock, `result_e4` that of YES."""
 
@@ -62,6 +75,7 @@ class Marks:
     def __init__(self) -> None:
         self.changes = 0
         self._marks: dict[tuple[str, str], Mark] = {}
+        self._looked: dict[str, _Looked] = {}
         self._results: dict[str, int] = {}
 
     def kept(self, tickers: Collection[str], now_ms: int, paced_ms: int) -> tuple[KeptMark, ...]:
@@ -91,19 +105,31 @@ class Marks:
             if one.result_e4 is not None:
                 self._results[one.ticker] = one.result_e4
 
-    def look(self, seen: MarketView, paced_ms: int) -> None:
-        """Note the bids and the result of a market."""
-        ticker = seen.market.ticker
+    def look(self, seen: MarketView, paced_ms: int) -> bool:
+        """Note the bids and the result of a market; return whether a mark or a result may have changed."""
+        ticker, status, prices = seen.market.ticker, seen.quote.status, yes_prices(seen)
+        before = self._looked.get(ticker)
+        if (
+            before is not None
+            and before.market is seen.market
+            and before.status is status
+            and before.prices == prices
+            and before.suspect is seen.suspect
+        ):
+            for mark in before.good:
+                mark.seen_ms = max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
+            return False
         result_e4 = settlement_e4(seen.market)
         self.changes += result_e4 != self._results.get(ticker)
         if result_e4 is None:
             self._results.pop(ticker, None)
         else:
             self._results[ticker] = result_e4
-        active, (yes_e4, ask_e4) = seen.quote.status is Status.ACTIVE, yes_prices(seen)
+        active, (yes_e4, ask_e4) = status is Status.ACTIVE, prices
         no_e4 = None if ask_e4 is None else opposite(ask_e4)
         crossed = yes_e4 is not None and ask_e4 is not None and yes_e4 >= ask_e4
         good = active and not seen.suspect and not crossed
+        seen_good: list[Mark] = []
         for side, bid_e4, other_e4 in ((YES, yes_e4, no_e4), (NO, no_e4, yes_e4)):
             mark = self.of(ticker, side, paced_ms)
             if bid_e4 is None or not active:
@@ -115,11 +141,15 @@ class Marks:
             mark.bid_e4, mark.gone_ms = bid_e4, None
             if good:
                 mark.price_e4, mark.seen_ms = bid_e4, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
+                seen_good.append(mark)
+        self._looked[ticker] = _Looked(seen.market, status, seen.suspect, prices, seen_good)
+        return True
 
     def vanish(self, ticker: str, side: str, paced_ms: int) -> None:
         """Note that nobody bids."""
         mark = self.of(ticker, side, paced_ms)
         mark.bid_e4 = None
+        self._looked.pop(ticker, None)
         if mark.gone_ms is None:
             mark.gone_ms = paced_ms
             self.changes += 1
@@ -194,6 +224,7 @@ class Marks:
         """Forget all markets but these."""
         for key in [key for key in self._marks if key[0] not in tickers]:
             del self._marks[key]
+            self._looked.pop(key[0], None)
         _drop(self._results, [ticker for ticker in self._results if ticker not in tickers])
 
 

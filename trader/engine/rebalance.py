@@ -104,9 +104,15 @@ class Pace:
         known = self._uneven.get(trade)
         return known is None or known.due_ms <= steady_ms
 
-    def all_due(self, steady_ms: int) -> list[int]:
-        """Return the baskets that were tried before and are due again."""
-        return sorted(trade for trade, known in self._uneven.items() if known.due_ms <= steady_ms)
+    def all_due(self, trades: Mapping[int, Basket], steady_ms: int) -> list[int]:
+        """Return those of these baskets that were tried before, are due again, and still lack something."""
+        return sorted(
+            [
+                trade
+                for trade, known in self._uneven.items()
+                if known.due_ms <= steady_ms and trade in trades and self.uneven(trade, trades[trade])
+            ]
+        )
 
     def terms(
         self, trade: int, basket: Basket, view: EventView, spent_e6: int, now_ms: int, steady_ms: int
@@ -133,8 +139,9 @@ class Pace:
     def keep(self, trades: Mapping[int, Basket]) -> None:
         """Forget all baskets but these."""
         for known in (self._uneven, self._earns_e6, self._judged):
-            for trade in known.keys() - trades.keys():
-                del known[trade]
+            if not known.keys() <= trades.keys():
+                for trade in known.keys() - trades.keys():
+                    del known[trade]
 
 
 def patience_ms(view: EventView, now_ms: int, waited_ms: int = 0) -> int:

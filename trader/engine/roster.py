@@ -75,11 +75,14 @@ class Roster:
     Attributes:
         active: those that are called, by name.
         dropped: those that are no longer called, by name.
+        curious: those that may look at candidates that are not tradable: all whose own class does not say
+            that it does not.
     """
 
     def __init__(self, load: LoadStrategy = BuiltIn, calls: Calls | None = None) -> None:
         self.active: dict[str, Strategy] = {}
         self.dropped: dict[str, DroppedStrategy] = {}
+        self.curious: set[str] = set()
         self._load = load
         self._calls = Unheard() if calls is None else calls
         self._wanting: dict[str, Callable[[Event], bool]] = {}
@@ -101,6 +104,8 @@ class Roster:
         if made is None:
             return
         self.active[maker.name] = made
+        if vars(type(made)).get("only_tradable") is not True:
+            self.curious.add(maker.name)
         self._called(maker.name, "on_start", partial(made.on_start, now_ms))
         wants: Callable[[Event], bool] | None = getattr(made, "wants", None)
         if wants is not None and maker.name not in self.dropped:
@@ -164,6 +169,7 @@ class Roster:
         """Stop calling a strategy."""
         self.active.pop(dropped.strategy, None)
         self._wanting.pop(dropped.strategy, None)
+        self.curious.discard(dropped.strategy)
         if dropped.strategy not in self.dropped:
             self.dropped[dropped.strategy] = msgspec.structs.replace(dropped, trace="")
             if dropped.trace:  # otherwise it was news when it failed

@@ -12,6 +12,7 @@ Sessions with rules before 2 know only the first, and take an empty book for a b
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Final, NamedTuple
 
 import msgspec
@@ -86,6 +87,15 @@ class _Held(msgspec.Struct):
     failures: list[Failure]
     least_e6: int = 0
     next_ms: int | None = None
+
+    def is_of(self, view: EventView) -> bool:
+        """Whether these are the event and the markets that it follows from."""
+        _, _, event, markets = self.key
+        return (
+            event is view.event
+            and len(markets) == len(view.markets)
+            and all(map(is_, [seen.market for seen in view.markets], markets))
+        )
 
 
 class Worth:
@@ -171,16 +181,21 @@ class Worth:
         if stakes is None:
             self._views.pop(event_ticker, None)
             return
+        changed, lots, marks = event_ticker in self._ledger.stakes.touched, self._ledger.lots, self._marks
         for market in view.markets:
-            if market.market.ticker in self._ledger.lots:
-                self._marks.look(market, self._paced_ms)
-                seen.add(market.market.ticker)
-        for ticker in stakes:
-            if isinstance(ticker, str) and ticker not in seen:  # it has left the list: nobody bids
+            ticker = market.market.ticker
+            if ticker in lots:
+                changed = marks.look(market, self._paced_ms) or changed
+                seen.add(ticker)
+        for held in stakes:
+            if isinstance(held, str) and held not in seen:  # it has left the list: nobody bids
+                changed = True
                 for side in (YES, NO):
-                    self._marks.vanish(ticker, side, self._paced_ms)
+                    marks.vanish(held, side, self._paced_ms)
         self._views[event_ticker] = view
-        self._value(event_ticker)
+        known = self._held.get(event_ticker)
+        if changed or known is None or not known.is_of(view):
+            self._value(event_ticker)
         if failures is not None and event_ticker in self._held:
             failures += self._held[event_ticker].failures
 

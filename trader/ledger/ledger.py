@@ -157,6 +157,7 @@ class Stakes:
         self.in_event: dict[str, dict[str | int, Stake]] = {}
         self.changed: set[str] = set()
         self.touched: set[str] = set()
+        self._events: frozenset[str] | None = None
 
     def put_lots(self, event_ticker: str, ticker: str, lots: Iterable[Lot]) -> None:
         """Count a market's lots, in place of those it had."""
@@ -192,13 +193,25 @@ class Stakes:
         if not self.orders_of[intent.trade]:
             del self.orders_of[intent.trade]
 
+    @property
+    def events(self) -> frozenset[str]:
+        """The events with a stake: the same object until one comes or goes."""
+        if self._events is None:
+            self._events = frozenset(self.in_event)
+        return self._events
+
     def _put(self, event_ticker: str, key: str | int, stake: Stake) -> None:
-        self.in_event.setdefault(event_ticker, {})[key] = stake
+        stakes = self.in_event.get(event_ticker)
+        if stakes is None:
+            self._events = None
+            stakes = self.in_event[event_ticker] = {}
+        stakes[key] = stake
 
     def _take(self, event_ticker: str, key: str | int) -> Stake | None:
         stakes = self.in_event.get(event_ticker, {})
         stake = stakes.pop(key, None)
         if stake is not None and not stakes:
+            self._events = None
             del self.in_event[event_ticker]
         return stake
 
@@ -353,9 +366,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             trades.update(stake.trades)
         return trades
 
-    def events(self) -> set[str]:
-        """Return the events with a lot or an open order."""
-        return set(self.stakes.in_event)
+    def events(self) -> frozenset[str]:
+        """Return the events with a lot or an open order: the same object until one comes or goes."""
+        return self.stakes.events
 
     @cached_property
     def recent_events(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ class Baskets(Quiet):
     """
 
     name = "baskets"
+    only_tradable = True
 
     class Params(SizeParams, frozen=True, kw_only=True):
         kinds: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ class Maker(Quiet):
     """Quotes both sides of up to `markets` markets. It is off unless it is named."""
 
     name = "maker"
+    only_tradable = True
 
     class Params(Parameters, frozen=True, kw_only=True):
         """Prices are in 1/100 cent, counts in whole contracts.

@@ -12,6 +12,7 @@ class NoBasket(Quiet):
     """Takes every tradable candidate of kind ``no_basket``; an event has at most one."""
 
     name = "no_basket"
+    only_tradable = True
 
     def on_update(self, update: Update) -> Sequence[Proposal]:
         return [

@@ -92,11 +92,15 @@ class Quiet:
     Override `on_update`, the others if needed, and `Params` if there are parameters. `wants` decides which
     events a strategy hears of, whatever the kinds of opportunity see there; without it, it hears of events
     with something tradable or something held.
+
+    A class that looks only at tradable candidates says so with `only_tradable = True`, for itself and not for
+    its subclasses. Then it may be told of no candidates where none can be tradable: nobody has to find them.
     """
 
     name: str
     Params: ClassVar[type[Parameters]] = Parameters
     wants: ClassVar[Callable[..., bool] | None] = None
+    only_tradable: ClassVar[bool] = False
 
     def __init__(self, params: Parameters | None = None) -> None:
         self.params = self.Params() if params is None else params

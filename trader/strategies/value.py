@@ -21,6 +21,7 @@ class Value(Quiet):
     """
 
     name = "value"
+    only_tradable = True
 
     class Params(SizeParams, frozen=True, kw_only=True):
         """How much to buy (sizing.py), and when to sell.

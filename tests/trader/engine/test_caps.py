@@ -15,7 +15,7 @@ from markets.units import HOUR_MS
 from tests.trader.engine.facts import facts
 from tests.trader.ledger.builders import FEES, intent
 from tests.trader.world import CLOSE_MS, LIMITS, NOW_MS, SCAN, event_of, leg, view_of
-from trader.engine.caps import CapLimits, caps, strategy_stake_e6
+from trader.engine.caps import CapLimits, Groups, caps, strategy_stake_e6
 from trader.engine.risk import LARGEST, check, fit
 from trader.ledger.ledger import Ledger
 
@@ -75,6 +75,21 @@ def test_what_was_not_seen_since_the_start_counts_for_every_day_and_shard() -> N
 
     assert (found["match_limit"], found["day_limit"], found["shard_limit"]) == (11, 111, 111)
     assert found["series_limit"] == 101
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 60)), min_size=1, max_size=8))
+def test_what_is_kept_from_trade_to_trade_says_what_is_worked_out_anew(steps: list[tuple[int, int]]) -> None:
+    ledger, groups = holding(win=1, spread=10, other=100), Groups()
+    seen = {one.event.event_ticker: one for one in (view(SPREAD, "m1"), view(OTHER, "m2"))}
+    for changes, hours in steps:
+        if changes == 1:
+            seen[OTHER] = view(OTHER, "m1", shard=2, payout_ms=CLOSE_MS + hours * HOUR_MS)
+        elif changes == 2:
+            groups.keep([OTHER])
+        at_ms = NOW_MS + hours * HOUR_MS
+        own = view(WIN, "m1")
+        kept = caps(own, "value", ledger, seen, NONE, at_ms, groups)
+        assert kept == caps(own, "value", ledger, seen, NONE, at_ms)
 
 
 def test_a_strategy_has_at_stake_what_its_lots_cost_and_its_orders_may() -> None:

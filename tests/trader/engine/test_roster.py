@@ -14,7 +14,7 @@ from tests.trader.world import NOW_MS, basket, data, event_of, filled, live, set
 from trader.engine.engine import Engine
 from trader.engine.inputs import AnyInput
 from trader.engine.outputs import AnyOutput, Dropped, Place, Refused, Settled, encode_outputs
-from trader.engine.roster import BuiltIn, Roster
+from trader.engine.roster import BuiltIn, DroppedStrategy, Roster
 from trader.strategies import NoBasket, Quiet, StrategyMaker, Update, proposal
 
 
@@ -282,6 +282,20 @@ def test_a_custom_error_that_cannot_be_printed_is_noted_all_the_same() -> None:
     engine, _, _ = play(odd_at("on_timer", raises(Worst())))
 
     assert "Worst" in engine.roster.dropped["odd"].error
+
+
+def test_only_a_class_that_says_it_itself_is_told_of_nothing_that_is_not_tradable() -> None:
+    class Below(NoBasket):
+        name = "below"
+
+    roster = Roster(lambda text: Maker("below", Below) if text == "below" else BuiltIn(text))
+    roster.start(["baskets", "value", "maker", "no_basket"], NOW_MS)
+    assert not roster.curious
+
+    roster.start(["below"], NOW_MS)
+    assert roster.curious == {"below"}
+    roster.drop(DroppedStrategy("below", "on_update", "LookupError", ""))
+    assert not roster.curious
 
 
 # -- what a strategy asks for

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from markets.opportunities import EventView, MarketView
 from markets.orders import Fill
@@ -32,6 +34,9 @@ def match(**legs: tuple[Level | None, Level | None]) -> EventView:
 
 def without_books(status: Status = Status.ACTIVE) -> EventView:
     return view_of(EVENT, *(leg(EVENT, name, None, None, status=status) for name in NAMES))
+
+
+KNOWN = {seen.market.ticker: seen.market for seen in match().markets}
 
 
 class Holding:
@@ -431,3 +436,54 @@ def test_the_limit_is_latched_and_counts_anew_after_a_release() -> None:
     assert held.worth.release() == []
     held.worth.mark(match(HOM=((500, 500), None)), 4)
     assert held.worth.latch(limit_e6)
+
+
+PRICES = st.sampled_from([None, (3_000, 500), (4_000, 500), (4_100, 500)])
+SHOWN = st.tuples(
+    st.tuples(PRICES, st.sampled_from([None, (4_200, 500), (3_900, 500)])),
+    st.sampled_from([Status.ACTIVE, Status.CLOSED]),
+    st.booleans(),
+    st.sampled_from(["look", "buy", "gone", "result"]),
+    st.integers(0, 400_000),
+)
+
+
+@given(st.lists(SHOWN, max_size=12))
+@settings(max_examples=60)
+def test_what_shows_the_same_again_is_worth_what_a_new_look_makes_it(shown: list[Any]) -> None:
+    quick, anew, now_ms = Holding(), Holding(), 0
+    for held in (quick, anew):
+        held.buy_basket()
+        held.buy("AWY", "yes", 4_200, 300, trade=2)
+    for number, ((bid, ask), status, suspect, what, wait_ms) in enumerate(shown):
+        now_ms += wait_ms
+        view = match(HOM=(bid, ask))
+        markets = [
+            msgspec.structs.replace(
+                seen,
+                market=KNOWN[seen.market.ticker],
+                quote=msgspec.structs.replace(seen.quote, status=status),
+                quote_as_of_ms=NOW_MS + now_ms,
+                suspect=suspect,
+            )
+            for seen in view.markets
+        ]
+        if what == "gone":
+            markets = markets[1:]
+        elif what == "result":
+            decided = msgspec.structs.replace(markets[0].market, result="no")
+            markets[0] = msgspec.structs.replace(markets[0], market=decided)
+        others = [
+            msgspec.structs.replace(seen, market=msgspec.structs.replace(seen.market)) for seen in markets
+        ]
+        if what == "buy":
+            for held in (quick, anew):
+                held.buy("HOM", "no", 6_000, 100, trade=3 + number)
+        quick.worth.mark(msgspec.structs.replace(view, markets=tuple(markets)), now_ms)
+        anew.worth.mark(msgspec.structs.replace(view, markets=tuple(others)), now_ms)
+
+        assert quick.profits() == anew.profits()
+        assert quick.worth.kept_marks(NOW_MS, now_ms) == anew.worth.kept_marks(NOW_MS, now_ms)
+        assert quick.worth.lots(EVENT.event_ticker, NOW_MS) == anew.worth.lots(EVENT.event_ticker, NOW_MS)
+        assert quick.worth.mark_changes == anew.worth.mark_changes
+        assert quick.worth.locked(EVENT.event_ticker) == anew.worth.locked(EVENT.event_ticker)

@@ -132,7 +132,7 @@ def test_baskets_that_meet_in_one_market_keep_what_they_have_and_end_with_it() -
     assert (ledger.held_e2(1, "A", "no"), ledger.held_e2(2, "A", "yes")) == (1_000, 1_000)
 
     assert ledger.settle("A", "no", 0, NOW_MS) is not None
-    assert (ledger.baskets, ledger.events()) == ({}, set())
+    assert (ledger.baskets, ledger.events()) == ({}, frozenset())
 
 
 @pytest.mark.parametrize("value_e4", [0, 3_333, ONE_E4])
@@ -536,7 +536,7 @@ def test_a_basket_keeps_its_promise_when_another_trade_stands_against_one_of_its
     settlements = {out.settlement.ticker: out.settlement for out in outputs if isinstance(out, Settled)}
     assert len(settlements) == 3
     assert (settlements[ticker].count_e2, settlements[ticker].payout_e6) == (0, 0)
-    assert (ledger.lots, ledger.baskets, ledger.events()) == ({}, {}, set())
+    assert (ledger.lots, ledger.baskets, ledger.events()) == ({}, {}, frozenset())
     assert ledger.cash_e6 == ledger.start_e6 + ledger.realised_e6 - ledger.fees_e6
 
 
