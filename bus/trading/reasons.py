@@ -111,7 +111,7 @@ REFUSALS: Final = {
     MATCH_STARTED: "the match has started",
     TOO_CLOSE_TO_START: "the match starts soon, and may begin early",
     VOID_RISK: "if it is called off it may pay back less than it costs, which the settings do not allow",
-    PAYOUT_TOO_LATE: "it pays out later than the limit allows, or nobody knows when",
+    PAYOUT_TOO_LATE: "it pays out later than the limit allows, or at an unknown time",
     NO_ROOM: "the limits leave no room for the smallest size",
     EVENS_NOTHING: "it asks for more than it takes to even the basket out",
     MIN_EDGE: "the size that fits earns less than the minimum, allowing for a missed leg",

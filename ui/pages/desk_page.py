@@ -201,9 +201,9 @@ def _limits(status: TraderStatus) -> Sequence[LimitRow]:
     use, limits = status.use, status.limits
     return (
         LimitRow("All positions and orders", use.total, limits.total_dollars),
-        LimitRow("Loss of the day", use.daily_loss, limits.daily_loss_dollars),
+        LimitRow("Daily loss", use.daily_loss, limits.daily_loss_dollars),
         LimitRow("Open orders", use.open_orders, limits.open_orders),
-        LimitRow("Orders in a minute", use.orders_per_minute, limits.orders_per_minute),
+        LimitRow("Orders per minute", use.orders_per_minute, limits.orders_per_minute),
     )
 
 
