@@ -39,7 +39,7 @@ KEEP_MS: Final = 60 * MINUTE_MS
 T = TypeVar("T", bound=Quote | Book | MarketRecord)
 
 _Before = tuple[int | None, int | None, int | None, int | None]
-"""Of the day before: volume since, price, YES bid and ask."""
+"""Volume over the last day; price, YES bid and YES ask of a day ago."""
 
 _ENDS: Final = {"determined": Status.DETERMINED, "settled": Status.FINALIZED}
 
@@ -384,7 +384,7 @@ class ExchangeFeed:
 
 
 def ticked(quote: Quote, market: Market, now_ms: int, status: Status | None = None) -> Quote:
-    """Return a quote as a `ticker` frame of now leaves it; with `status` as its announcement does."""
+    """Return a quote as the present `ticker` frame leaves it, or the announcement of a `status`."""
     before = (
         quote.volume_24h_e2,
         quote.previous_price_e4,
@@ -395,14 +395,14 @@ def ticked(quote: Quote, market: Market, now_ms: int, status: Status | None = No
 
 
 def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
-    """Return a quote as a sweep of now reads it, of a market of which nothing else has changed."""
+    """Return a quote as a sweep reads it now, from a market that is otherwise unchanged."""
     _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(market, now_ms)
     before = market.volume_e2 - volume_then_e2, price_e4, bid_e4, ask_e4
     return _quoted(quote, market, now_ms, quote.status, before)
 
 
 def _quoted(quote: Quote, market: Market, now_ms: int, status: Status, before: _Before) -> Quote:
-    """Return a quote as the exchange shows a market."""
+    """Return a market's quote as the exchange shows it."""
     ask_e4 = market.ask_e4 if market.ask_e2 else 0 if market.odd_sentinel else PRICE_ONE_E4
     bid_e4 = market.bid_e4 if market.bid_e2 else 0
     volume_24h_e2, price_e4, previous_bid_e4, previous_ask_e4 = before

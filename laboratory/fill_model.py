@@ -1,14 +1,13 @@
-"""How wrong the fill model of recordings is, measured where the truth is known: at the exchange's matching.
+"""The error of the fill model used for recordings, compared with the exchange's own matching.
 
-Order by order: the trader trades against the exchange, and each of its orders goes to a paper broker as well,
-which sees the same markets at the same moments. Nobody hears of its fills, so both are given the very same
-orders; what follows up a fill, such as the evening out of a missed leg, follows the exchange's. What others
-see of our orders is in what both see: after an order has taken a level, the paper broker sees it gone.
+Order by order: the trader trades at the exchange, and each of its orders also goes to a paper broker that
+sees the same markets at the same moments. The paper broker's fills are not reported, so both get the same
+orders; whatever follows a fill, such as evening out after a missed leg, follows the exchange's. Both also see
+how our orders change the market: after an order has taken a level, the paper broker sees that it is gone.
 
-Both ways: the same day once more, with the trader on paper from the beginning. As over a recording, the
-exchange knows nothing of the trader; what the day seems to earn is what a report over its recording would
-say. After the first fill at the exchange the two days differ by chance, too, so single orders cannot be
-compared, only sums over many.
+Both ways: the same day a second time, with the trader on paper from the start. As in a recording, the
+exchange does not know of the trader; the day's profit is what a report on its recording would show. After the
+first fill at the exchange the two days also differ by chance, so only sums over many orders can be compared.
 """
 
 import tempfile
@@ -43,10 +42,10 @@ GROUPS: Final = ("taking", "evening out", "resting")
 
 
 class Pair(msgspec.Struct):
-    """What an order got of each: contracts, and what they cost with fees.
+    """What an order got from each: contracts, and their cost with fees.
 
     Attributes:
-        worth_e4: of one contract when the run ended: its value, or before that its true probability.
+        worth_e4: of one contract at the end of the run: its value if decided, else its true probability.
     """
 
     group: str
@@ -64,7 +63,7 @@ class Pair(msgspec.Struct):
 
     @property
     def model_profit_e6(self) -> int:
-        """What it would have earned by the model."""
+        """What the order earned according to the model."""
         return self.model_e2 * self.worth_e4 - self.model_cost_e6
 
 
@@ -75,7 +74,7 @@ def _group(intent: Intent) -> str:
 
 
 class Shadowed:
-    """The broker of a simulated run, and a model given the same orders; nobody hears of its fills."""
+    """The broker of a simulated run, and a model given the same orders, whose fills are not reported."""
 
     def __init__(self, broker: MatchingBroker, shadow: PaperBroker) -> None:
         self._pairs: dict[int, Pair] = {}
@@ -129,7 +128,7 @@ class Shadowed:
     def due(
         self, present: Present, market: Markets, refuse: str | None, floor_ms: int
     ) -> Sequence[AnyOrderEvent]:
-        # The model first: it is to see the book as it is before our order changes it, as in a recording.
+        # The model first: as in a recording, it must see the book before our order changes it.
         for event in self._shadow.due(present, market, refuse, floor_ms):
             if isinstance(event, Filled):
                 pair = self._pairs[event.number]
@@ -144,7 +143,7 @@ class Shadowed:
         return heard
 
     def pairs(self) -> list[Pair]:
-        """Return the orders with what their contracts are worth by now."""
+        """Return the orders with the present worth of their contracts."""
         for number, (market, side) in self._traded.items():
             if market is not None:
                 known_e4 = market.value_e4
@@ -154,14 +153,14 @@ class Shadowed:
 
 
 class _Heard(Simulated):
-    """A run in which all that happened before an order arrives was heard before it arrives.
+    """A run in which everything that happens before an order arrives is also received before it arrives.
 
-    As in a recording, whose messages have times of their own. A usual run hears at the end of its steps; the
-    paper broker would fill from prices as old as a step.
+    This is as in a recording, where each message has its own time. Other runs receive at the end of a step,
+    so the paper broker would fill at prices up to a step old.
     """
 
     def step(self) -> None:
-        """Let half a second pass."""
+        """Advance by one step."""
         clock, stand = self._clock, self.stand
         ends_ms = clock.now_ms() + STEP_MS
         while (due_ms := stand.due_ms) <= ends_ms:
@@ -185,7 +184,7 @@ def _on_paper(plan: Plan, settings: Settings) -> PaperBroker:
 
 
 class BothWays(msgspec.Struct):
-    """A simulated day with orders at the exchange, and on paper; `pairs` are the orders of the former."""
+    """A simulated day with orders at the exchange, and on paper; `pairs` has the orders of the former."""
 
     exchange: Outcome
     paper: Outcome
@@ -193,7 +192,7 @@ class BothWays(msgspec.Struct):
 
 
 def both_ways(plan: Plan) -> BothWays:
-    """Live through a simulated plan twice.
+    """Run a simulated plan twice.
 
     Raises:
         StartupError: a setting or strategy of the plan cannot be used.
@@ -214,8 +213,8 @@ class FillError(msgspec.Struct, frozen=True):
     """How far the model is from the exchange, in parts of 1.
 
     Attributes:
-        cents: by how much more the model paid for a contract, of orders that both filled at least in part.
-        profit_e6, model_profit_e6: what the orders earned, at what their contracts were worth in the end.
+        cents: how much more the model paid per contract, over orders that both filled at least in part.
+        profit_e6, model_profit_e6: profit of the orders, with contracts at their final worth.
     """
 
     orders: int
@@ -252,7 +251,7 @@ def error_of(pairs: Sequence[Pair]) -> FillError:
 
 
 def table(runs: Sequence[BothWays]) -> str:
-    """Return the errors as text: by kind of order, then of whole days."""
+    """Return the errors as text: by kind of order, then for whole days."""
     heads = f"{'orders':<12} {'count':>6} {'same fill':>10} {'model more':>11} {'model less':>11}"
     more = f"{'filled':>8} {'by model':>9} {'c/contract':>11} {'earned':>9} {'by model':>9}"
     lines = [f"{heads} {more}"]
@@ -268,7 +267,7 @@ def table(runs: Sequence[BothWays]) -> str:
 
 
 def _days(runs: Sequence[BothWays]) -> str:
-    """Return what the days earned each way, and how that differed."""
+    """Return the profit of the days each way, and the difference."""
     heads = f"{'way':<12} {'trades':>6} {'orders':>7} {'filled':>8} {'even':>6} {'missed':>7}"
     lines = [f"{heads} {'nothing':>8} {'profit a day':>13} {'95 %':>9}"]
     ways = {"exchange": [run.exchange for run in runs], "paper": [run.paper for run in runs]}

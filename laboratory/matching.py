@@ -70,7 +70,7 @@ class MatchingBroker:
         latency_ms: of every request to the exchange.
 
     Attributes:
-        exchange: which that is.
+        exchange: where the orders go.
         intents: the orders that have not ended, by number.
     """
 
@@ -235,7 +235,7 @@ class MatchingBroker:
 
     def _cancel(self, intent: Intent, now_ms: int) -> None:
         order_id = self._ids.get(intent.number)
-        if order_id is not None:  # `order_changed` tells of its end; a refusal: it is over, and was told
+        if order_id is not None:  # `order_changed` reports its end; if refused, it has ended already
             self.exchange.matching.cancel(ACCOUNT, order_id, now_ms)
 
     def _amend(self, errand: _Errand, now_ms: int) -> None:

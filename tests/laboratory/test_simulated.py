@@ -107,13 +107,13 @@ def test_a_run_that_cannot_start_says_why() -> None:
     assert "\n" not in found.error
 
 
-def test_the_fill_model_is_held_against_the_exchange() -> None:
+def test_the_fill_model_is_compared_with_the_exchange() -> None:
     days = both_ways(msgspec.structs.replace(PLAN, rivals=False))
     pairs = days.pairs
     found = error_of(pairs)
     assert found.orders == len(pairs) > 5
     assert found.same + found.model_more + found.model_less == pytest.approx(1.0)
-    assert found.same > 0.9  # without rivals hardly anything changes while an order is on its way
+    assert found.same > 0.9  # without rivals, hardly anything changes while an order is on its way
 
 
 # -- the broker
