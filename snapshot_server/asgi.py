@@ -58,7 +58,7 @@ KEPT_S: Final = 10.0
 KEPT_BYTES: Final = 256 * 1_048_576
 """The most that prepared bodies may take; the oldest give way."""
 
-_NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
+NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
 
 BODY: Final = "http.response.body"
 
@@ -165,6 +165,10 @@ class App:
             made[key] = body, self._clock_s() - started_s
         self._ahead = edition, made
 
+    def kept(self, large: Large) -> Kept | None:
+        """Return the body last made for the same question, of whatever edition. Any thread."""
+        return self._kept.get(large.key)
+
     def ready(self, head: bytes) -> bytes | None:
         """Return the whole answer to a request, given its bytes, if that was already given at this moment."""
         if not self._same_moment():
@@ -221,7 +225,7 @@ class App:
             return
         self._same_moment()
         now_ms = self._at[0]
-        headers = tuple([header for header in scope["headers"] if header[0] in _NEEDED])
+        headers = tuple([header for header in scope["headers"] if header[0] in NEEDED])
         asked = scope["method"], scope["path"], scope["query_string"], headers, scope["http_version"]
         given = self._given.get(asked)
         if given is not None:
@@ -241,9 +245,10 @@ class App:
         body = response.body
         for wish in response.wishes:
             self._wish(wish)
-        if isinstance(body, Large):
+        if isinstance(body, Large) and not body.small:
             await self._answer_large(request, response.route, body, view, send)
             return
+        body = response.content()
         self._requests[response.route, response.status] += 1
         start = _start(response, None if request.method == "HEAD" else len(body))
         given = Given(start, {"type": BODY, "body": body}, (response.route, response.status))
@@ -257,20 +262,18 @@ class App:
         self, request: HttpRequest, route: str, large: Large, view: View, send: Send
     ) -> None:
         """Answer with a body that takes long to make or to send, if there is room for one more."""
-        kept = None
+        kept = await self._prepare(large)
+        if kept is None or not self._makes_room():
+            self._requests[route, BUSY.status] += 1
+            await _send(BUSY, BUSY.content(), send)
+            return
         with suppress(TimeoutError):  # a stalled reader is as good as gone: its answer is cut off
-            if self._makes_room():
-                async with asyncio.timeout(None) as patience:
-                    self._sending[patience] = math.inf
-                    try:
-                        kept = await self._prepare(large)
-                        if kept is not None:
-                            await self._send_kept(request, kept, large, view, patience, send)
-                    finally:
-                        del self._sending[patience]
-            if kept is None:
-                self._requests[route, BUSY.status] += 1
-                await _send(BUSY, BUSY.content(), send)
+            async with asyncio.timeout(None) as patience:
+                self._sending[patience] = math.inf
+                try:
+                    await self._send_kept(request, kept, large, view, patience, send)
+                finally:
+                    del self._sending[patience]
 
     async def _send_kept(
         self,

@@ -70,6 +70,16 @@ def ending(age_ms: int | None, stale: bool) -> bytes:
     return b',"age_seconds":%b,"stale":%b}' % (seconds(age_ms), b"true" if stale else b"false")
 
 
+def etag_of(epoch: int, seq: int, changed_ms: int, stale: bool) -> str:
+    """Return the ETag of an answer of `/markets`."""
+    return f'W/"{epoch:x}-{seq:x}-{changed_ms:x}-{int(stale)}"'
+
+
+def age_since(as_of_ms: int, now_ms: int) -> str:
+    """Return the header `age`: rounded up, so that the data never seems younger than it is."""
+    return str(max(0, -((as_of_ms - now_ms) // 1000)))
+
+
 def seconds(ms: int | None) -> bytes:
     """Return milliseconds as a JSON number of seconds, exactly, or null."""
     if ms is None:

@@ -56,6 +56,10 @@ class Editor:
         self._moved = threading.Event()
         self._owner = Owner("the making of editions")
 
+    def show(self, edition: Edition) -> None:
+        """Show an edition that is about to be shown anyway. Any thread."""
+        self.edition = edition
+
     def changed(self, _actions: Sequence[Action]) -> None:
         """Note that the replica has moved. Any thread."""
         self._moved.set()

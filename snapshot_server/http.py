@@ -15,7 +15,16 @@ from bus.process.http_headers import names_this_machine
 from markets.errors import BadRecord
 
 from . import docs_page, metrics, openapi, trade_api
-from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
+from .body import (
+    IDENTITY,
+    Prepared,
+    age_since,
+    compress,
+    ending,
+    etag_of,
+    prepare,
+    wanted_encoding,
+)
 from .edition import Edition, Query, candidates
 from .parameters import MAX_LIMIT, none_expected, pairs_of, parse_markets
 from .shared import Pause
@@ -54,9 +63,9 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class Large(msgspec.Struct, frozen=True):
-    """A body that takes long: `prepare` makes all but its end, from the edition and `key` alone.
+    """A body of which only the end depends on time: `prepare` makes the rest, from edition and `key` alone.
 
-    `page`: it has at most a page's markets.
+    `page`: it has at most a page's markets. `small`: it is made in no time.
     """
 
     edition: Edition
@@ -64,6 +73,7 @@ class Large(msgspec.Struct, frozen=True):
     encoding: str
     end: bytes
     page: bool
+    small: bool = False
 
     @property
     def key(self) -> tuple[Query | trade_api.Listing, str]:
@@ -76,13 +86,22 @@ class Large(msgspec.Struct, frozen=True):
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """One answer. `route` names it in the metrics; `wishes`: what it could have said more about."""
+    """One answer.
+
+    Attributes:
+        route: its name in the metrics.
+        wishes: what it could have said more about.
+        varies: which of it depends on more than the edition: "ages" (the end of the body and the ETag),
+            "age" (that header, counted from `as_of_ms`), "health", "ready" (the whole body); "": anything.
+    """
 
     status: int
     headers: Headers
     body: bytes | Large
     route: str
     wishes: tuple[trade_api.Wish, ...] = ()
+    varies: str = ""
+    as_of_ms: int | None = None
 
     def content(self) -> bytes:
         """Return the body whole, however large."""
@@ -164,7 +183,7 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     age_ms = view.age_ms(now_ms)
     # Weak, since the age changes within an edition. Staleness is part of it: no cache may keep the wrong
     # word.
-    etag = f'W/"{edition.epoch:x}-{edition.seq:x}-{edition.changed_ms:x}-{int(stale)}"'
+    etag = etag_of(edition.epoch, edition.seq, edition.changed_ms, stale)
     headers = [("etag", etag), ("cache-control", "no-cache"), ("vary", "accept-encoding"), *_JSON]
     if _knows(request.headers.get("if-none-match"), etag):
         return HttpResponse(304, headers[:3] + _SAFE, b"", "/markets")
@@ -172,11 +191,8 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     if encoding != IDENTITY:
         headers.append(("content-encoding", encoding))
     count = _count(edition, query)
-    large = Large(edition, query, encoding, ending(age_ms, stale), count <= MAX_LIMIT)
-    response = HttpResponse(200, headers, large, "/markets")
-    if count <= SMALL:
-        return msgspec.structs.replace(response, body=response.content())
-    return response
+    large = Large(edition, query, encoding, ending(age_ms, stale), count <= MAX_LIMIT, count <= SMALL)
+    return HttpResponse(200, headers, large, "/markets", varies="ages")
 
 
 @lru_cache(maxsize=256)
@@ -194,7 +210,7 @@ def _count(edition: Edition, query: Query) -> int:
 def _health(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     status = 503 if view.edition is None else 200
-    return HttpResponse(status, _FRESH, _encode(view.health(now_ms)), "/health")
+    return HttpResponse(status, _FRESH, _encode(view.health(now_ms)), "/health", varies="health")
 
 
 def _ready(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
@@ -225,22 +241,21 @@ def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     headers = [*answer.headers, *_FRESH]
     if edition is not None:
         headers.append((trade_api.SEQ, f"{edition.epoch}:{edition.seq}"))
+    varies = "age" if answer.lasts or isinstance(answer.body, trade_api.Listing) else ""
     if answer.as_of_ms is not None:
-        # Rounded up, so that the data never seems younger than it is.
-        headers.append(("age", str(max(0, -((answer.as_of_ms - now_ms) // 1000)))))
+        headers.append(("age", age_since(answer.as_of_ms, now_ms)))
     if isinstance(answer.body, bytes):
-        response = HttpResponse(answer.status, headers, answer.body, answer.route, answer.wishes)
+        response = HttpResponse(
+            answer.status, headers, answer.body, answer.route, answer.wishes, varies, answer.as_of_ms
+        )
         return _encoded(response, request)
     assert edition is not None
     encoding = wanted_encoding(request.headers.get("accept-encoding"))
     headers.append(("vary", "accept-encoding"))
     if encoding != IDENTITY:
         headers.append(("content-encoding", encoding))
-    large = Large(edition, answer.body, encoding, b"}", page=True)
-    response = HttpResponse(answer.status, headers, large, answer.route, answer.wishes)
-    if answer.body.is_small(edition):
-        return msgspec.structs.replace(response, body=response.content())
-    return response
+    large = Large(edition, answer.body, encoding, b"}", page=True, small=answer.body.is_small(edition))
+    return HttpResponse(answer.status, headers, large, answer.route, answer.wishes, varies, answer.as_of_ms)
 
 
 def _openapi(request: HttpRequest, _view: View, _now_ms: int) -> HttpResponse:
@@ -295,7 +310,8 @@ def _encoded(response: HttpResponse, request: HttpRequest) -> HttpResponse:
 
 def _for_head(response: HttpResponse) -> HttpResponse:
     """The same headers without the body. A large body is not made to say how long it would be."""
-    length = [("content-length", str(len(response.body)))] if isinstance(response.body, bytes) else []
+    large = isinstance(response.body, Large) and not response.body.small
+    length = [] if large else [("content-length", str(len(response.content())))]
     return msgspec.structs.replace(response, headers=response.headers + length, body=b"")
 
 

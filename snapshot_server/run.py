@@ -2,8 +2,8 @@
 
 Threads: `replica` follows the feed; `editor` makes editions; `history` writes down what happened; `query`
 answers REQ/REP; `wishes` passes wishes on to the publisher; `lists` asks it for what is not on the feed;
-`supervised` asks supervisord about the processes; the main thread serves HTTP. None of them ever waits for
-Kalshi.
+`supervised` asks supervisord about the processes; the main thread serves HTTP; `front` looks after the
+process that answers again what was asked before (front/). None of them ever waits for Kalshi.
 """
 
 import random
@@ -33,8 +33,10 @@ from bus.threads import main_thread
 from bus.wishes import Wishes
 
 from .asgi import App
+from .edition import Edition
 from .editor import Editor, pause
 from .elsewhere import Elsewheres
+from .front.parent import Front
 from .history.disk import Disk
 from .history.historian import Historian
 from .history.store import Store
@@ -61,7 +63,7 @@ def run(settings: Settings, stop: Stop) -> int:
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
     context = make_context(settings.curve_key)
-    editor = Editor(clock, lambda edition: app.make_ahead(edition))  # noqa: PLW0108 - it is made below
+    editor = Editor(clock, lambda edition: ahead(edition))  # noqa: PLW0108 - it is made below
     history = Store(settings.history_mb * 1_048_576, pause)
     historian = Historian(history, Disk(settings.data_dir, _name_of(settings)))
 
@@ -137,6 +139,12 @@ def run(settings: Settings, stop: Stop) -> int:
         return clock.monotonic_ns() / 1e9
 
     app = App(view, replica.now_ms, requests, pause, moment, wish, pass_on, clock_s)
+    front = Front(app, view, editor.show, requests, pause, replica.now_ms, clock)
+
+    def ahead(edition: Edition) -> None:
+        app.make_ahead(edition)
+        front.show(edition)
+
     with ExitStack() as stack:
         stack.callback(context.term)
         stack.callback(doorway.close)
@@ -167,7 +175,10 @@ def run(settings: Settings, stop: Stop) -> int:
         monitor.thread(stop).start()
         port, setting = settings.snapshot_port, variable_of("snapshot_port")
         if settings.token_file is None:
-            http_server.serve(app, app.ready, port, setting, stop, settings)
+            fronting = threading.Thread(target=front.run, args=(stop,), name="front")
+            threads.append(fronting)
+            fronting.start()
+            http_server.serve(app, app.ready, port, setting, stop, settings, front.begun)
         else:
             # Each request is checked, and one of them has a body.
             web.serve(app, port, setting, stop, settings)

@@ -65,6 +65,7 @@ def serve(
     setting: str,
     stop: Stop,
     settings: Settings | None = None,
+    begun: Callable[["Server", socket.socket], None] | None = None,
 ) -> None:
     """Serve an ASGI application on loopback until `stop`. Main thread only.
 
@@ -72,6 +73,7 @@ def serve(
 
     Args:
         setting: the variable that sets the port, named if the port is taken.
+        begun: called in the event loop with the server and its listening socket, before the first client.
 
     Raises:
         StartupError: the port is in use, or the certificate is unusable.
@@ -82,7 +84,7 @@ def serve(
         behind_tls(app, HOST, port, settings) as place,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(Server(place, ready, stop).run())
+        runner.run(Server(place, ready, stop).run(begun))
 
 
 def write_answer(status: int, headers: Iterable[Field], body: bytes) -> bytes:
@@ -90,8 +92,19 @@ def write_answer(status: int, headers: Iterable[Field], body: bytes) -> bytes:
     return write_head(status, headers, _date(_clock.now_ms() // 1000)) + body
 
 
+@lru_cache(maxsize=1)
+def date_line(now_s: int) -> bytes:
+    """Return the header `date` and the empty line that ends a head."""
+    return b"%b: %b\r\n\r\n" % _date(now_s)
+
+
 class Server:
-    """The listening socket and its connections. Belongs to the event loop's thread."""
+    """The listening socket and its connections. Belongs to the event loop's thread.
+
+    Another process may have the clients and pass on those that only this one can answer:
+    `accept(wanted=False)` leaves the listening socket to it, `adopt` takes a connection from it, and
+    `give_back`, if set, is offered the descriptor of each connection that has been answered.
+    """
 
     def __init__(self, place: Place, ready: Ready, stop: Stop) -> None:
         self.ready = ready
@@ -105,9 +118,12 @@ class Server:
         self._stop = stop
         self._left = asyncio.Event()
         self._coming: set[asyncio.Task[Any]] = set()
+        self._listener: socket.socket
+        self._knock = asyncio.Event()
+        self.give_back: Callable[[int], bool] | None = None
         self._owner = Owner("the HTTP server")
 
-    async def run(self) -> None:
+    async def run(self, begun: Callable[["Server", socket.socket], None] | None = None) -> None:
         """Serve until the stop."""
         self._owner.check()
         loop = asyncio.get_running_loop()
@@ -117,6 +133,10 @@ class Server:
         shared = bool(place.beside)  # its number is kept for us by a socket that does not listen
         with socket.create_server((place.host, place.port), backlog=BACKLOG, reuse_port=shared) as listener:
             listener.setblocking(False)
+            self._listener = listener
+            self.accept(wanted=True)
+            if begun is not None:
+                begun(self, listener)
             tasks = [
                 asyncio.ensure_future(work)
                 for work in (
@@ -129,6 +149,8 @@ class Server:
             await stopped.wait()
             for task in tasks:
                 task.cancel()
+            self.accept(wanted=False)
+            self.give_back = None
         loop.remove_reader(self._stop.fileno())
         for connection in list(self.connections):
             connection.finish()
@@ -142,6 +164,26 @@ class Server:
             for connection in list(self.connections):
                 connection.abort()
 
+    def accept(self, *, wanted: bool) -> None:
+        """Accept connections from now on, or no longer."""
+        self._owner.check()
+        loop = asyncio.get_running_loop()
+        if wanted:
+            loop.add_reader(self._listener.fileno(), self._knock.set)
+        else:
+            loop.remove_reader(self._listener.fileno())
+            self._knock.clear()
+
+    def adopt(self, connection: socket.socket, data: bytes) -> None:
+        """Take a connection, on which `data` has come, from another process."""
+        self._owner.check()
+        try:
+            client = connection.getpeername()
+        except OSError:
+            connection.close()  # it is gone already
+            return
+        self._take(connection, client, data)
+
     def left(self, connection: "_Connection") -> None:
         """Forget a connection."""
         self.connections.discard(connection)
@@ -152,25 +194,18 @@ class Server:
 
         All that wait, at once: at one per turn of the loop the queue would fill up.
         """
-        loop = asyncio.get_running_loop()
-        coming = asyncio.Event()
-        loop.add_reader(listener.fileno(), coming.set)
-        try:
-            while True:
-                await coming.wait()
-                coming.clear()
-                if not self._take_all(listener):
-                    self._left.clear()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_TRY_AGAIN_S):
-                            await self._left.wait()
-                    coming.set()
-        finally:
-            loop.remove_reader(listener.fileno())
+        while True:
+            await self._knock.wait()
+            self._knock.clear()
+            if not self._take_all(listener):
+                self._left.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TRY_AGAIN_S):
+                        await self._left.wait()
+                self._knock.set()
 
     def _take_all(self, listener: socket.socket) -> bool:
         """Accept the connections that wait; return whether there was a place for all of them."""
-        loop = asyncio.get_running_loop()
         while len(self.connections) + len(self._coming) < self._places:
             try:
                 accepted, client = listener.accept()
@@ -180,12 +215,16 @@ class Server:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     return False
                 continue  # the client is gone already
-            accepted.setblocking(False)
-            making = loop.connect_accepted_socket(partial(_Connection, self, client), accepted)
-            task = loop.create_task(making)
-            self._coming.add(task)
-            task.add_done_callback(self._came)
+            self._take(accepted, client)
         return False
+
+    def _take(self, connection: socket.socket, client: tuple[str, int], data: bytes = b"") -> None:
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        making = loop.connect_accepted_socket(partial(_Connection, self, client, data), connection)
+        task = loop.create_task(making)
+        self._coming.add(task)
+        task.add_done_callback(self._came)
 
     def _came(self, task: asyncio.Task[Any]) -> None:
         self._coming.discard(task)
@@ -205,12 +244,12 @@ class Server:
 class _Connection(asyncio.Protocol):
     """One connection: what has come and is not yet answered, and the request under way."""
 
-    def __init__(self, server: Server, client: tuple[str, int]) -> None:
+    def __init__(self, server: Server, client: tuple[str, int], data: bytes = b"") -> None:
         self._server = server
         self._client = client[0], str(client[1])
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._waiting = b""
+        self._waiting = data
         self._busy: asyncio.Task[None] | None = None
         self._open = True  # for further requests
         self._lingers = 0
@@ -225,6 +264,8 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
         self._transport.set_write_buffer_limits(WAITING_BYTES)
         self._server.connections.add(self)
+        if self._waiting:
+            self._go_on()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._open = False
@@ -237,6 +278,7 @@ class _Connection(asyncio.Protocol):
             if answer is not None:
                 self._since_s = self._loop.time()
                 self._transport.write(answer)
+                self._answered()
                 return
         if not self._open:
             self._lingers += len(data)
@@ -315,6 +357,7 @@ class _Connection(asyncio.Protocol):
                         self._soon()
                     else:
                         self._resume()
+                        self._answered()
                     return
                 request = read_head(head)
             except BadRequest as error:
@@ -362,7 +405,31 @@ class _Connection(asyncio.Protocol):
             return
         elif self._waiting:
             self._go_on()
+        else:
+            self._answered()
         self._resume()
+
+    def _answered(self) -> None:
+        """Let the connection go back to where it came from, once what was written has left."""
+        if self._server.give_back is not None:
+            self._loop.call_soon(self._leave)
+
+    def _leave(self) -> None:
+        if (
+            self._server.give_back is None
+            or not self._open
+            or self._busy is not None
+            or self._waiting
+            or self._transport.is_closing()
+            or self._transport.get_write_buffer_size()
+        ):
+            return
+        self._pause()  # what comes from now on is read there
+        if self._server.give_back(self._transport.get_extra_info("socket").fileno()):
+            self._open = False
+            self._transport.close()
+        else:
+            self._resume()
 
     async def writable(self) -> None:
         """Wait until the reader has taken most of what was written, at least until others have had a turn."""

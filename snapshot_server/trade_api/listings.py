@@ -90,7 +90,13 @@ class Wish(NamedTuple):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer. `as_of_ms`: when its data was last known to be true; `route` names it in the metrics."""
+    """An answer.
+
+    Attributes:
+        route: its name in the metrics.
+        as_of_ms: when its data was last known to be true.
+        lasts: the body stays the same until the next edition.
+    """
 
     status: int
     body: bytes | Listing
@@ -98,6 +104,7 @@ class Answer(msgspec.Struct, frozen=True):
     as_of_ms: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     wishes: tuple[Wish, ...] = ()
+    lasts: bool = False
 
 
 def make_cursor(entry: Entry) -> str:

@@ -245,7 +245,7 @@ def _event(call: _Call) -> Answer:
     as_of_ms = min(ages_ms, default=None)
     markets = b"" if nested else markets_json(edition, elsewhere, event)
     body = b'{"event":%b,"markets":[%b]}' % (event_json(edition, elsewhere, event, nested), markets)
-    return Answer(200, body, as_of_ms=as_of_ms)
+    return Answer(200, body, as_of_ms=as_of_ms, lasts=True)
 
 
 def _markets(call: _Call) -> Answer:
@@ -304,7 +304,7 @@ def _market(call: _Call) -> Answer:
             return absent("market", call.key)
         return Answer(200, b'{"market":%b}' % other.raw, as_of_ms=other.quote.as_of_ms)
     body = b'{"market":%b}' % call.edition.kalshi_market(call.key)
-    return Answer(200, body, as_of_ms=call.edition.state.quote_as_of_ms(call.key))
+    return Answer(200, body, as_of_ms=call.edition.state.quote_as_of_ms(call.key), lasts=True)
 
 
 def _orderbook(call: _Call) -> Answer:

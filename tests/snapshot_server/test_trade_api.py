@@ -1006,10 +1006,13 @@ def test_a_foreign_host_reads_nothing() -> None:
 def test_large_lists_are_made_where_they_hold_up_nobody_and_compressed() -> None:
     response = ask("/events", headers=HOST | {"accept-encoding": "gzip"}, with_nested_markets="true")
     assert isinstance(response.body, Large)
+    assert not response.body.small
     assert header(response, "content-encoding") == "gzip"
     whole = json.loads(gzip.decompress(response.content()))
     assert whole == get("/events", with_nested_markets="true")
-    assert not isinstance(ask("/markets", event_ticker=CATALOGUE.events[3].event_ticker).body, Large)
+    few = ask("/markets", event_ticker=CATALOGUE.events[3].event_ticker).body
+    assert isinstance(few, Large)
+    assert few.small
 
 
 @given(st.sampled_from(trade_api.TEMPLATES), st.text(st.characters(max_codepoint=0x2FF), max_size=80))

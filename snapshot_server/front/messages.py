@@ -1,0 +1,147 @@
+"""What the snapshot server and its front tell each other.
+
+Two socket pairs. On the stream the snapshot server sends `News`, each after its length in four bytes, and the
+front answers each `Shown` with one byte. On the other, of packets, connections travel as descriptors, each
+with a `Passed`; the front sends one without a descriptor when it has only something to report.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from bus.process.supervised import Supervised
+from bus.protocol.join import ReplicaStatus
+from bus.protocol.messages import CycleEnd, Heartbeat
+from markets.records import Drift, ExchangeStatus
+
+MAX_PACKET: Final = 131_072
+"""More than the longest head of a request, and what may be reported with it."""
+
+ACK: Final = b"\x06"
+
+_LENGTH: Final = 4
+
+
+class Template(msgspec.Struct, frozen=True, tag=True):
+    """What an edition answers to a request, but for what depends on the time.
+
+    Attributes:
+        request: the bytes of the request, to which this answers whenever they come again.
+        edition: its number.
+        route: as the answers are counted.
+        varies: as in `HttpResponse`: "ages", "age" or "health".
+        head: status line and headers, without those that vary and without the empty line.
+        encoding, chunks, crc32, size: the body without its end (body.Prepared).
+        end: the body's end, where it does not vary.
+        as_of_ms: from when `age` counts.
+    """
+
+    request: bytes
+    edition: int
+    route: str
+    varies: str
+    head: bytes
+    encoding: str
+    chunks: tuple[bytes, ...]
+    crc32: int
+    size: int
+    end: bytes
+    as_of_ms: int | None
+
+
+class Shown(msgspec.Struct, frozen=True, tag=True):
+    """An edition is shown from now on; templates of others no longer answer.
+
+    Attributes:
+        number: counts editions. digest, markets, books, changed_ms: of the edition (edition.Edition).
+        cycle, exchange, drifts: of its state.
+    """
+
+    number: int
+    epoch: int
+    seq: int
+    digest: int
+    markets: int
+    books: int
+    changed_ms: int
+    cycle: CycleEnd | None
+    exchange: ExchangeStatus | None
+    drifts: dict[str, Drift]
+
+
+class Pulse(msgspec.Struct, frozen=True, tag=True):
+    """How the feed and the processes are, every PULSE_S."""
+
+    status: ReplicaStatus
+    heartbeat: Heartbeat | None
+    processes: dict[str, Supervised] | None
+    stale_after_ms: int
+
+
+News = Template | Shown | Pulse
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """What comes with a connection.
+
+    Attributes:
+        data: what the client has sent and nobody has answered.
+        edition: number of the edition that the front shows: the client must not be answered from an older
+            one.
+        answered: how many answers the front has given since its last report, by route; all with status 200.
+        asked: requests that templates answered since then.
+    """
+
+    data: bytes = b""
+    edition: int = 0
+    answered: dict[str, int] = {}
+    asked: tuple[bytes, ...] = ()
+
+
+class Inbox:
+    """Puts news together from the bytes of the stream."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[News]:
+        """Take what has come; yield the news that are complete."""
+        waiting = self._waiting
+        waiting += data
+        start = 0
+        try:
+            while len(waiting) - start >= _LENGTH:
+                end = start + _LENGTH + int.from_bytes(waiting[start : start + _LENGTH], "big")
+                if len(waiting) < end:
+                    return
+                body = bytes(waiting[start + _LENGTH : end])
+                start = end
+                yield _news.decode(body)
+        finally:
+            del waiting[:start]
+
+
+def frame(news: News) -> bytes:
+    """Return the bytes of a message of the stream."""
+    body = _encode(news)
+    return len(body).to_bytes(_LENGTH, "big") + body
+
+
+def packet(passed: Passed) -> bytes:
+    """Return the bytes of a packet."""
+    return _encode(passed)
+
+
+def read_packet(body: bytes) -> Passed:
+    """Read a packet.
+
+    Raises:
+        msgspec.MsgspecError: it is not one.
+    """
+    return _passed.decode(body)
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_news: Final = msgspec.msgpack.Decoder(News)
+_passed: Final = msgspec.msgpack.Decoder(Passed)

@@ -1,0 +1,429 @@
+"""The snapshot server's side of its front: what the front is told, and the connections that come from it.
+
+Threads: `run` begins the front, and again when it has ended, and tells it ten times a second how the feed is;
+`show`, in the thread that makes editions, tells it each edition; the rest is the event loop's.
+"""
+
+import asyncio
+import os
+import select
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus.clock import Clock
+from bus.process.http_headers import joined
+from bus.process.http_requests import BadRequest, next_head, read_head, write_head
+from bus.process.http_server import Server
+from bus.process.lifecycle import Stop
+from bus.process.programs import command_of, environment_of
+from bus.threads import Owner
+from snapshot_server.asgi import NEEDED, SLOW_S, App
+from snapshot_server.body import IDENTITY, Prepared
+from snapshot_server.edition import Edition
+from snapshot_server.http import HttpRequest, Large, respond
+from snapshot_server.shared import Pause
+from snapshot_server.view import View
+
+from .messages import ACK, MAX_PACKET, News, Passed, Pulse, Shown, Template, frame, packet, read_packet
+
+log = structlog.get_logger()
+
+PULSE_S: Final = 0.1
+"""How often the front is told how the feed is: `/health` may be behind in that by so much."""
+
+HOT_S: Final = 10.0
+"""The front answers a request that was asked twice within this time, as long as it is asked so often."""
+
+MAX_HOT: Final = 64
+"""The most requests that an edition is prepared for: those asked last."""
+
+MAX_AHEAD_S: Final = 0.03
+"""The most time spent on that before the edition is shown."""
+
+MAX_BYTES: Final = 4 * 1_048_576
+"""The largest body the front is given; they are given anew with each edition."""
+
+MAX_REQUEST: Final = 2_048
+"""The longest request that is remembered. Clients send the same ones, and short ones, again and again."""
+
+MAX_REMEMBERED: Final = 4_096
+"""The most requests remembered that may come again."""
+
+ACK_S: Final = 2.0
+"""How long an edition waits for the front, which then counts as broken."""
+
+BEGINS_S: Final = 30.0
+"""How long the front may take to begin."""
+
+AGAIN_S: Final = 0.5
+"""Between two beginnings."""
+
+STOPS_S: Final = 2.0
+
+
+class Hot(msgspec.Struct):
+    """A request that comes again and again, and how long its answer's body last took to make."""
+
+    asked_s: float
+    took_s: float = 0.0
+
+
+class Link(msgspec.Struct):
+    """A front that runs, and our ends of the socket pairs."""
+
+    process: subprocess.Popen[bytes]
+    stream: socket.socket
+    packets: socket.socket
+
+
+class Front:
+    """The front of `app`.
+
+    Args:
+        app: gives the bodies that are there already.
+        view: returns what to answer from.
+        shows: told an edition that the front shows already, for the event loop's thread to answer from.
+        requests: counts answers by (route, status).
+        pause: lets other threads have the interpreter.
+        now_ms: gives the time.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        view: Callable[[], View],
+        shows: Callable[[Edition], None],
+        requests: Counter[tuple[str, int]],
+        pause: Pause,
+        now_ms: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self._app = app
+        self._view = view
+        self._shows = shows
+        self._requests = requests
+        self._pause = pause
+        self._now_ms = now_ms
+        self._clock = clock
+        self._lock = threading.Lock()
+        """Of the stream, and of what the front has been told."""
+        self._link: Link | None = None
+        self._latest: tuple[int, Edition | None] = (0, None)
+        self._once: dict[bytes, float] = {}
+        self._hot: dict[bytes, Hot] = {}
+        self._new: dict[bytes, None] = {}
+        """Hot requests that the front has no answer for yet."""
+        self._server: Server | None = None
+        self._listener = -1
+        self._loop: asyncio.AbstractEventLoop
+        self._shown = 0
+        """The edition the event loop answers from at least."""
+        self._serving = threading.Event()
+        self._owner = Owner("the connections of the HTTP front")
+
+    # -- the event loop's
+
+    def begun(self, server: Server, listener: socket.socket) -> None:
+        """Take the server whose front this is."""
+        self._owner.check()
+        self._server, self._listener = server, listener.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._serving.set()
+
+    def _attach(self, packets: socket.socket) -> None:
+        """From now on the front has the listening socket."""
+        assert self._server is not None
+
+        def give_back(descriptor: int) -> bool:
+            try:
+                socket.send_fds(packets, [_NOTHING], [descriptor])
+            except OSError:  # too many are under way, or the front has gone
+                return False
+            return True
+
+        self._loop.add_reader(packets, self._hear, packets)
+        self._server.accept(wanted=False)
+        self._server.give_back = give_back
+
+    def _hear(self, packets: socket.socket) -> None:
+        """Take connections that the front passes on, and what it reports."""
+        assert self._server is not None
+        while True:
+            try:
+                body, descriptors, _, _ = socket.recv_fds(packets, MAX_PACKET, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                body, descriptors = b"", []
+            if not body:
+                self._loop.remove_reader(packets)
+                packets.close()
+                self._server.give_back = None
+                self._server.accept(wanted=True)
+                return
+            passed = read_packet(body)
+            for route, count in passed.answered.items():
+                self._requests[route, 200] += count
+            now_s = self._clock.monotonic_ns() / 1e9
+            for request in passed.asked:
+                hot = self._hot.get(request)
+                if hot is not None:
+                    hot.asked_s = now_s
+            for descriptor in descriptors:
+                self._adopt(self._server, socket.socket(fileno=descriptor), passed, now_s)
+
+    def _adopt(self, server: Server, connection: socket.socket, passed: Passed, now_s: float) -> None:
+        number, edition = self._latest
+        if self._shown < passed.edition == number and edition is not None:
+            self._shown = number
+            self._shows(edition)
+        with suppress(BadRequest):
+            found = next_head(passed.data)
+            if found is not None and found[0].startswith(b"GET ") and len(found[0]) <= MAX_REQUEST:
+                self._ask(found[0], now_s)
+        server.adopt(connection, passed.data)
+
+    def _ask(self, request: bytes, now_s: float) -> None:
+        """Note a request that the front could not answer."""
+        hot = self._hot.get(request)
+        if hot is not None:
+            hot.asked_s = now_s
+            return
+        before_s = self._once.pop(request, None)
+        if before_s is not None and now_s - before_s <= HOT_S:
+            self._hot[request] = Hot(now_s)
+            self._new[request] = None
+            return
+        if len(self._once) >= MAX_REMEMBERED:
+            del self._once[next(iter(self._once))]
+        self._once[request] = now_s
+
+    # -- the thread that makes editions
+
+    def show(self, edition: Edition) -> None:
+        """Have the front show an edition. Afterwards it may be shown here, too."""
+        with self._lock:
+            number = self._latest[0] + 1
+            self._latest = number, edition
+            if self._link is None:
+                return
+            try:
+                self._tell_edition(self._link.stream, number, edition)
+            except OSError as error:
+                self._drop(error)
+
+    def _tell_edition(self, stream: socket.socket, number: int, edition: Edition) -> None:
+        now_s = self._clock.monotonic_ns() / 1e9
+        hot = sorted(self._hot.items(), key=lambda item: -item[1].asked_s)
+        left_s = MAX_AHEAD_S
+        for request, known in hot[:MAX_HOT]:
+            left_s -= known.took_s
+            if now_s - known.asked_s <= HOT_S and left_s >= 0:
+                self._tell_template(stream, request, known, number, edition)
+        for request, known in hot:
+            if now_s - known.asked_s > HOT_S:
+                del self._hot[request]
+        self._show(stream, number, edition)
+
+    # -- the thread of `run`
+
+    def run(self, stop: Stop) -> None:
+        """Have a front until `stop`."""
+        try:
+            while not stop.is_set() and not self._serving.wait(PULSE_S):
+                pass
+            while not stop.wait(PULSE_S):
+                link = self._link
+                if link is None:
+                    if self._latest[1] is not None and not self._begin(stop):
+                        stop.wait(AGAIN_S)
+                    continue
+                with self._lock:
+                    try:
+                        _send(link.stream, self._pulse())
+                        self._tell_new(link.stream)
+                    except OSError as error:
+                        self._drop(error)
+        finally:
+            with self._lock:
+                if self._link is not None:
+                    self._end(self._link)
+                    self._link = None
+
+    def _begin(self, stop: Stop) -> bool:
+        """Start a front; return whether it serves."""
+        (stream, their_stream), (packets, their_packets) = (
+            socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM),
+            socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET),
+        )
+        packets.setblocking(False)
+        with their_stream, their_packets:
+            descriptors = (self._listener, their_stream.fileno(), their_packets.fileno())
+            command = command_of("snapshot_server.front", str(os.getpid()), *map(str, descriptors))
+            try:
+                process = subprocess.Popen(command, pass_fds=descriptors, env=environment_of(os.environ))
+            except OSError as error:
+                log.warning("front.not_begun", error=str(error))
+                stream.close()
+                packets.close()
+                return False
+        link = Link(process, stream, packets)
+        stream.settimeout(ACK_S)
+        number, edition = self._latest
+        assert edition is not None
+        try:
+            _send(stream, _shown(number, edition))
+            ready, _, _ = select.select([stream.fileno(), stop.fileno()], [], [], BEGINS_S)
+            if stream.fileno() not in ready or stop.is_set():
+                raise TimeoutError("it did not begin in time")
+            _await_ack(stream)
+            with self._lock:
+                latest, edition = self._latest
+                if latest != number and edition is not None:
+                    self._show(stream, latest, edition)
+                _send(stream, self._pulse())
+                self._link = link
+        except OSError as error:
+            if not stop.is_set():
+                log.warning("front.not_begun", error=str(error))
+            packets.close()
+            self._end(link)
+            return False
+        self._new.update(dict.fromkeys(self._hot))
+        with suppress(RuntimeError):  # the event loop has just ended
+            self._loop.call_soon_threadsafe(self._attach, packets)
+        log.info("front.begun", pid=process.pid)
+        return True
+
+    def _pulse(self) -> Pulse:
+        view = self._view()
+        processes = None if view.processes is None else dict(view.processes)
+        return Pulse(view.replica, view.heartbeat, processes, view.stale_after_ms)
+
+    def _tell_new(self, stream: socket.socket) -> None:
+        number, edition = self._latest
+        while self._new and edition is not None:
+            request = next(iter(self._new))
+            del self._new[request]
+            known = self._hot.get(request)
+            if known is not None:
+                self._tell_template(stream, request, known, number, edition)
+
+    # -- any thread that has the lock
+
+    def _show(self, stream: socket.socket, number: int, edition: Edition) -> None:
+        _send(stream, _shown(number, edition))
+        _await_ack(stream)
+
+    def _tell_template(
+        self, stream: socket.socket, request: bytes, known: Hot, number: int, edition: Edition
+    ) -> None:
+        """Tell the front what an edition answers to a request, if that depends on little else."""
+        started_s = self._clock.monotonic_ns() / 1e9
+        template = self._template(request, known, number, edition)
+        known.took_s = self._clock.monotonic_ns() / 1e9 - started_s
+        if template is None or known.took_s > SLOW_S:
+            self._hot.pop(request, None)
+        if template is not None:
+            _send(stream, template)
+
+    def _template(self, request: bytes, known: Hot, number: int, edition: Edition) -> Template | None:
+        head = read_head(request)
+        headers = joined([header for header in head.headers if header[0] in NEEDED])
+        if not head.plain or "if-none-match" in headers:
+            return None
+        view = msgspec.structs.replace(self._view(), edition=edition)
+        asked = HttpRequest(head.method, head.path, head.query.decode("latin-1"), headers, head.version)
+        response = respond(asked, view, self._now_ms())
+        if response.status != 200 or not response.varies or response.wishes:
+            return None
+        end = b""
+        if isinstance(response.body, bytes):
+            body = Prepared(IDENTITY, (response.body,), 0, len(response.body))
+        else:
+            made = self._body(response.body, known)
+            if made is None:
+                return None
+            body, end = made, response.body.end
+        if body.length > MAX_BYTES:
+            return None
+        varying = ("etag",) if response.varies == "ages" else ("age",)
+        kept = [
+            (name.encode(), value.encode("latin-1"))
+            for name, value in response.headers
+            if name not in varying
+        ]
+        return Template(
+            request=request,
+            edition=number,
+            route=response.route,
+            varies=response.varies,
+            head=write_head(200, kept).removesuffix(b"\r\n"),
+            encoding=body.encoding,
+            chunks=body.chunks,
+            crc32=body.crc32,
+            size=body.size,
+            end=end,
+            as_of_ms=response.as_of_ms,
+        )
+
+    def _body(self, large: Large, known: Hot) -> Prepared | None:
+        """Return a body without its end, unless it takes long to make."""
+        kept = self._app.kept(large)
+        if kept is not None and kept.edition is large.edition:
+            return kept.body
+        if not large.small and not known.took_s and (kept is None or kept.took_s > SLOW_S):
+            return None
+        return large.prepare(self._pause)
+
+    def _drop(self, error: OSError) -> None:
+        """Give up a front that does not listen. The event loop hears it by its end of the pair."""
+        link, self._link = self._link, None
+        if link is not None:
+            log.warning("front.ended", error=str(error), code=link.process.poll())
+            link.process.kill()
+            self._end(link)
+
+    def _end(self, link: Link) -> None:
+        link.stream.close()
+        try:
+            link.process.wait(STOPS_S)
+        except subprocess.TimeoutExpired:
+            link.process.kill()
+            link.process.wait()
+
+
+def _shown(number: int, edition: Edition) -> Shown:
+    state = edition.state
+    return Shown(
+        number=number,
+        epoch=edition.epoch,
+        seq=edition.seq,
+        digest=edition.digest,
+        markets=len(edition.tickers),
+        books=edition.enriched,
+        changed_ms=edition.changed_ms,
+        cycle=edition.cycle,
+        exchange=state.exchange.get(""),
+        drifts=dict(state.drifts),
+    )
+
+
+def _send(stream: socket.socket, news: News) -> None:
+    stream.sendall(frame(news))
+
+
+def _await_ack(stream: socket.socket) -> None:
+    if stream.recv(1) != ACK:
+        raise ConnectionError("it has ended")
+
+
+_NOTHING: Final = packet(Passed())

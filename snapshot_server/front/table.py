@@ -1,0 +1,121 @@
+"""What the front can answer by itself. Pure."""
+
+from typing import Final
+
+import msgspec
+
+from bus.health import age_of, answer_of, health_of, is_stale
+from bus.protocol.state import Records
+from snapshot_server.body import Prepared, age_since, ending, etag_of
+
+from .messages import News, Pulse, Shown, Template
+
+PULSE_VALID_S: Final = 1.0
+"""How old a pulse may be for `/health` to be answered from it. Without a new one the snapshot server is in
+trouble, and is asked itself."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer: what comes before the header `date`, and what after it. `size` is that of the body."""
+
+    route: str
+    before: bytes
+    after: tuple[bytes, ...]
+    size: int
+
+
+class Table:
+    """The templates of the edition shown, and all that completes them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._templates: dict[bytes, Template] = {}
+        self._shown: Shown | None = None
+        self._state = Records()
+        self._pulse: Pulse | None = None
+        self._pulse_s = 0.0
+        self._asked: dict[bytes, None] = {}
+        self._made: dict[bytes, Answer] = {}
+        self._made_ms = 0
+
+    def take(self, news: News, steady_s: float) -> bool:
+        """Take news, and return whether they are to be acknowledged."""
+        self._made.clear()
+        match news:
+            case Template():
+                self._templates[news.request] = news
+            case Pulse():
+                self._pulse, self._pulse_s = news, steady_s
+            case Shown():
+                self.number, self._shown = news.number, news
+                state = self._state = Records(news.epoch)
+                state.seq, state.cycle = news.seq, news.cycle
+                if news.exchange is not None:
+                    state.exchange[""] = news.exchange
+                state.drifts.update(news.drifts)
+                held = self._templates
+                self._templates = {
+                    request: template for request, template in held.items() if template.edition >= news.number
+                }
+                return True
+        return False
+
+    def answer(self, request: bytes, now_ms: int, steady_s: float) -> Answer | None:
+        """Return the answer to the bytes of a request, None if that is for the snapshot server to give."""
+        if now_ms != self._made_ms:
+            self._made_ms = now_ms
+            self._made.clear()
+        made = self._made.get(request)
+        if made is None:
+            template = self._templates.get(request)
+            if template is None:
+                return None
+            made = self._completed(template, now_ms, steady_s)
+            if made is None:
+                return None
+            self._made[request] = made
+        self._asked[request] = None
+        return made
+
+    def asked(self) -> tuple[bytes, ...]:
+        """Return the requests answered since the last call."""
+        asked = tuple(self._asked)
+        self._asked.clear()
+        return asked
+
+    def _completed(self, template: Template, now_ms: int, steady_s: float) -> Answer | None:
+        shown, pulse = self._shown, self._pulse
+        if shown is None or pulse is None or template.edition != shown.number:
+            return None
+        if pulse.heartbeat is None or pulse.heartbeat.source != "live" or pulse.status.source != "live":
+            return None  # a recording has a time of its own
+        if template.varies == "health":
+            if steady_s - self._pulse_s > PULSE_VALID_S:
+                return None
+            health = health_of(
+                self._state, pulse.status, pulse.heartbeat, now_ms, pulse.stale_after_ms, pulse.processes
+            )
+            body = _encode(answer_of(health, shown.markets, shown.books, shown.digest))
+            return _answer(template, b"", (body,))
+        if template.varies == "age":
+            varying = b""
+            if template.as_of_ms is not None:
+                varying = b"age: %b\r\n" % age_since(template.as_of_ms, now_ms).encode()
+            return _answer(template, varying, _body(template, template.end))
+        age_ms = age_of(shown.cycle.complete_ms if shown.cycle is not None else None, now_ms)
+        stale = is_stale(age_ms, pulse.stale_after_ms)
+        etag = etag_of(shown.epoch, shown.seq, shown.changed_ms, stale)
+        return _answer(template, b"etag: %b\r\n" % etag.encode(), _body(template, ending(age_ms, stale)))
+
+
+def _body(template: Template, end: bytes) -> tuple[bytes, ...]:
+    body = Prepared(template.encoding, template.chunks, template.crc32, template.size)
+    return tuple(body.finish(end)) if end else template.chunks
+
+
+def _answer(template: Template, varying: bytes, body: tuple[bytes, ...]) -> Answer:
+    size = sum(map(len, body))
+    before = b"%b%bcontent-length: %d\r\n" % (template.head, varying, size)
+    return Answer(template.route, before, body, size)
