@@ -49,6 +49,11 @@ class Template(msgspec.Struct, frozen=True, tag=True):
     end: bytes
     as_of_ms: int | None
 
+    @property
+    def length(self) -> int:
+        """The size of the body in bytes, without an end that varies."""
+        return sum(map(len, self.chunks))
+
 
 class Shown(msgspec.Struct, frozen=True, tag=True):
     """An edition is shown from now on; templates of others no longer answer.

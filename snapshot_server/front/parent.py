@@ -19,20 +19,20 @@ import msgspec
 import structlog
 
 from bus.clock import Clock
-from bus.process.http_headers import joined
-from bus.process.http_requests import BadRequest, next_head, read_head, write_head
+from bus.process.http_requests import BadRequest, next_head
 from bus.process.http_server import Server
 from bus.process.lifecycle import Stop
 from bus.process.programs import command_of, environment_of
 from bus.threads import Owner
-from snapshot_server.asgi import NEEDED, SLOW_S, App
-from snapshot_server.body import IDENTITY, Prepared
+from snapshot_server.asgi import SLOW_S, App
+from snapshot_server.body import Prepared
 from snapshot_server.edition import Edition
-from snapshot_server.http import HttpRequest, Large, respond
+from snapshot_server.http import Large, respond
 from snapshot_server.shared import Pause
 from snapshot_server.view import View
 
-from .messages import ACK, MAX_PACKET, News, Passed, Pulse, Shown, Template, frame, packet, read_packet
+from . import templates
+from .messages import ACK, MAX_PACKET, News, Passed, Pulse, Template, frame, packet, read_packet
 
 log = structlog.get_logger()
 
@@ -224,13 +224,14 @@ class Front:
         now_s = self._clock.monotonic_ns() / 1e9
         hot = sorted(self._hot.items(), key=lambda item: -item[1].asked_s)
         left_s = MAX_AHEAD_S
-        for request, known in hot[:MAX_HOT]:
-            left_s -= known.took_s
-            if now_s - known.asked_s <= HOT_S and left_s >= 0:
-                self._tell_template(stream, request, known, number, edition)
-        for request, known in hot:
+        for index, (request, known) in enumerate(hot):
             if now_s - known.asked_s > HOT_S:
                 del self._hot[request]
+            elif index < MAX_HOT and known.took_s <= left_s:
+                left_s -= known.took_s
+                self._tell_template(stream, request, known, number, edition)
+            else:
+                known.took_s /= 2  # so that it is tried again some time
         self._show(stream, number, edition)
 
     # -- the thread of `run`
@@ -280,7 +281,7 @@ class Front:
         number, edition = self._latest
         assert edition is not None
         try:
-            _send(stream, _shown(number, edition))
+            _send(stream, templates.shown(number, edition))
             ready, _, _ = select.select([stream.fileno(), stop.fileno()], [], [], BEGINS_S)
             if stream.fileno() not in ready or stop.is_set():
                 raise TimeoutError("it did not begin in time")
@@ -320,7 +321,7 @@ class Front:
     # -- any thread that has the lock
 
     def _show(self, stream: socket.socket, number: int, edition: Edition) -> None:
-        _send(stream, _shown(number, edition))
+        _send(stream, templates.shown(number, edition))
         _await_ack(stream)
 
     def _tell_template(
@@ -330,59 +331,28 @@ class Front:
         started_s = self._clock.monotonic_ns() / 1e9
         template = self._template(request, known, number, edition)
         known.took_s = self._clock.monotonic_ns() / 1e9 - started_s
-        if template is None or known.took_s > SLOW_S:
+        if template is None:
             self._hot.pop(request, None)
-        if template is not None:
+        else:
             _send(stream, template)
 
     def _template(self, request: bytes, known: Hot, number: int, edition: Edition) -> Template | None:
-        head = read_head(request)
-        headers = joined([header for header in head.headers if header[0] in NEEDED])
-        if not head.plain or "if-none-match" in headers:
+        asked = templates.question(request)
+        if asked is None:
             return None
         view = msgspec.structs.replace(self._view(), edition=edition)
-        asked = HttpRequest(head.method, head.path, head.query.decode("latin-1"), headers, head.version)
         response = respond(asked, view, self._now_ms())
-        if response.status != 200 or not response.varies or response.wishes:
-            return None
-        end = b""
-        if isinstance(response.body, bytes):
-            body = Prepared(IDENTITY, (response.body,), 0, len(response.body))
-        else:
-            made = self._body(response.body, known)
-            if made is None:
-                return None
-            body, end = made, response.body.end
-        if body.length > MAX_BYTES:
-            return None
-        varying = ("etag",) if response.varies == "ages" else ("age",)
-        kept = [
-            (name.encode(), value.encode("latin-1"))
-            for name, value in response.headers
-            if name not in varying
-        ]
-        return Template(
-            request=request,
-            edition=number,
-            route=response.route,
-            varies=response.varies,
-            head=write_head(200, kept).removesuffix(b"\r\n"),
-            encoding=body.encoding,
-            chunks=body.chunks,
-            crc32=body.crc32,
-            size=body.size,
-            end=end,
-            as_of_ms=response.as_of_ms,
-        )
+        body = self._body(response.body, known) if isinstance(response.body, Large) else None
+        template = templates.template(request, number, response, body)
+        return template if template is not None and template.length <= MAX_BYTES else None
 
     def _body(self, large: Large, known: Hot) -> Prepared | None:
         """Return a body without its end, unless it takes long to make."""
         kept = self._app.kept(large)
         if kept is not None and kept.edition is large.edition:
             return kept.body
-        if not large.small and not known.took_s and (kept is None or kept.took_s > SLOW_S):
-            return None
-        return large.prepare(self._pause)
+        quick = kept is not None and kept.took_s <= SLOW_S and kept.body.length <= MAX_BYTES
+        return large.prepare(self._pause) if large.small or known.took_s or quick else None
 
     def _drop(self, error: OSError) -> None:
         """Give up a front that does not listen. The event loop hears it by its end of the pair."""
@@ -399,22 +369,6 @@ class Front:
         except subprocess.TimeoutExpired:
             link.process.kill()
             link.process.wait()
-
-
-def _shown(number: int, edition: Edition) -> Shown:
-    state = edition.state
-    return Shown(
-        number=number,
-        epoch=edition.epoch,
-        seq=edition.seq,
-        digest=edition.digest,
-        markets=len(edition.tickers),
-        books=edition.enriched,
-        changed_ms=edition.changed_ms,
-        cycle=edition.cycle,
-        exchange=state.exchange.get(""),
-        drifts=dict(state.drifts),
-    )
 
 
 def _send(stream: socket.socket, news: News) -> None:

@@ -23,11 +23,12 @@ from bus import notebook
 from bus.ask import ask
 from bus.clock import SystemClock
 from bus.market_history import HistoryRefused
-from bus.protocol.messages import CycleEnd, decode_map, encode_map
+from bus.protocol.messages import decode_map, encode_map
 from bus.protocol.writer import Change, Writer
 from bus.replica import Replica
 from markets.records import Candles, Quote, Record, Trade
 from tests.crowd import Crowd, waits_s
+from tests.snapshot_server.stack import COUNT, Context, Served, Stack, publish
 from tests.snapshot_server.venue import (
     Catalogue,
     Venue,
@@ -40,83 +41,6 @@ from tests.snapshot_server.venue import (
 from tests.support import ROOT, Process, Runner, eventually, free_ports
 
 pytestmark = pytest.mark.slow
-
-COUNT = 300
-Context = zmq.Context[Any]
-
-
-class Stack:
-    """A venue and a snapshot server that follows it."""
-
-    def __init__(self, runner: Runner, context: Context) -> None:
-        runner.run_dir.mkdir(mode=0o700, exist_ok=True)
-        self.runner = runner
-        self.context = context
-        self.query = f"ipc://{runner.run_dir}/query.sock"
-        self.catalogue: Catalogue | None = None
-
-    def venue(self) -> Venue:
-        return Venue(self.context, f"ipc://{self.runner.run_dir}/feed.sock", self.state)
-
-    @property
-    def state(self) -> str:
-        return f"ipc://{self.runner.run_dir}/state.sock"
-
-    def get(self, path: str, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.runner.snapshot_port, timeout=10)
-        try:
-            connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
-
-    def read(self, path: str) -> int:
-        """Take an answer and return its status; what it says would hold up the other threads of the test."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.runner.snapshot_port, timeout=10)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            while response.read(65_536):
-                pass
-            return response.status
-        finally:
-            connection.close()
-
-    def health(self) -> dict[str, Any]:
-        try:
-            health: dict[str, Any] = self.get("/health")[1]
-        except OSError:
-            return {"status": "down"}
-        return health
-
-    def wait(self, status: str) -> dict[str, Any]:
-        return eventually(lambda: (h := self.health())["status"] == status and h, what=f"status {status}")
-
-    def ask(self, op: str, **question: Any) -> dict[str, Any]:
-        return ask(self.context, self.query, {"op": op, "id": 7, **question}, 10_000)
-
-
-@pytest.fixture
-def stack(runner: Runner, zmq_context: Context) -> Stack:
-    return Stack(runner, zmq_context)
-
-
-@pytest.fixture
-def served(stack: Stack) -> Iterator[tuple[Stack, Venue, Writer, Catalogue, Process]]:
-    """A stack that serves COUNT markets, five with books."""
-    with stack.venue() as venue:
-        now_ms = venue.clock.now_ms()
-        catalogue = a_catalogue(COUNT, now_ms)
-        writer = a_writer(catalogue, now_ms, now_ms)
-        venue.open(writer)
-        process = stack.runner.start("snapshot_server")
-        stack.wait("ok")
-        yield stack, venue, writer, catalogue, process
-        assert process.popen.poll() is None, "the server ended"
-        assert process.stop() == 0
-        assert not process.events("thread.crashed")
-        assert not process.events("question.crashed")
 
 
 @pytest.fixture(scope="module")
@@ -138,15 +62,6 @@ def live() -> Iterator[Stack]:
         runner.close()
         context.term()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-Served = tuple[Stack, Venue, Writer, Catalogue, Process]
-
-
-def publish(venue: Venue, writer: Writer, changes: list[Change], cycle: CycleEnd) -> int:
-    """Publish a commit; return its last number."""
-    venue.do(lambda server: server.send(writer.commit(changes, cycle, 0, cycle.ended_ms * 1_000_000)))
-    return writer.state.seq
 
 
 # --- coming and going ----------------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""What the front is told of an answer and of an edition. Pure."""
+
+from bus.process.http_headers import joined
+from bus.process.http_requests import read_head, write_head
+from snapshot_server.asgi import NEEDED
+from snapshot_server.body import IDENTITY, Prepared
+from snapshot_server.edition import Edition
+from snapshot_server.http import HttpRequest, HttpResponse
+
+from .messages import Shown, Template
+
+
+def question(request: bytes) -> HttpRequest | None:
+    """Return what the bytes of a head ask; None if the same bytes may have another answer each time.
+
+    Raises:
+        BadRequest: they are no head.
+    """
+    head = read_head(request)
+    headers = joined([header for header in head.headers if header[0] in NEEDED])
+    if head.method != "GET" or not head.plain or "if-none-match" in headers:
+        return None
+    return HttpRequest(head.method, head.path, head.query.decode("latin-1"), headers, head.version)
+
+
+def template(
+    request: bytes, edition: int, response: HttpResponse, body: Prepared | None = None
+) -> Template | None:
+    """Return the template of an answer; None if it depends on more than edition and time.
+
+    Args:
+        request: the bytes of its request.
+        edition: the number of the edition that it was made from.
+        body: the body without its end, where it is Large.
+    """
+    if response.status != 200 or not response.varies or response.wishes:
+        return None
+    end = b""
+    if isinstance(response.body, bytes):
+        body = Prepared(IDENTITY, (response.body,), 0, len(response.body))
+    elif body is None:
+        return None
+    else:
+        end = response.body.end
+    varying = "etag" if response.varies == "ages" else "age"
+    kept = [(name.encode(), value.encode("latin-1")) for name, value in response.headers if name != varying]
+    return Template(
+        request=request,
+        edition=edition,
+        route=response.route,
+        varies=response.varies,
+        head=write_head(200, kept).removesuffix(b"\r\n"),
+        encoding=body.encoding,
+        chunks=body.chunks,
+        crc32=body.crc32,
+        size=body.size,
+        end=end,
+        as_of_ms=response.as_of_ms,
+    )
+
+
+def shown(number: int, edition: Edition) -> Shown:
+    """Return what the front is told of an edition."""
+    state = edition.state
+    return Shown(
+        number=number,
+        epoch=edition.epoch,
+        seq=edition.seq,
+        digest=edition.digest,
+        markets=len(edition.tickers),
+        books=edition.enriched,
+        changed_ms=edition.changed_ms,
+        cycle=edition.cycle,
+        exchange=state.exchange.get(""),
+        drifts=dict(state.drifts),
+    )

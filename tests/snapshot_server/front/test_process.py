@@ -1,0 +1,220 @@
+"""The front as a process: who answers, that nobody sees the difference, and what happens when it is gone."""
+
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.snapshot_server.stack import COUNT, Served, Stack, publish
+from tests.snapshot_server.venue import a_cycle, grouped, requoted
+from tests.support import Process, eventually
+
+pytestmark = pytest.mark.slow
+
+HOT = "/markets?limit=5"
+SMALL = 40
+"""Answers with more markets may be of an earlier edition while the next is made."""
+
+
+def front_of(process: Process) -> int:
+    """The pid of the front that runs."""
+    return int(eventually(lambda: process.events("front.begun"), what="a front")[-1]["pid"])
+
+
+@contextmanager
+def halted(process: Process) -> Iterator[None]:
+    """The snapshot server does not answer meanwhile; its front does."""
+    process.signal(signal.SIGSTOP)
+    stat = Path(f"/proc/{process.pid}/stat")
+    eventually(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T", what="halted")
+    try:
+        yield
+    finally:
+        process.signal(signal.SIGCONT)
+
+
+def answers_alone(stack: Stack, process: Process, path: str) -> dict[str, Any] | None:
+    """What the front answers to a path while the snapshot server stands still; None if nothing."""
+    with halted(process):
+        connection = http.client.HTTPConnection("127.0.0.1", stack.runner.snapshot_port, timeout=0.5)
+        try:
+            connection.request("GET", path)
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        except TimeoutError:
+            return None
+        finally:
+            connection.close()
+        return answer
+
+
+def heat(stack: Stack, process: Process, path: str) -> dict[str, Any]:
+    """Ask until the front answers."""
+
+    def hot() -> dict[str, Any] | None:
+        stack.get(path)
+        return answers_alone(stack, process, path)
+
+    return eventually(hot, what=f"the front answers {path}") or {}
+
+
+def read_answer(stream: Any) -> tuple[int, bytes]:
+    """One answer from a connection."""
+    status = int(stream.readline().split()[1])
+    length = 0
+    while line := stream.readline().strip():
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    return status, stream.read(length)
+
+
+def test_what_is_asked_again_is_answered_while_the_snapshot_server_stands_still(served: Served) -> None:
+    stack, _, writer, _, process = served
+    front_of(process)
+    answer = heat(stack, process, HOT)
+    assert answer["seq"] == writer.state.seq
+    with halted(process):
+        age_s = stack.get(HOT)[1]["age_seconds"]
+        eventually(lambda: stack.get(HOT)[1]["age_seconds"] > age_s, what="its age goes on")
+    assert answers_alone(stack, process, "/markets?limit=6") is None
+    assert stack.get("/markets?limit=6")[0] == 200
+
+
+def test_a_new_edition_is_answered_at_once_and_by_both_alike(served: Served) -> None:
+    """Whoever answers, over connections old and new, no client is taken back in time."""
+    stack, venue, writer, catalogue, process = served
+    front_of(process)
+    for path in (HOT, "/health"):
+        heat(stack, process, path)
+    series = {market.ticker: market.series_ticker or "_" for market in catalogue.markets}
+    done = threading.Event()
+    problems: list[str] = []
+    turns: list[int] = []
+
+    def client(number: int) -> None:
+        choose, last, asked = random.Random(number), 0, 0
+        kept = http.client.HTTPConnection("127.0.0.1", stack.runner.snapshot_port, timeout=10)
+        while not done.is_set():
+            asked += 1
+            path = choose.choice(
+                [HOT, "/health", f"/markets?limit={asked % SMALL + 1}", "/trade-api/v2/series"]
+            )
+            if choose.random() < 0.5:
+                kept.request("GET", path)
+                response = kept.getresponse()
+                answer, header = json.loads(response.read()), response.getheader("x-kalshi-bus-seq")
+            else:
+                answer, header = stack.get(path)[1], None
+            seq = int(header.split(":")[1]) if header else answer.get("seq", last)
+            if seq < last:
+                problems.append(f"{path}: {seq} after {last}")
+            last = max(seq, last)
+        kept.close()
+        turns.append(asked)
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(3)]
+    for thread in clients:
+        thread.start()
+    try:
+        for number in range(1, 11):
+            now_ms = venue.clock.now_ms()
+            changes = grouped("quote", requoted(catalogue.quotes, number, now_ms), series)
+            seq = publish(venue, writer, changes, a_cycle(now_ms, COUNT))
+            eventually(lambda seq=seq: stack.health()["seq"] == seq)  # type: ignore[misc]
+    finally:
+        done.set()
+        for thread in clients:
+            thread.join()
+    assert not problems, problems[:3]
+    assert min(turns) > 10
+    assert heat(stack, process, HOT)
+
+
+def test_a_connection_goes_to_and_fro_and_its_answers_keep_their_order(served: Served) -> None:
+    stack, _, _, _, process = served
+    front_of(process)
+    heat(stack, process, HOT)
+    limits = [5, 7, 5, 5, 9, 5, 11, 5]
+    sent = b"".join(
+        f"GET /markets?limit={limit} HTTP/1.1\r\nAccept-Encoding: identity\r\n"
+        f"Host: 127.0.0.1:{stack.runner.snapshot_port}\r\n\r\n".encode()
+        for limit in limits
+    )
+    choose = random.Random(3)
+    with socket.create_connection(("127.0.0.1", stack.runner.snapshot_port), timeout=20) as client:
+        stream = client.makefile("rb")
+        for _ in range(3):
+            at = 0
+            while at < len(sent):  # in pieces that end anywhere
+                size = choose.randrange(1, 90)
+                client.sendall(sent[at : at + size])
+                at += size
+            got = [len(json.loads(read_answer(stream)[1])["markets"]["markets"]) for _ in limits]
+            assert got == limits
+
+
+@pytest.mark.parametrize("path", [HOT, "/markets?limit=6"])
+def test_a_client_that_sends_no_more_is_answered(served: Served, path: str) -> None:
+    stack, _, _, _, process = served
+    front_of(process)
+    heat(stack, process, HOT)
+    with socket.create_connection(("127.0.0.1", stack.runner.snapshot_port), timeout=20) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        client.shutdown(socket.SHUT_WR)
+        stream = client.makefile("rb")
+        assert read_answer(stream)[0] == 200
+        assert stream.read() == b""
+
+
+def test_a_front_that_is_killed_is_begun_again_and_nobody_waits_for_it(served: Served) -> None:
+    stack, _, _, _, process = served
+    first = front_of(process)
+    heat(stack, process, HOT)
+    os.kill(first, signal.SIGKILL)
+    for _ in range(3):
+        assert eventually(lambda: stack.health()["status"] == "ok", what="an answer")
+    eventually(lambda: front_of(process) != first, what="another front")
+    heat(stack, process, HOT)
+
+
+def test_a_front_that_hangs_is_replaced(served: Served) -> None:
+    stack, venue, writer, catalogue, process = served
+    first = front_of(process)
+    os.kill(first, signal.SIGSTOP)
+    now_ms = venue.clock.now_ms()
+    series = {market.ticker: market.series_ticker or "_" for market in catalogue.markets}
+    changes = grouped("quote", requoted(catalogue.quotes, 3, now_ms), series)
+    seq = publish(venue, writer, changes, a_cycle(now_ms, COUNT))
+    eventually(lambda: stack.health().get("seq") == seq, what="the new edition")
+    assert process.events("front.ended")
+    eventually(lambda: front_of(process) != first, what="another front")
+
+
+def test_every_answer_is_counted_whoever_gave_it(served: Served) -> None:
+    stack, _, _, _, process = served
+    front_of(process)
+    heat(stack, process, HOT)
+
+    def counted() -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", stack.runner.snapshot_port, timeout=10)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        found = re.search(r'http_answers_total\{route="/markets",status="200"\} (\d+)', text)
+        assert found is not None, text
+        return int(found[1])
+
+    before = counted()
+    for _ in range(20):
+        stack.get(HOT)
+    assert counted() == before + 20
