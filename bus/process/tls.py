@@ -85,11 +85,11 @@ def behind_tls(app: AsgiApp, host: str, port: int, settings: Settings | None) ->
         yield Place(app, host, port, ())
         return
     read_certificate(files)
-    with closing(Front(app, host, port)) as front:
-        yield Place(front, HOST, front.port, (front.run,))
+    with closing(PublicPort(app, host, port)) as public:
+        yield Place(public, HOST, public.port, (public.run,))
 
 
-class Front:
+class PublicPort:
     """The public port, the process that serves it, and the application as it is served there.
 
     Belongs to the event loop's thread.

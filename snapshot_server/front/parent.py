@@ -329,7 +329,11 @@ class Front:
     ) -> None:
         """Tell the front what an edition answers to a request, if that depends on little else."""
         started_s = self._clock.monotonic_ns() / 1e9
-        template = self._template(request, known, number, edition)
+        try:
+            template = self._template(request, known, number, edition)
+        except Exception:  # one question must not end the service for the others
+            log.exception("front.no_template", request=request[:200])
+            template = None
         known.took_s = self._clock.monotonic_ns() / 1e9 - started_s
         if template is None:
             self._hot.pop(request, None)

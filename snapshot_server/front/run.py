@@ -17,7 +17,7 @@ from .server import Server
 DESCRIPTORS: Final = 3
 
 
-def run(descriptors: tuple[int, int, int], settings: Settings, stop: Stop) -> int:
+def run(descriptors: tuple[int, int, int], _settings: Settings, stop: Stop) -> int:
     """Serve until `stop`, or until the snapshot server has gone; return the exit code.
 
     Args:
@@ -28,7 +28,7 @@ def run(descriptors: tuple[int, int, int], settings: Settings, stop: Stop) -> in
         listener, stream, packets = (
             stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors
         )
-        port = settings.snapshot_port
+        port = listener.getsockname()[1]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
             async def serve() -> None:

@@ -1,13 +1,19 @@
 """What the front is told of an answer and of an edition. Pure."""
 
+from typing import Final
+
 from bus.process.http_headers import joined
 from bus.process.http_requests import read_head, write_head
+from snapshot_server import trade_api
 from snapshot_server.asgi import NEEDED
 from snapshot_server.body import IDENTITY, Prepared
 from snapshot_server.edition import Edition
 from snapshot_server.http import HttpRequest, HttpResponse
 
 from .messages import Shown, Template
+
+_LASTING: Final = ("/health", "/markets", trade_api.ROOT + "/")
+"""How the paths begin whose answers may last as long as an edition."""
 
 
 def question(request: bytes) -> HttpRequest | None:
@@ -19,6 +25,8 @@ def question(request: bytes) -> HttpRequest | None:
     head = read_head(request)
     headers = joined([header for header in head.headers if header[0] in NEEDED])
     if head.method != "GET" or not head.plain or "if-none-match" in headers:
+        return None
+    if not head.path.startswith(_LASTING):
         return None
     return HttpRequest(head.method, head.path, head.query.decode("latin-1"), headers, head.version)
 
