@@ -281,6 +281,7 @@ class Front:
         number, edition = self._latest
         assert edition is not None
         try:
+            _send(stream, self._pulse())
             _send(stream, templates.shown(number, edition))
             ready, _, _ = select.select([stream.fileno(), stop.fileno()], [], [], BEGINS_S)
             if stream.fileno() not in ready or stop.is_set():
@@ -290,7 +291,6 @@ class Front:
                 latest, edition = self._latest
                 if latest != number and edition is not None:
                     self._show(stream, latest, edition)
-                _send(stream, self._pulse())
                 self._link = link
         except OSError as error:
             if not stop.is_set():
@@ -321,6 +321,7 @@ class Front:
     # -- any thread that has the lock
 
     def _show(self, stream: socket.socket, number: int, edition: Edition) -> None:
+        _send(stream, self._pulse())
         _send(stream, templates.shown(number, edition))
         _await_ack(stream)
 

@@ -94,7 +94,7 @@ def test_it_waits_for_a_publisher_outlives_it_and_follows_the_next(stack: Stack)
         venue.open(a_writer(a_catalogue(60, now_ms), now_ms, now_ms))
         eventually(lambda: stack.health()["epoch"] == now_ms)
         assert stack.get("/markets")[1]["markets"]["total_count"] == 60
-        assert stack.health()["feed"] == "live"
+        eventually(lambda: stack.health()["feed"] == "live", what="the feed is live")
     assert process.stop() == 0
 
 
