@@ -196,11 +196,13 @@ def _inside(origin: bytes) -> bytes:
 
 def _outside(name: bytes, send: Any) -> Any:
     """Return a `send` by which other servers of this machine are found as this one was."""
+    outside = b"https://%b:" % name
 
     async def sending(message: Any) -> None:
         if message["type"] == "http.response.start":
             headers = [
-                (field, _OURS.sub(b"https://%b:" % name, value) if field.lower() == b"location" else value)
+                # A function, since a name that a client made up might read as a template.
+                (field, _OURS.sub(lambda _: outside, value) if field.lower() == b"location" else value)
                 for field, value in message.get("headers", ())
             ]
             message = {**message, "headers": headers}
