@@ -676,11 +676,14 @@ class Worker:
         Also wish for its price history; if that is too much, for the most expensive positions, since pages
         wish for some too.
         """
-        ledger, steady_ms = self.engine.ledger, self._steady_ms()
-        held = frozenset(ledger.lots).union(intent.ticker for intent in ledger.open.values())
-        if self._source != "live" or not held or (held <= self._wished and steady_ms < self._wish_ms):
+        ledger, steady_ms, wished = self.engine.ledger, self._steady_ms(), self._wished
+        ordered = {intent.ticker for intent in ledger.open.values()}
+        if self._source != "live" or not (ledger.lots or ordered):
             return
-        self._wished, self._wish_ms = held, steady_ms + WISH_EVERY_MS
+        if steady_ms < self._wish_ms and ledger.lots.keys() <= wished and ordered <= wished:
+            return
+        held = ordered.union(ledger.lots)
+        self._wished, self._wish_ms = frozenset(held), steady_ms + WISH_EVERY_MS
         for what in ("book", "market"):
             self.around.wish(sorted(held), WISH_TTL_S, what)
         costs_e6 = {position.ticker: position.cost_e6 for position in ledger.positions.values()}

@@ -409,7 +409,12 @@ def custom_strike_keys(market: Market) -> frozenset[str]:
 
 def mentions_fair_price(market: Market) -> bool:
     """Tell whether the rules mention a fair price: the usual wording for a match that is not played."""
-    text = market.raw.lower()
+    return _mentions_fair_price(market.raw)
+
+
+@lru_cache(maxsize=1024)  # the same markets are asked at every scan
+def _mentions_fair_price(raw: bytes) -> bool:
+    text = raw.lower()
     return b"fair price" in text or b"fair market price" in text
 
 

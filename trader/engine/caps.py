@@ -79,16 +79,29 @@ def caps(
     limits: CapLimits,
     now_ms: int,
     groups: Groups | None = None,
+    total_e6: int | None = None,
 ) -> tuple[Cap, ...]:
     """Return the bounds on a trade of a strategy in an event.
 
     Args:
         views: events in which something is held or ordered, as last seen.
         groups: what is kept of them from call to call.
+        total_e6: the most that may be at stake in all. Beside that, a limit on a series, a day and a shard
+            that is no lower says nothing, and these are left out where none of them is.
     """
     groups = Groups() if groups is None else groups
     own, own_ticker = _group(view, now_ms), view.event.event_ticker
     match_e6 = series_e6 = day_e6 = shard_e6 = 0
+    if total_e6 is not None and total_e6 <= min(limits.series_e6, limits.day_e6, limits.shard_e6):
+        for event_ticker in ledger.events():
+            seen = views.get(event_ticker)
+            other = _unseen(event_ticker) if seen is None else groups.of(seen, now_ms)
+            if event_ticker == own_ticker or _same_match(own, other):
+                match_e6 += ledger.at_stake_e6(event_ticker)
+        return (
+            Cap(reasons.MATCH_LIMIT, match_e6, limits.match_e6),
+            Cap(reasons.STRATEGY_LIMIT, strategy_stake_e6(ledger, strategy), limits.strategy_e6),
+        )
     for event_ticker in ledger.events():
         stake_e6 = ledger.at_stake_e6(event_ticker)
         other = own

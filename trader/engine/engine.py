@@ -516,10 +516,11 @@ class Engine:
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell the surplus of the others."""
         ledger, paced = self.ledger, self.rules >= 2
-        if paced and not any(self._is_due(trade) for trade in ledger.trades_in(view.event.event_ticker)):
+        trades = ledger.trades_in(view.event.event_ticker)
+        if paced and not any(not ledger.ordered(trade) and self._is_due(trade) for trade in trades):
             return
         view = self.taken.left(view)
-        for trade in sorted(ledger.trades_in(view.event.event_ticker)):
+        for trade in sorted(trades):
             basket = ledger.baskets.get(trade)
             if basket is None or ledger.ordered(trade) or (paced and not self._is_due(trade)):
                 continue
@@ -690,7 +691,7 @@ class Engine:
         reason = risk.early(proposal, view, facts, self.limits, self.scan)
         if reason is not None:
             return (), None, None, reason
-        facts = msgspec.structs.replace(facts, caps=self._caps(view, proposal.strategy))
+        facts = msgspec.structs.replace(facts, caps=self._caps(view, proposal.strategy, self.limits.total_e6))
         if proposal.evens is not None or proposal.by_hand:
             legs = proposal.legs  # a part would leave the basket uneven, or is not what a person wants
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
@@ -833,8 +834,9 @@ class Engine:
             netting=self.gateway and self.books.netting is True,
         )
 
-    def _caps(self, view: EventView, strategy: str) -> Sequence[Cap]:
-        return caps(view, strategy, self.ledger, self.views, self.limits.caps, self.now_ms, self._groups)
+    def _caps(self, view: EventView, strategy: str, total_e6: int = risk.LARGEST) -> Sequence[Cap]:
+        limits, now_ms = self.limits.caps, self.now_ms
+        return caps(view, strategy, self.ledger, self.views, limits, now_ms, self._groups, total_e6)
 
     def _hear_exchange(self, taken: Orders | Gateway | Account) -> None:
         if isinstance(taken, Orders):

@@ -149,6 +149,31 @@ def test_what_fits_never_exceeds_a_limit_and_one_contract_more_would(
         assert reserve_e6(FEES, 4_200, count_e2 + 100, NOW_MS) > min(rooms)
 
 
+@given(
+    st.dictionaries(st.sampled_from(["win", "spread", "other"]), st.integers(0, 40_000_000)),
+    st.tuples(*[st.integers(-3_000_000, 9_000_000)] * 5),
+    st.integers(0, 60_000_000),
+    st.integers(1, 150),
+)
+def test_beside_the_limit_on_all_no_higher_one_on_a_part_says_anything(
+    held: dict[str, int], above: tuple[int, ...], total_e6: int, contracts: int
+) -> None:
+    ledger, own, seen = holding(**held), view(WIN, "m1"), {SPREAD: view(SPREAD, "m1")}
+    parts = {f"{name}_e6": max(0, total_e6 + more_e6) for name, more_e6 in zip(CAPS, above, strict=True)}
+    limits = msgspec.structs.replace(LIMITS, total_e6=total_e6, **parts)
+    every = caps(own, "value", ledger, seen, limits.caps, NOW_MS)
+    some = caps(own, "value", ledger, seen, limits.caps, NOW_MS, total_e6=total_e6)
+    wanted = wants(contracts * 100)
+
+    legs = fit(wanted, own, ledger, limits, NOW_MS, None, every)
+    assert fit(wanted, own, ledger, limits, NOW_MS, None, some) == legs
+    for asked in (legs, wanted.legs):
+        verdicts = [
+            check(asked, wanted, own, facts(ledger=ledger, caps=one), limits, SCAN) for one in (every, some)
+        ]
+        assert verdicts[0] == verdicts[1]
+
+
 def returns(payout_ms: int, edge_e6: int, *, netting: bool = False, ppm: int = 100) -> str | None:
     limits = msgspec.structs.replace(LIMITS, daily_return_ppm=ppm, payout_ms=10**12)
     seen = view(WIN, payout_ms=payout_ms)
