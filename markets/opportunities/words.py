@@ -56,4 +56,4 @@ def sure_profit(opportunity: Opportunity, *, even: bool) -> str:
         return f"{amount}, so nothing is left"
     if void_e6 is None or void_e6 >= earns_e6:
         return f"{amount}, whatever happens"
-    return f"{amount}, whatever happens; if it is called off, {dollars(void_e6)} in all at worst"
+    return f"{amount}, whatever happens; if it is called off, {dollars(void_e6)} at worst in total"

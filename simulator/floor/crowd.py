@@ -161,7 +161,7 @@ class Crowd:
                     if market.ask_e2:
                         continue
                 elif 0 <= above <= 2 * market.half_e4 + 250:
-                    continue  # the usual case: it stands well
+                    continue  # the usual case: nothing to correct
                 elif above < 0:
                     self._informed(market, ASK, time_ms)
             else:

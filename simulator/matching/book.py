@@ -107,7 +107,7 @@ class Half:
         return count_e2 - before
 
     def _empty(self, price_e4: int) -> None:
-        """Let the crowd have nothing at a price where it had something."""
+        """Remove the crowd's level at a price."""
         del self.crowd[price_e4]
         del self.prices[bisect_left(self.prices, price_e4)]
 

@@ -127,7 +127,7 @@ def test_what_locks_a_profit_says_why_what_it_costs_and_what_is_left() -> None:
     poor = msgspec.structs.replace(basket, floor_e6=(basket.capital_e6 or 0) - 1_000_000)
     assert explain(poor).endswith(": −1¢ a set after fees, so nothing is left.")  # noqa: RUF001
     void = msgspec.structs.replace(basket, floor_void_e6=(basket.capital_e6 or 0) - 2_700_000)
-    assert explain(void).endswith("whatever happens; if it is called off, −$2.70 in all at worst.")  # noqa: RUF001
+    assert explain(void).endswith("whatever happens; if it is called off, −$2.70 at worst in total.")  # noqa: RUF001
     assert "not known" in explain(msgspec.structs.replace(basket, capital_e6=None))
 
 

@@ -126,7 +126,7 @@ def test_a_new_edition_is_answered_at_once_and_by_both_alike(served: Served) -> 
     for thread in clients:
         thread.start()
     try:
-        for number in range(1, 11):
+        for number in range(1, 7):
             now_ms = venue.clock.now_ms()
             changes = grouped("quote", requoted(catalogue.quotes, number, now_ms), series)
             seq = publish(venue, writer, changes, a_cycle(now_ms, COUNT))
