@@ -8,6 +8,7 @@ replaced, Flask turning dicts into JSON on every request. Neither has a feed to 
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -94,6 +95,8 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
             if name != "/markets" or size <= WHOLE_MAX
         }
         pace = {name: paced(port, path, 5 * SECONDS, PACE) for name, path in calm.items()}
+        one_each = [f"/markets?tickers={ticker}" for ticker in _tickers(folder, round(5 * SECONDS * PACE))]
+        pace["each time another market"] = paced(port, one_each, 5 * SECONDS, PACE)
         beside: dict[str, Load] = {}
         if nginx is not None:
             with _nginx(nginx, nginx_port, folder):
@@ -125,7 +128,7 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
     print(f"\n{size:,} markets; /health with the publisher idle: {_cells(idle)}")
     print(f"/markets, one connection: {_cells(alone)}")
     for name, load in pace.items():
-        same = f"; nginx beside the same feed {_cells(beside[name])}" if beside else ""
+        same = f"; nginx beside the same feed {_cells(beside[name])}" if name in beside else ""
         print(f"{name}, {PACE:g} a second, from when due: {_cells(load)}{same}")
     if beside:
         print(f"nginx beside the same feed, 450 markets flat out: {_cells(crowded)}")
@@ -188,6 +191,12 @@ def _save(port: int, folder: Path) -> dict[str, str]:
     for path in (folder, www):
         path.chmod(0o755)  # nginx's worker is another user
     return {"one market": one}
+
+
+def _tickers(folder: Path, count: int) -> list[str]:
+    """Return tickers of as many markets, spread over all of them, no two the same while there are enough."""
+    found = re.findall(rb'"ticker":"([^"]+)"', (folder / "www/markets").read_bytes())
+    return [found[number * 7919 % len(found)].decode() for number in range(count)]
 
 
 def _get(port: int, path: str, encoding: str = "identity") -> bytes:

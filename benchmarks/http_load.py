@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 CONNECTIONS: Final = 8
@@ -40,8 +41,11 @@ def measure(
     return _by_threads(port, path, seconds, accept_encoding, connections)
 
 
-def paced(port: int, path: str, seconds: float, per_second: float) -> Load:
-    """Request `path` `per_second` times a second on one connection; latencies count from when each was due.
+def paced(port: int, paths: str | Sequence[str], seconds: float, per_second: float) -> Load:
+    """Make `per_second` requests a second on one connection; latencies count from when each was due.
+
+    Args:
+        paths: what is asked each time, or in turn.
 
     The time that a request waits behind the previous one counts, so slow answers do not reduce the load. Time
     during which this process is not scheduled counts as well.
@@ -51,10 +55,12 @@ def paced(port: int, path: str, seconds: float, per_second: float) -> Load:
     """
     latencies: list[float] = []
     buffer = bytearray(1 << 20)
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    each = (paths,) if isinstance(paths, str) else paths
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         started = time.perf_counter()
         for number in range(round(seconds * per_second)):
+            path = each[number % len(each)]
+            request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
             due = started + number / per_second
             if (early := due - time.perf_counter()) > 0:
                 time.sleep(early)
