@@ -109,7 +109,7 @@ def shown_path(path: Path) -> str:
     plain.append(bool(_FOLDER.fullmatch(missing[-1]) or (last is not None and _plain(last["stem"]))))
     if all(plain) and len(missing) <= 3:
         return str(path)
-    return f"{there}/(a name of {len('/'.join(missing))} characters, hidden)"
+    return str(there / f"(a name of {len('/'.join(missing))} characters, hidden)")
 
 
 def _plain(text: str) -> bool:

@@ -197,7 +197,7 @@ def effective(settings: Settings, origin: Mapping[str, str]) -> list[Effective]:
         value = getattr(settings, key)
         if key == "api_key_id":
             said = "" if value is None else f"({len(value)} characters, hidden)"
-        elif key == "private_key_path" and value is not None:
+        elif key == "private_key_path" and value is not None and key in origin:
             said = redact(shown_path(value))
         elif key == "feed" and is_jetstream(value):
             said = address_of(value).shown

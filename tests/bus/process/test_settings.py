@@ -204,6 +204,21 @@ def test_the_feed_of_another_machine_is_taken_and_shown_without_its_secrets(
     assert [row.value for row in effective(settings, origin) if row.key == "feed"] == [shown]
 
 
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "/somewhere/.run/sim_private_key.pem"),  # nobody set it, so it is no secret in the wrong place
+        ({"KALSHI_PRIVATE_KEY_PATH": "/somewhere/CANARY"}, "/(a name of 16 characters, hidden)"),
+    ],
+)
+def test_the_path_of_a_key_is_shown_unless_somebody_set_it_and_it_does_not_exist(
+    changes: dict[str, str], shown: str
+) -> None:
+    settings, origin = Settings.with_origins(changes, HERE)
+
+    assert [row.value for row in effective(settings, origin) if row.key == "private_key_path"] == [shown]
+
+
 def test_one_address_elsewhere_may_be_state_and_query() -> None:
     there = "tcp://192.0.2.1:5011"
     settings = Settings.load({"KALSHI_BUS_STATE": there, "KALSHI_BUS_QUERY": there, **KEYED}, HERE)
