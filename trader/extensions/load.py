@@ -280,7 +280,8 @@ def _takes(type_: type[Parameters]) -> dict[str, str]:
     """Return the parameters of a type, each with its type and default as text."""
     takes = {}
     for field in msgspec.structs.fields(type_):
-        kind = field.type.__name__ if inspect.isclass(field.type) else str(field.type)
+        named = field.type.__name__ if inspect.isclass(field.type) else str(field.type)
+        kind = named.removeprefix("typing.")
         default = "" if field.default is msgspec.NODEFAULT else f" = {field.default!r}"
         takes[field.name] = f"{field.name}: {kind}{default}"
     return takes

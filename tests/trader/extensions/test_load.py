@@ -97,6 +97,7 @@ def test_it_may_import_its_neighbours_but_hides_nothing(
     [
         ("no_baskt", f"expected any of {BUILT_INS}, or /path/file.py:Class, did you mean no_basket?"),
         ("no_basket(min_edge_e6=1)", "no_basket: unknown parameter 'min_edge_e6': it takes none"),
+        ("value(sise='fixed')", "did you mean size?: it takes size: Literal['depth', 'fixed', "),
         ("none.py:Mine", "none.py: cannot be read: No such file or directory"),
         (".hidden.py:Mine", ".hidden.py: not a file"),
         ("mine.py:Mien", "mine.py: no class 'Mien': it has Mine, did you mean Mine?"),
