@@ -15,12 +15,13 @@ from bus.process.programs import name_of
 from bus.process.settings import Settings
 from markets.errors import KalshiBusError
 from simulator.floor.halts import Activity
+from trader.lineup import refuse_unusable
 
 from . import figures, report
 from .fill_model import BothWays, both_ways
 from .fill_model import table as fill_table
 from .outcome import Outcome, Plan, names
-from .runs import Store, code_id, digest_of, sweep, variants
+from .runs import Store, code_id, digest_of, make_dir, sweep, variants
 from .statistics import walk_forward
 
 PREFIX: Final = "KALSHI_BUS_"
@@ -88,7 +89,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency", type=float, default=0.5, help="seconds from a decision to the exchange (%(default)s)"
     )
-    parser.add_argument("--strategies", "--strategy", help="KALSHI_BUS_STRATEGIES")
+    parser.add_argument("--strategies", "--strategy", help="what trades, written as in KALSHI_BUS_STRATEGIES")
     parser.add_argument(
         "--set",
         action="append",
@@ -106,6 +107,7 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
 
     Raises:
         UsageError: an option makes no sense.
+        StartupError: a setting or strategy cannot be used.
     """
     if asked.latency < 0 or not math.isfinite(asked.latency) or asked.latency > 3600:
         raise UsageError(f"--latency {asked.latency}: expected seconds, 0 to 3600")
@@ -126,8 +128,9 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
         latencies += [latency_ms // 2, latency_ms * 2]
     code = code_id()
     each = variants(settings)
-    for chosen in each:  # report a wrong setting now, not after an hour
-        Settings.load({**chosen, f"{PREFIX}MODE": "paper"}, Path.cwd())
+    for chosen in each:  # report a wrong setting or strategy now, not after an hour
+        loaded = Settings.load({**chosen, f"{PREFIX}MODE": "paper"}, Path.cwd())
+        refuse_unusable(loaded.strategies, Path.cwd())
     if recordings:
         return [
             Plan(
@@ -296,7 +299,7 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         outcomes += found
     unique = {outcome.plan.name: outcome for outcome in outcomes}
     ordered = list(unique.values())
-    asked.out.mkdir(parents=True, exist_ok=True)
+    make_dir(asked.out)
     command = shlex.join(["kalshi-bus", "laboratory", *arguments])
     made = figures.report(ordered, "Laboratory comparison", command, ordered[0].plan.code)
     print(report.write(made, ordered, asked.out))

@@ -93,12 +93,24 @@ def seldom_collected() -> Iterator[None]:
         gc.unfreeze()
 
 
+def make_dir(path: Path) -> None:
+    """Make a directory and what is missing above it, each for its owner alone (mode 0700).
+
+    It may be the first to make the data directory, which no process uses if others can enter it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for each in reversed([path, *path.parents]):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
 class Store:
     """Results in a folder, one file each, named after everything that decides them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "runs"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_dir(self.folder)
 
     def get(self, plan: Plan) -> Outcome | None:
         """Return a kept result; None if there is none, it cannot be read, or the run failed."""

@@ -65,6 +65,16 @@ def line_up(
     return Lineup({each.spec.text: each for each in loaded}, left_out)
 
 
+def refuse_unusable(texts: Sequence[str], folder: Path) -> None:
+    """Load all strategies and forget them; none is made or started.
+
+    Raises:
+        StartupError: one does not exist, does not take these parameters, or has the name of another.
+    """
+    loader = Loader(FAMILY, folder)
+    loader.refuse_twins([loader.load(spec) for spec in loader.specs(texts)])
+
+
 def load_strategy(text: str) -> Extension[Strategy]:
     """Return the maker of the strategy that a journal names.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.process.locks import private_dir
 from laboratory.__main__ import main
 from laboratory.outcome import Plan
 from laboratory.runs import Store, run, sweep
@@ -30,6 +31,8 @@ SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
         (["run", "--simulate", "1h", "--set", "min_edge"], "--set min_edge: expected KEY=VALUE"),
         (["run", "--simulate", "1h", "--set", "no_such=1"], "KALSHI_BUS_NO_SUCH"),
         (["run", "--simulate", "1h", "--set", "min_edge=a,b"], "KALSHI_BUS_MIN_EDGE"),
+        (["run", "--simulate", "1h", "--strategies", "basket"], "got 'basket', expected any of baskets"),
+        (["run", "--simulate", "1h", "--set", "strategies=baskets;baskets(kind='x')"], "did you mean kinds"),
         (["run", "--simulate", "1h", "--exchange", "void=1"], "--exchange void=1: there is no 'void'"),
         (["run", "--simulate", "1h", "--exchange", "void_rate=x"], "expected void_rate=NUMBER"),
         (["run", "--simulate", "1h", "--latency", "nan"], "--latency nan: expected seconds"),
@@ -68,6 +71,12 @@ def test_a_sweep_writes_a_report_and_does_only_missing_runs(
     assert str(tmp_path / "report.html") in capsys.readouterr().out
     assert main(["compare", str(tmp_path), "--out", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both" / "report.html").exists()
+
+
+def test_results_in_a_new_data_directory_leave_it_private(tmp_path: Path) -> None:
+    data_dir = tmp_path / "new" / ".data"
+    Store(data_dir / "laboratory" / "mine")
+    assert private_dir(data_dir) == data_dir  # which every process refuses if others can enter it
 
 
 def test_an_unreadable_result_is_ignored(tmp_path: Path) -> None:
