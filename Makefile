@@ -1,12 +1,14 @@
 # Needs CPython 3.11 or later and make (make bench a C compiler, too); everything else is installed into .venv by the first target used.
 #   make run      everything against the simulator; Ctrl-C stops it
+#   make install-dev  what tests and checks need, into .venv; the targets that need it do it by themselves
 #   make quick    the tests that need no process of their own and no browser: while working
 #   make test     all tests, two at a time   (ARGS="-k words" for some)
 #   make test-all the same on every CPython from 3.11 on that is here
 #   make coverage branch coverage of the pure packages by their unit tests, against the floors in pyproject.toml
 #   make coverage-all  the same of all packages by all tests, processes included (long)
 #   make soak     one check with ever new seeds, counted over all runs (make soak NAME SECONDS=600)
-#   make check    format, lint, types, import rules, tests
+#   make check    format, lint, types, import rules, coverage, tests   (SKIP_TESTS=1 for all but the last two)
+#   make fix      write what format would change, and what lint can mend by itself
 #   make bench    benchmarks, all or those named (make bench orders)
 #   make lab      what the default strategies earn: 20 seeds of a day, with and without rivals (hours of a core)
 #   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
@@ -45,7 +47,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test-all test quick coverage coverage-all soak check format lint types imports bench lab measure settings lock clean
+.PHONY: help install install-dev run test-all test quick coverage coverage-all soak check format lint fix types imports bench lab measure settings lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -99,6 +101,10 @@ format: install-dev
 
 lint: install-dev
 	@$(BIN)/ruff check .
+
+fix: install-dev
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
 
 types: install-dev
 	@$(BIN)/mypy
