@@ -51,6 +51,8 @@ class Editor:
     def __init__(self, clock: Clock, ahead: Callable[[Edition], None] = lambda _edition: None) -> None:
         self.edition: Edition | None = None
         self._ahead = ahead
+        self._made: Edition | None = None
+        """The last one made. `edition` may be an earlier one for a moment, if it was shown late."""
         self._former: list[Edition] = []
         self._clock = clock
         self._moved = threading.Event()
@@ -88,10 +90,10 @@ class Editor:
         with state.lock:
             touched = state.take_touched()
             frozen, digest = state.frozen(touched), state.digest()
-        previous = self.edition
+        previous = self._made
         edition = next_edition(frozen, digest, previous, now_ms, pause, touched)
         self._ahead(edition)
-        self.edition = edition
+        self.edition = self._made = edition
         if previous is not None:
             self._former.append(previous)
         if previous is None or previous.epoch != frozen.epoch:
