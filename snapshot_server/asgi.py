@@ -253,7 +253,8 @@ class App:
         start = _start(response, None if request.method == "HEAD" else len(body))
         given = Given(start, {"type": BODY, "body": body}, (response.route, response.status))
         self._given[asked] = given
-        if "head" in scope and request.method == "GET":
+        # Others may be changed on their way, as the place of a redirection is where TLS is on.
+        if "head" in scope and request.method == "GET" and response.status == 200:
             self._ready[scope["head"]] = write_answer(response.status, start["headers"], body), given.counted
         await send(given.start)
         await send(given.body)
