@@ -168,11 +168,18 @@ class Server:
         """Accept connections from now on, or no longer."""
         self._owner.check()
         loop = asyncio.get_running_loop()
+        if self._listener.fileno() < 0:
+            return  # we have stopped
         if wanted:
             loop.add_reader(self._listener.fileno(), self._knock.set)
         else:
             loop.remove_reader(self._listener.fileno())
             self._knock.clear()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no place for a further connection."""
+        return len(self.connections) + len(self._coming) >= self._places
 
     def adopt(self, connection: socket.socket, data: bytes) -> None:
         """Take a connection, on which `data` has come, from another process."""
@@ -206,7 +213,7 @@ class Server:
 
     def _take_all(self, listener: socket.socket) -> bool:
         """Accept the connections that wait; return whether there was a place for all of them."""
-        while len(self.connections) + len(self._coming) < self._places:
+        while not self.full:
             try:
                 accepted, client = listener.accept()
             except BlockingIOError:

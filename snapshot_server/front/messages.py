@@ -16,7 +16,10 @@ from bus.protocol.messages import CycleEnd, Heartbeat
 from markets.records import Drift, ExchangeStatus
 
 MAX_PACKET: Final = 131_072
-"""More than the longest head of a request, and what may be reported with it."""
+"""The most that a packet may hold: what the system passes on at once, and what the other end reads."""
+
+MAX_PIECE: Final = 65_536
+"""The most that a packet carries of what a client has sent, or of the requests that are reported."""
 
 ACK: Final = b"\x06"
 
@@ -96,12 +99,37 @@ class Passed(msgspec.Struct, frozen=True):
             one.
         answered: how many answers the front has given since its last report, by route; all with status 200.
         asked: requests that templates answered since then.
+        number: counts the connections whose data does not go into one packet. offset: how much of it came
+            in packets before. more: the connection comes with a later packet, as does the rest of the data.
     """
 
     data: bytes = b""
     edition: int = 0
     answered: dict[str, int] = {}
     asked: tuple[bytes, ...] = ()
+    number: int = 0
+    offset: int = 0
+    more: bool = False
+
+
+class Pieces:
+    """Puts data together that did not go into one packet."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._early = b""
+
+    def add(self, passed: Passed) -> bytes | None:
+        """Return all that has come for a connection so far; None if a piece of it was lost."""
+        early, self._early = self._early, b""
+        if not passed.offset or passed.number != self._number:
+            early = b""
+        if len(early) != passed.offset:
+            return None
+        data = early + passed.data
+        if passed.more:
+            self._number, self._early = passed.number, data
+        return data
 
 
 class Inbox:

@@ -32,30 +32,28 @@ from snapshot_server.shared import Pause
 from snapshot_server.view import View
 
 from . import templates
-from .messages import ACK, MAX_PACKET, News, Passed, Pulse, Template, frame, packet, read_packet
+from .asked import Asked, Hot
+from .messages import ACK, MAX_PACKET, News, Passed, Pieces, Pulse, Template, frame, packet, read_packet
 
 log = structlog.get_logger()
 
 PULSE_S: Final = 0.1
 """How often the front is told how the feed is: `/health` may be behind in that by so much."""
 
-HOT_S: Final = 10.0
-"""The front answers a request that was asked twice within this time, as long as it is asked so often."""
-
-MAX_HOT: Final = 64
+MAX_AHEAD: Final = 64
 """The most requests that an edition is prepared for: those asked last."""
 
 MAX_AHEAD_S: Final = 0.03
-"""The most time spent on that before the edition is shown."""
+"""The most time spent on that before the edition is shown, and at a time on requests that are new."""
 
 MAX_BYTES: Final = 4 * 1_048_576
 """The largest body the front is given; they are given anew with each edition."""
 
-MAX_REQUEST: Final = 2_048
-"""The longest request that is remembered. Clients send the same ones, and short ones, again and again."""
+MAX_TOLD: Final = 64 * 1_048_576
+"""The most the front is given with one edition."""
 
-MAX_REMEMBERED: Final = 4_096
-"""The most requests remembered that may come again."""
+FULL_S: Final = 0.05
+"""How long connections of the front wait for places before these are counted again."""
 
 ACK_S: Final = 2.0
 """How long an edition waits for the front, which then counts as broken."""
@@ -64,16 +62,11 @@ BEGINS_S: Final = 30.0
 """How long the front may take to begin."""
 
 AGAIN_S: Final = 0.5
-"""Between two beginnings."""
+AGAIN_MOST_S: Final = 10.0
+"""The least and the most time until another front is begun; longer each time, as long as none lives for the
+latter."""
 
 STOPS_S: Final = 2.0
-
-
-class Hot(msgspec.Struct):
-    """A request that comes again and again, and how long its answer's body last took to make."""
-
-    asked_s: float
-    took_s: float = 0.0
 
 
 class Link(msgspec.Struct):
@@ -117,10 +110,12 @@ class Front:
         """Of the stream, and of what the front has been told."""
         self._link: Link | None = None
         self._latest: tuple[int, Edition | None] = (0, None)
-        self._once: dict[bytes, float] = {}
-        self._hot: dict[bytes, Hot] = {}
-        self._new: dict[bytes, None] = {}
-        """Hot requests that the front has no answer for yet."""
+        self._asked = Asked()
+        self._told = 0
+        """How many bytes the front has been given with the latest edition."""
+        self._packets: socket.socket | None = None
+        """Our end of those of the front that has the listening socket."""
+        self._pieces = Pieces()
         self._server: Server | None = None
         self._listener = -1
         self._loop: asyncio.AbstractEventLoop
@@ -149,6 +144,7 @@ class Front:
                 return False
             return True
 
+        self._packets, self._pieces = packets, Pieces()
         self._loop.add_reader(packets, self._hear, packets)
         self._server.accept(wanted=False)
         self._server.give_back = give_back
@@ -157,6 +153,10 @@ class Front:
         """Take connections that the front passes on, and what it reports."""
         assert self._server is not None
         while True:
+            if self._server.full:  # further ones wait in the socket, as they would in the listening one
+                self._loop.remove_reader(packets)
+                self._loop.call_later(FULL_S, self._loop.add_reader, packets, self._hear, packets)
+                return
             try:
                 body, descriptors, _, _ = socket.recv_fds(packets, MAX_PACKET, 1)
             except BlockingIOError:
@@ -166,45 +166,34 @@ class Front:
             if not body:
                 self._loop.remove_reader(packets)
                 packets.close()
-                self._server.give_back = None
-                self._server.accept(wanted=True)
+                if self._packets is packets:  # else another front has begun
+                    self._packets = self._server.give_back = None
+                    self._server.accept(wanted=True)
                 return
             passed = read_packet(body)
             for route, count in passed.answered.items():
                 self._requests[route, 200] += count
             now_s = self._clock.monotonic_ns() / 1e9
             for request in passed.asked:
-                hot = self._hot.get(request)
-                if hot is not None:
-                    hot.asked_s = now_s
+                self._asked.answered(request, now_s)
+            data = self._pieces.add(passed)
             for descriptor in descriptors:
-                self._adopt(self._server, socket.socket(fileno=descriptor), passed, now_s)
+                connection = socket.socket(fileno=descriptor)
+                if data is None:
+                    connection.close()
+                else:
+                    self._adopt(self._server, connection, data, passed.edition)
 
-    def _adopt(self, server: Server, connection: socket.socket, passed: Passed, now_s: float) -> None:
+    def _adopt(self, server: Server, connection: socket.socket, data: bytes, shown: int) -> None:
         number, edition = self._latest
-        if self._shown < passed.edition == number and edition is not None:
+        if self._shown < shown == number and edition is not None:
             self._shown = number
             self._shows(edition)
         with suppress(BadRequest):
-            found = next_head(passed.data)
-            if found is not None and found[0].startswith(b"GET ") and len(found[0]) <= MAX_REQUEST:
-                self._ask(found[0], now_s)
-        server.adopt(connection, passed.data)
-
-    def _ask(self, request: bytes, now_s: float) -> None:
-        """Note a request that the front could not answer."""
-        hot = self._hot.get(request)
-        if hot is not None:
-            hot.asked_s = now_s
-            return
-        before_s = self._once.pop(request, None)
-        if before_s is not None and now_s - before_s <= HOT_S:
-            self._hot[request] = Hot(now_s)
-            self._new[request] = None
-            return
-        if len(self._once) >= MAX_REMEMBERED:
-            del self._once[next(iter(self._once))]
-        self._once[request] = now_s
+            found = next_head(data)
+            if found is not None and found[0].startswith(b"GET "):
+                self._asked.ask(found[0], self._clock.monotonic_ns() / 1e9)
+        server.adopt(connection, data)
 
     # -- the thread that makes editions
 
@@ -213,6 +202,7 @@ class Front:
         with self._lock:
             number = self._latest[0] + 1
             self._latest = number, edition
+            self._told = 0
             if self._link is None:
                 return
             try:
@@ -221,13 +211,9 @@ class Front:
                 self._drop(error)
 
     def _tell_edition(self, stream: socket.socket, number: int, edition: Edition) -> None:
-        now_s = self._clock.monotonic_ns() / 1e9
-        hot = sorted(self._hot.items(), key=lambda item: -item[1].asked_s)
         left_s = MAX_AHEAD_S
-        for index, (request, known) in enumerate(hot):
-            if now_s - known.asked_s > HOT_S:
-                del self._hot[request]
-            elif index < MAX_HOT and known.took_s <= left_s:
+        for index, (request, known) in enumerate(self._asked.hot(self._clock.monotonic_ns() / 1e9)):
+            if index < MAX_AHEAD and known.took_s <= left_s:
                 left_s -= known.took_s
                 self._tell_template(stream, request, known, number, edition)
             else:
@@ -241,11 +227,19 @@ class Front:
         try:
             while not stop.is_set() and not self._serving.wait(PULSE_S):
                 pass
+            begun_s, pause_s = -AGAIN_MOST_S, AGAIN_S
             while not stop.wait(PULSE_S):
                 link = self._link
                 if link is None:
-                    if self._latest[1] is not None and not self._begin(stop):
-                        stop.wait(AGAIN_S)
+                    if self._latest[1] is None:
+                        continue
+                    if self._clock.monotonic_ns() / 1e9 - begun_s >= AGAIN_MOST_S:
+                        pause_s = AGAIN_S
+                    else:
+                        stop.wait(pause_s)
+                        pause_s = min(2 * pause_s, AGAIN_MOST_S)
+                    begun_s = self._clock.monotonic_ns() / 1e9
+                    self._begin(stop)
                     continue
                 with self._lock:
                     try:
@@ -259,12 +253,19 @@ class Front:
                     self._end(self._link)
                     self._link = None
 
-    def _begin(self, stop: Stop) -> bool:
-        """Start a front; return whether it serves."""
-        (stream, their_stream), (packets, their_packets) = (
-            socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM),
-            socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET),
-        )
+    def _begin(self, stop: Stop) -> None:
+        """Start a front, and wait until it serves."""
+        try:
+            stream, their_stream = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                packets, their_packets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            except OSError:
+                stream.close()
+                their_stream.close()
+                raise
+        except OSError as error:
+            log.warning("front.not_begun", error=str(error))
+            return
         packets.setblocking(False)
         with their_stream, their_packets:
             descriptors = (self._listener, their_stream.fileno(), their_packets.fileno())
@@ -275,7 +276,7 @@ class Front:
                 log.warning("front.not_begun", error=str(error))
                 stream.close()
                 packets.close()
-                return False
+                return
         link = Link(process, stream, packets)
         stream.settimeout(ACK_S)
         number, edition = self._latest
@@ -283,7 +284,10 @@ class Front:
         try:
             _send(stream, self._pulse())
             _send(stream, templates.shown(number, edition))
-            ready, _, _ = select.select([stream.fileno(), stop.fileno()], [], [], BEGINS_S)
+            poller = select.poll()  # `select` knows no descriptor above 1,023
+            for descriptor in (stream.fileno(), stop.fileno()):
+                poller.register(descriptor, select.POLLIN)
+            ready = [descriptor for descriptor, _ in poller.poll(1000 * BEGINS_S)]
             if stream.fileno() not in ready or stop.is_set():
                 raise TimeoutError("it did not begin in time")
             _await_ack(stream)
@@ -297,12 +301,11 @@ class Front:
                 log.warning("front.not_begun", error=str(error))
             packets.close()
             self._end(link)
-            return False
-        self._new.update(dict.fromkeys(self._hot))
+            return
+        self._asked.all_new()
         with suppress(RuntimeError):  # the event loop has just ended
             self._loop.call_soon_threadsafe(self._attach, packets)
         log.info("front.begun", pid=process.pid)
-        return True
 
     def _pulse(self) -> Pulse:
         view = self._view()
@@ -311,12 +314,11 @@ class Front:
 
     def _tell_new(self, stream: socket.socket) -> None:
         number, edition = self._latest
-        while self._new and edition is not None:
-            request = next(iter(self._new))
-            del self._new[request]
-            known = self._hot.get(request)
-            if known is not None:
-                self._tell_template(stream, request, known, number, edition)
+        left_s = MAX_AHEAD_S  # an edition must not wait for long
+        while left_s > 0 and edition is not None and (new := self._asked.new()) is not None:
+            request, known = new
+            self._tell_template(stream, request, known, number, edition)
+            left_s -= known.took_s
 
     # -- any thread that has the lock
 
@@ -335,11 +337,14 @@ class Front:
         except Exception:  # one question must not end the service for the others
             log.exception("front.no_template", request=request[:200])
             template = None
-        known.took_s = self._clock.monotonic_ns() / 1e9 - started_s
         if template is None:
-            self._hot.pop(request, None)
+            self._asked.forget(request)
         else:
-            _send(stream, template)
+            told = frame(template)
+            if self._told + len(told) <= MAX_TOLD:
+                self._told += len(told)
+                stream.sendall(told)
+        known.took_s = self._clock.monotonic_ns() / 1e9 - started_s
 
     def _template(self, request: bytes, known: Hot, number: int, edition: Edition) -> Template | None:
         asked = templates.question(request)

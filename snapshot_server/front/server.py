@@ -18,7 +18,7 @@ from bus.process.lifecycle import Stop
 from bus.process.web import DRAIN_S, HEADERS_MS
 from bus.threads import Owner
 
-from .messages import ACK, MAX_PACKET, Inbox, Passed, packet, read_packet
+from .messages import ACK, MAX_PACKET, MAX_PIECE, Inbox, Passed, packet, read_packet
 from .table import Answer, Table
 
 log = structlog.get_logger()
@@ -31,6 +31,7 @@ REPORT_S: Final = 1.0
 """How often the snapshot server is told what was answered and asked."""
 
 _READ_BYTES: Final = 1_048_576
+_TRY_AGAIN_S: Final = 0.05
 _END: Final = b"\r\n\r\n"
 
 
@@ -62,6 +63,8 @@ class Server:
         self._inbox = Inbox()
         self._answered: Counter[str] = Counter()
         self._leaving: deque[tuple[bytes, int | None]] = deque()
+        self._passed = 0
+        self._lost = 0
         self._places = places()
         self._doorkeeper = Doorkeeper(_nobody, port, self._places)
         self._ended = asyncio.Event()
@@ -109,14 +112,34 @@ class Server:
         return date_line(self._clock.now_ms() // 1000)
 
     def pass_on(self, descriptor: int, data: bytes) -> None:
-        """Send a connection and what came on it to the snapshot server, which owns the descriptor then."""
-        self._leave(packet(self._report(data)), descriptor)
+        """Send a connection and what came on it to the snapshot server, which owns the descriptor then.
+
+        If too many wait for it already, it is closed: others could not be answered either.
+        """
+        if len(self._leaving) >= self._places // 2:
+            os.close(descriptor)
+            self.lost("too many wait for the snapshot server")
+            return
+        last = 0
+        self._passed += 1
+        while len(data) - last > MAX_PIECE:
+            piece = data[last : last + MAX_PIECE]
+            self._leave(packet(Passed(piece, number=self._passed, offset=last, more=True)), None)
+            last += MAX_PIECE
+        passed = Passed(data[last:], self.table.number, self._counted(), number=self._passed, offset=last)
+        self._leave(packet(passed), descriptor)
 
     def left(self, client: "Client") -> None:
         """Forget a client."""
         self.clients.discard(client)
         self.sending.discard(client)
         self._left.set()
+
+    def lost(self, error: str) -> None:
+        """Say that a connection was lost, at the 1st, 2nd, 4th, ... time."""
+        self._lost += 1
+        if self._lost & (self._lost - 1) == 0:
+            log.warning("front.not_passed_on", error=error, times=self._lost)
 
     # -- the snapshot server
 
@@ -142,7 +165,12 @@ class Server:
 
     def _take_back(self) -> None:
         """Take connections whose requests the snapshot server has answered."""
+        loop = asyncio.get_running_loop()
         while True:
+            if self._full:
+                loop.remove_reader(self._packets)
+                loop.call_later(_TRY_AGAIN_S, self._take_back_again)
+                return
             try:
                 body, descriptors, _, _ = socket.recv_fds(self._packets, MAX_PACKET, 1)
             except BlockingIOError:
@@ -151,15 +179,19 @@ class Server:
                 body = b""
             if not body:
                 self._ended.set()
-                asyncio.get_running_loop().remove_reader(self._packets)
+                loop.remove_reader(self._packets)
                 return
             for descriptor in descriptors:
                 self._welcome(socket.socket(fileno=descriptor), read_packet(body).data)
 
-    def _report(self, data: bytes = b"") -> Passed:
+    def _take_back_again(self) -> None:
+        if not self._ended.is_set():
+            asyncio.get_running_loop().add_reader(self._packets, self._take_back)
+
+    def _counted(self) -> dict[str, int]:
         answered = dict(self._answered)
         self._answered.clear()
-        return Passed(data, self.table.number, answered, self.table.asked() if not data else ())
+        return answered
 
     def _leave(self, body: bytes, descriptor: int | None) -> None:
         self._leaving.append((body, descriptor))
@@ -177,16 +209,20 @@ class Server:
                 loop.add_writer(self._packets, self._send_leaving)
                 return
             except OSError as error:
-                log.warning("front.not_passed_on", error=str(error))
+                self.lost(str(error))
             self._leaving.popleft()
             if descriptor is not None:
                 os.close(descriptor)
 
     # -- clients
 
+    @property
+    def _full(self) -> bool:
+        return len(self.clients) + len(self._coming) + len(self._leaving) >= self._places
+
     def _accept(self) -> None:
         """Accept the connections that wait, while there are places."""
-        while len(self.clients) + len(self._coming) < self._places:
+        while not self._full:
             try:
                 accepted, _ = self._listener.accept()
             except BlockingIOError:
@@ -198,7 +234,7 @@ class Server:
             self._welcome(accepted)
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._listener)  # it would be called again and again
-        loop.call_later(0.05, self._accept_again)
+        loop.call_later(_TRY_AGAIN_S, self._accept_again)
 
     def _accept_again(self) -> None:
         if not self._ended.is_set():
@@ -226,9 +262,14 @@ class Server:
                 client.look(now_s)
             if now_s - looked_s >= REPORT_S:
                 looked_s = now_s
-                report = self._report()
-                if report.answered or report.asked:
-                    self._leave(packet(report), None)
+                self._tell_asked()
+
+    def _tell_asked(self) -> None:
+        while not self._leaving:  # else it does not listen, and would be told everything later
+            report = Passed(b"", self.table.number, self._counted(), self.table.asked(MAX_PIECE))
+            if not report.answered and not report.asked:
+                break
+            self._leave(packet(report), None)
 
 
 class Client(asyncio.Protocol):
@@ -242,6 +283,8 @@ class Client(asyncio.Protocol):
         self._full = False  # the reader has not taken what was written
         self._leaves = False
         self._last = False  # the client sends nothing more
+        self._paused = False
+        self._scheduled = False
         self._since_s = self._loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -258,22 +301,22 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._leaves:
             return
-        if self._waiting or self._full:
-            self._waiting += data
-            if self._full:
-                self._transport.pause_reading()
+        if not self._waiting and not self._full:
+            answer = self._server.answer(data)
+            if answer is not None:
+                self._write(answer)
                 return
-            data, self._waiting = self._waiting, b""
-        answer = self._server.answer(data)
-        if answer is not None:
-            self._write(answer)
-            return
-        self._waiting = data
-        self._go_on()
+        self._waiting += data
+        if self._full or len(self._waiting) > MAX_HEAD_BYTES:
+            self._pause()
+        if not self._full and not self._scheduled:
+            self._go_on()
 
     def eof_received(self) -> bool:
         # It may still be reading.
         self._last = bool(self._waiting or self._full)
+        if self._last:
+            self._soon()
         return self._last
 
     def pause_writing(self) -> None:
@@ -283,9 +326,8 @@ class Client(asyncio.Protocol):
         self._server.sending.discard(self)
         self._full = False
         if not self._transport.is_closing():
-            self._transport.resume_reading()
             self._transport.set_write_buffer_limits(WAITING_BYTES)
-            self._loop.call_soon(self._go_on)
+            self._soon()
 
     def look(self, now_s: float) -> None:
         """Close the connection if its next request should have come by now."""
@@ -306,14 +348,18 @@ class Client(asyncio.Protocol):
 
         One per turn: two hundred clients asking for fifty answers at once would hold up all others.
         """
-        if self._leaves or self._full:
+        self._scheduled = False
+        if self._leaves or self._full or self._transport.is_closing():
             return
         if not self._waiting:
             if self._last:
                 self.finish()
+            else:
+                self._resume()
             return
         end = self._waiting.find(_END)
         if end < 0 and len(self._waiting) <= MAX_HEAD_BYTES and not self._last:
+            self._resume()
             return
         head = self._waiting[: end + len(_END)]
         answer = self._server.answer(head) if end >= 0 else None
@@ -322,8 +368,24 @@ class Client(asyncio.Protocol):
             return
         self._waiting = self._waiting[len(head) :]
         self._write(answer)
-        if self._waiting or self._last:
+        if self._waiting or self._last or self._paused:
+            self._soon()
+
+    def _soon(self) -> None:
+        """Go on once others have had their turn."""
+        if not self._scheduled:
+            self._scheduled = True
             self._loop.call_soon(self._go_on)
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _write(self, answer: Answer) -> None:
         self._since_s = self._loop.time()
@@ -337,8 +399,13 @@ class Client(asyncio.Protocol):
             self._transport.set_write_buffer_limits(0)
             return
         self._leaves = True
-        self._transport.pause_reading()
-        descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+        self._pause()
+        try:
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+        except OSError as error:
+            self._server.lost(str(error))
+            self.abort()
+            return
         self._server.pass_on(descriptor, self._waiting)
         self._transport.close()
 

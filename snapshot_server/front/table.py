@@ -32,6 +32,8 @@ class Table:
     def __init__(self) -> None:
         self.number = 0
         self._templates: dict[bytes, Template] = {}
+        self._next: dict[bytes, Template] = {}
+        """Those of the edition that is about to be shown."""
         self._shown: Shown | None = None
         self._state = Records()
         self._pulse: Pulse | None = None
@@ -45,7 +47,8 @@ class Table:
         self._made.clear()
         match news:
             case Template():
-                self._templates[news.request] = news
+                held = self._next if news.edition > self.number else self._templates
+                held[news.request] = news
             case Pulse():
                 self._pulse, self._pulse_s = news, steady_s
             case Shown():
@@ -55,10 +58,7 @@ class Table:
                 if news.exchange is not None:
                     state.exchange[""] = news.exchange
                 state.drifts.update(news.drifts)
-                held = self._templates
-                self._templates = {
-                    request: template for request, template in held.items() if template.edition >= news.number
-                }
+                self._templates, self._next = self._next, {}
                 return True
         return False
 
@@ -79,11 +79,17 @@ class Table:
         self._asked[request] = None
         return made
 
-    def asked(self) -> tuple[bytes, ...]:
-        """Return the requests answered since the last call."""
-        asked = tuple(self._asked)
-        self._asked.clear()
-        return asked
+    def asked(self, most_bytes: int) -> tuple[bytes, ...]:
+        """Return the requests answered that were not returned before, as far as they have room."""
+        asked: list[bytes] = []
+        while self._asked:
+            request = next(iter(self._asked))
+            most_bytes -= len(request)
+            if most_bytes < 0:
+                break
+            del self._asked[request]
+            asked.append(request)
+        return tuple(asked)
 
     def _completed(self, template: Template, now_ms: int, steady_s: float) -> Answer | None:
         shown, pulse = self._shown, self._pulse

@@ -3,7 +3,7 @@
 from typing import Final
 
 from bus.process.http_headers import joined
-from bus.process.http_requests import read_head, write_head
+from bus.process.http_requests import BadRequest, read_head, write_head
 from snapshot_server import trade_api
 from snapshot_server.asgi import NEEDED
 from snapshot_server.body import IDENTITY, Prepared
@@ -17,12 +17,11 @@ _LASTING: Final = ("/health", "/markets", trade_api.ROOT + "/")
 
 
 def question(request: bytes) -> HttpRequest | None:
-    """Return what the bytes of a head ask; None if the same bytes may have another answer each time.
-
-    Raises:
-        BadRequest: they are no head.
-    """
-    head = read_head(request)
+    """Return what the bytes of a head ask; None if the same bytes may have another answer each time."""
+    try:
+        head = read_head(request)
+    except BadRequest:
+        return None
     headers = joined([header for header in head.headers if header[0] in NEEDED])
     if head.method != "GET" or not head.plain or "if-none-match" in headers:
         return None

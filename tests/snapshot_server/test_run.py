@@ -308,7 +308,15 @@ def serving(stack: Stack, markets: int, descriptors: int | None = None) -> Itera
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nhost: local"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET /health HTTP/1.1\r\nhost: local",
+        b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\nGET /he",  # the front passes these on
+    ],
+    ids=["nothing", "half", "more"],
+)
 def test_connections_that_say_nothing_make_room_and_descriptors_never_run_out(
     stack: Stack, said: bytes
 ) -> None:

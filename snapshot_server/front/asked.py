@@ -1,0 +1,94 @@
+"""Which requests come again and again."""
+
+import threading
+from typing import Final
+
+import msgspec
+
+HOT_S: Final = 10.0
+"""The front answers a request that was asked twice within this time, as long as it is asked so often."""
+
+MAX_HOT: Final = 1_024
+"""The most requests known to come again: those asked last."""
+
+MAX_ONCE: Final = 4_096
+"""The most requests remembered that may come again."""
+
+MAX_REQUEST: Final = 2_048
+"""The longest request that is remembered. Clients send the same ones, and short ones, again and again."""
+
+
+class Hot(msgspec.Struct):
+    """A request that comes again and again, and how long its template last took to make and to send."""
+
+    asked_s: float
+    took_s: float = 0.0
+
+
+class Asked:
+    """Requests by when they were last asked. Any thread; nobody waits here for longer than a look takes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._once: dict[bytes, float] = {}
+        self._hot: dict[bytes, Hot] = {}  # those asked last come last
+        self._new: dict[bytes, Hot] = {}
+
+    def ask(self, request: bytes, now_s: float) -> None:
+        """Note a request that the front could not answer."""
+        if len(request) > MAX_REQUEST:
+            return
+        with self._lock:
+            if self._renew(request, now_s):
+                return
+            before_s = self._once.pop(request, None)
+            if before_s is None or now_s - before_s > HOT_S:
+                if len(self._once) >= MAX_ONCE:
+                    del self._once[next(iter(self._once))]
+                self._once[request] = now_s
+                return
+            if len(self._hot) >= MAX_HOT:
+                self._forget(next(iter(self._hot)))
+            self._hot[request] = self._new[request] = Hot(now_s)
+
+    def answered(self, request: bytes, now_s: float) -> None:
+        """Note a request that the front has answered."""
+        with self._lock:
+            self._renew(request, now_s)
+
+    def hot(self, now_s: float) -> list[tuple[bytes, Hot]]:
+        """Return those that come again and again, the one asked last first."""
+        with self._lock:
+            while self._hot:
+                request, oldest = next(iter(self._hot.items()))
+                if now_s - oldest.asked_s <= HOT_S:
+                    break
+                self._forget(request)
+            return list(self._hot.items())[::-1]
+
+    def new(self) -> tuple[bytes, Hot] | None:
+        """Return one that was not returned before, if there is one."""
+        with self._lock:
+            return self._new.popitem() if self._new else None
+
+    def all_new(self) -> None:
+        """Have all of them returned by `new` again."""
+        with self._lock:
+            self._new.update(self._hot)
+
+    def forget(self, request: bytes) -> None:
+        """Forget a request that has no template."""
+        with self._lock:
+            self._forget(request)
+
+    def _renew(self, request: bytes, now_s: float) -> bool:
+        hot = self._hot.pop(request, None)
+        if hot is None:
+            return False
+        hot.asked_s = now_s
+        self._hot[request] = hot
+        return True
+
+    def _forget(self, request: bytes) -> None:
+        self._hot.pop(request, None)
+        self._new.pop(request, None)
