@@ -28,6 +28,9 @@ CENT_E6: Final = 10_000
 MEMORY: Final = Memory(Keeping(minutes=3, hours=26), trades=100, settled_ms=2 * HOUR_MS)
 """Nothing asks a run's exchange for its history, so it keeps only figures of a day ago, and the listings."""
 
+OF_A_DAY: Final = Memory(Keeping(minutes=0, hours=0), trades=100, settled_ms=2 * HOUR_MS)
+"""The same in a run of at most a day: what stood a day ago was before it began."""
+
 
 class Simulated:
     """One run.
@@ -53,7 +56,8 @@ class Simulated:
             setattr(activity, name, type(getattr(activity, name))(value))
         self._plan = plan
         self._clock = ManualClock(START_MS)
-        self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity, memory=MEMORY)
+        memory = OF_A_DAY if plan.hours <= 24 else MEMORY
+        self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity, memory=memory)
         self.exchange.herald.detailed = False  # the feed reads whole books
         self.feed = ExchangeFeed(self.exchange, self._clock)
         self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(self.exchange.halts.shards))

@@ -62,10 +62,6 @@ class Crowd:
         self._matching = matching
         self._close = close
 
-    def _wait_ms(self, group: Group) -> int:
-        mean = 1.5 if group.in_play else group.interval_s
-        return 1 + int(1000 * mean * -log(1 - self._rng.random()) / max(self._activity.pace, 1e-6))
-
     def advance_latent(self, group: Group, time_ms: int) -> bool:
         dt_s = max(0.0, (time_ms - group.updated_ms) / 1000)
         group.updated_ms = time_ms
@@ -74,7 +70,9 @@ class Crowd:
     def plan_tick(self, group: Group, time_ms: int) -> None:
         """Plan the next move of a group, replacing one planned before."""
         group.tick += 1
-        self._agenda.at(time_ms + self._wait_ms(group), self._tick, (group, group.tick))
+        mean_s = 1.5 if group.in_play else group.interval_s
+        wait_ms = 1 + int(1000 * mean_s * -log(1 - self._rng.random()) / max(self._activity.pace, 1e-6))
+        self._agenda.at(time_ms + wait_ms, self._tick, (group, group.tick))
 
     def _tick(self, planned: tuple[Group, int], time_ms: int) -> None:
         """Let a group's truth move and its quotes follow."""
@@ -154,11 +152,11 @@ class Crowd:
             market.p = p
             if market.fair_shift_e4:
                 continue  # what was planted stays until it is over
-            fair = p * PRICE_ONE_E4
+            fair, ask_e2 = p * PRICE_ONE_E4, market.ask_e2
             above = fair - market.bid_e4
-            if not market.ask_e2 or market.ask_e4 >= fair:
+            if not ask_e2 or market.ask_e4 >= fair:
                 if not market.bid_e2:
-                    if market.ask_e2:
+                    if ask_e2:
                         continue
                 elif 0 <= above <= 2 * market.half_e4 + 250:
                     continue  # the usual case: nothing to correct

@@ -86,9 +86,12 @@ class Depth:
         typical_e2: int,
         changes: list[Change] | None,
     ) -> bool:
-        levels, prices, rng = half.crowd, half.prices, self._rng
+        levels, prices = half.crowd, half.prices
         price, count = best
-        moved = False
+        many = len(prices)
+        if _DEPTH < many <= 3 * _DEPTH and prices[-1] == price and levels[price] == count:
+            return False  # the usual case of a side that stays
+        moved, rng = False, self._rng
         if prices and (not count or prices[-1] > price):
             moved = True
             for level in prices[bisect_right(prices, price) if count else 0 :]:
