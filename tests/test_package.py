@@ -103,6 +103,7 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
     assert "bus/process/supervisord.conf" in names
     assert "kalshi_bus/py.typed" in names
     assert {"agent_server/agents.md", "agent_server/glossary.md"} <= set(names)
+    assert {f"kalshi_bus/docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= set(names)
     assert "ui/templates/base.html" in names
     assert "simulator/universe/data/catalogue.json.gz" in names
     assert not [name for name in names if "test" in Path(name).parent.parts[-1:]]
@@ -145,6 +146,9 @@ def test_the_stack_runs_from_a_wheel_in_a_folder_of_the_user_s(elsewhere: Runner
     asked = [str(installed / "kalshi-bus"), "--help"]
     told = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=30).stdout
     assert told.startswith("usage: kalshi-bus")
+    docs = Path(told.split()[-1])
+    assert docs.is_relative_to(home)
+    assert (docs / "settings.md").is_file()
     before = files_of(home)
 
     stack = kalshi_bus(elsewhere, installed, "run")

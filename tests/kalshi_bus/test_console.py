@@ -33,6 +33,7 @@ def test_help_names_every_word_and_version_is_told(capsys: pytest.CaptureFixture
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
     assert all(f"  {word} " in told for word in [*COMMANDS, "completion"])
+    assert told.endswith(f"docs/ is the folder {ROOT / 'docs'}\n")
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"kalshi-bus {__version__}\n"
 
