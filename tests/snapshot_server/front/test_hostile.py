@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from snapshot_server.front.messages import MAX_PACKET
-from tests.snapshot_server.front.test_process import HOT, front_of, halted, heat, read_answer
+from tests.snapshot_server.front.fronts import HOT, front_of, halted, heat, read_answer
 from tests.snapshot_server.stack import Served, Stack
 from tests.support import Process, eventually
 

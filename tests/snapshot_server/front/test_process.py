@@ -8,74 +8,18 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.snapshot_server.stack import COUNT, Served, Stack, publish
+from tests.snapshot_server.front.fronts import HOT, answers_alone, front_of, halted, heat, read_answer
+from tests.snapshot_server.stack import COUNT, Served, publish
 from tests.snapshot_server.venue import a_cycle, grouped, requoted
-from tests.support import Process, eventually
+from tests.support import eventually
 
 pytestmark = pytest.mark.slow
 
-HOT = "/markets?limit=5"
 SMALL = 40
 """Answers with more markets may be of an earlier edition while the next is made."""
-
-
-def front_of(process: Process) -> int:
-    """The pid of the front that runs."""
-    return int(eventually(lambda: process.events("front.begun"), what="a front")[-1]["pid"])
-
-
-@contextmanager
-def halted(process: Process) -> Iterator[None]:
-    """The snapshot server does not answer meanwhile; its front does."""
-    process.signal(signal.SIGSTOP)
-    stat = Path(f"/proc/{process.pid}/stat")
-    eventually(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T", what="halted")
-    try:
-        yield
-    finally:
-        process.signal(signal.SIGCONT)
-
-
-def answers_alone(stack: Stack, process: Process, path: str) -> dict[str, Any] | None:
-    """What the front answers to a path while the snapshot server stands still; None if nothing."""
-    with halted(process):
-        connection = http.client.HTTPConnection("127.0.0.1", stack.runner.snapshot_port, timeout=0.5)
-        try:
-            connection.request("GET", path)
-            answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        except TimeoutError:
-            return None
-        finally:
-            connection.close()
-        return answer
-
-
-def heat(stack: Stack, process: Process, path: str) -> dict[str, Any]:
-    """Ask until the front answers."""
-
-    def hot() -> dict[str, Any] | None:
-        stack.get(path)
-        return answers_alone(stack, process, path)
-
-    return eventually(hot, what=f"the front answers {path}") or {}
-
-
-def read_answer(stream: Any) -> tuple[int, bytes]:
-    """One answer from a connection."""
-    status = int(stream.readline().split()[1])
-    length = 0
-    while line := stream.readline().strip():
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            length = int(value)
-    return status, stream.read(length)
 
 
 def test_what_is_asked_again_is_answered_while_the_snapshot_server_stands_still(served: Served) -> None:
