@@ -14,6 +14,7 @@ from markets.units import HOUR_MS, PRICE_ONE_E4, opposite
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
 from simulator.floor.record import Keeping, Memory
+from simulator.matching.engine import LIVE_KEPT_MS
 from simulator.universe.templates import load
 from trader.brokers.base import Broker
 
@@ -86,6 +87,7 @@ class Simulated:
             self.step()
             if number % every == 0 or number == steps:
                 stand.point()
+                self.forget()
                 progress(number / steps)
         stand.end()
         stand.outcome.differs = self.differences()
@@ -103,6 +105,17 @@ class Simulated:
         self.feed.advance(ends_ms)
         stand.turn()
         stand.markouts()
+
+    def forget(self) -> None:
+        """Drop what the exchange keeps of the account for its lists: in a run nobody reads them."""
+        exchange = self.exchange
+        exchange.matching.forget(self._clock.now_ms() + LIVE_KEPT_MS)
+        exchange.matching.archived[ACCOUNT].clear()
+        account = exchange.ledger.holdings.accounts[ACCOUNT]
+        settled = [holder.settled for holder in account.holders.values()]
+        for kept in (account.fills, account.settlements, account.transfers, *settled):
+            kept.live.clear()
+            kept.history.clear()
 
     def cash_e6(self) -> int:
         """Return the account's cash at the exchange, over all shards."""

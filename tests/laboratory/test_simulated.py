@@ -64,6 +64,18 @@ def test_a_ledger_that_differs_from_the_account_is_reported(tmp_path: Path) -> N
     assert line.startswith("cash: ")
 
 
+def test_what_the_exchange_keeps_for_its_lists_is_dropped(tmp_path: Path) -> None:
+    simulated = Simulated(msgspec.structs.replace(PLAN, hours=0.05), tmp_path)
+    outcome = simulated.run()
+    account = simulated.exchange.ledger.holdings.accounts[ACCOUNT]
+
+    assert outcome.fills
+    assert not outcome.differs
+    assert not account.fills.live
+    assert all(order.live for order in simulated.exchange.matching.orders[ACCOUNT].values())
+    assert not simulated.exchange.matching.archived[ACCOUNT]
+
+
 def test_a_strategy_that_raises_is_dropped_and_reported_and_the_rest_continue(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(
