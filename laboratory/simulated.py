@@ -15,6 +15,7 @@ from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
 from simulator.floor.record import Keeping, Memory
 from simulator.matching.engine import LIVE_KEPT_MS
+from simulator.matching.kept import Kept
 from simulator.universe.templates import load
 from trader.brokers.base import Broker
 
@@ -112,10 +113,9 @@ class Simulated:
         exchange.matching.forget(self._clock.now_ms() + LIVE_KEPT_MS)
         exchange.matching.archived[ACCOUNT].clear()
         account = exchange.ledger.holdings.accounts[ACCOUNT]
-        settled = [holder.settled for holder in account.holders.values()]
-        for kept in (account.fills, account.settlements, account.transfers, *settled):
-            kept.live.clear()
-            kept.history.clear()
+        account.fills, account.settlements, account.transfers = Kept(), Kept(), Kept()
+        for holder in account.holders.values():
+            holder.settled = Kept()
 
     def cash_e6(self) -> int:
         """Return the account's cash at the exchange, over all shards."""
