@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self, get_origin, get_type_hints
 
+from bus.process.programs import to_type
 from bus.process.settings import Settings
 from bus.protocol.join import Action, Stats
 from bus.protocol.messages import CONTROL_TOPICS, TOPIC_EX, TOPIC_MD, TOPIC_REF
@@ -74,7 +75,7 @@ class Connection:
         if not self.replica.wait(lambda replica: bool(replica.state.epoch), timeout_s):
             self.close()
             raise TimeoutError(
-                f"{snapshots}: no snapshot within {timeout_s:g} s: is everything up? python -m bus doctor"
+                f"{snapshots}: no snapshot within {timeout_s:g} s: is everything up? {to_type('bus doctor')}"
             )
 
     @property

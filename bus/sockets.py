@@ -20,6 +20,7 @@ import zmq
 from bus.jetstream.stored import is_remote as is_jetstream
 from bus.process.echo import shown
 from bus.process.locks import check_port
+from bus.process.programs import to_type
 from bus.process.settings_table import tcp_port
 from markets.errors import StartupError
 
@@ -86,7 +87,7 @@ def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
     if endpoint.startswith("tcp://") and keys_of(context) is None and tcp_port(endpoint) is None:
         raise StartupError(
             f"{endpoint}: is on another machine, which is reached only with CURVE: set {KEY_SETTING} to the "
-            "key that `python -m bus keys` made there"
+            f"key that `{to_type('bus keys')}` made there"
         )
 
 
@@ -161,7 +162,8 @@ def _refuse_open_door(name: str, endpoint: str) -> None:
     if not endpoint.startswith(("ipc://", "inproc://", "tcp://127.")):
         raise StartupError(
             f"KALSHI_BUS_{name.upper()}: got {shown(endpoint)}, expected ipc:// or loopback where it is "
-            "served: other machines are let in by `python -m bus forward` alone, with CURVE (docs/remote.md)"
+            f"served: other machines are let in by `{to_type('bus forward')}` alone, with CURVE "
+            "(docs/remote.md)"
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from bus.process.programs import to_type
 from bus.protocol.messages import PublisherHealth, RouteHealth
 from bus.threads import Owner
 
@@ -83,7 +84,7 @@ class Account:
             key="refused",
             error=f"{path}: waiting for the simulator to write its key",
             cause="waiting_for_key",
-            remedy="Start the simulator: make run does.",
+            remedy=f"Start the simulator: {to_type('run')} does.",
         )
 
     def has_key(self) -> None:

@@ -167,7 +167,10 @@ def test_the_stack_runs_from_a_wheel_in_a_folder_of_the_user_s(elsewhere: Runner
 
 
 def test_one_can_import_it_without_the_checkout(installed: Path, tmp_path: Path) -> None:
-    code = "import kalshi_bus; kalshi_bus.connect; print(kalshi_bus.__version__, kalshi_bus.__file__)"
+    code = (
+        "import kalshi_bus; kalshi_bus.connect; print(kalshi_bus.__version__, kalshi_bus.__file__)\n"
+        "from bus.process.programs import to_type; print(to_type('run'))"
+    )
     done = subprocess.run(
         [installed / "python", "-c", code],
         check=False,
@@ -178,3 +181,4 @@ def test_one_can_import_it_without_the_checkout(installed: Path, tmp_path: Path)
         timeout=30,
     )
     assert done.stdout.split()[1].startswith(str(installed.parent)), done.stderr
+    assert done.stdout.splitlines()[1] == "kalshi-bus run"  # what messages tell its user to type

@@ -10,6 +10,7 @@ import msgspec
 
 from bus.ask import Asker, NoAnswer
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED
+from bus.process.programs import to_type
 from bus.process.settings import Settings
 from bus.protocol.answers import Refusal
 from bus.trading.gateway import AccountAnswer, AccountAsk
@@ -196,7 +197,7 @@ def ticket_lines(ticket: AnyTicketRow) -> list[str]:
                 f" {ticket.worst_after_dollars} after the sales"
             )
     if ticket.refused is None:
-        lines.append(f"risk allows it; to do it within 60 s: python -m trader confirm {ticket.number}")
+        lines.append(f"risk allows it; to do it within 60 s: {to_type('trader confirm')} {ticket.number}")
     else:
         lines.append(f"risk refuses it now: {ticket.why} ({ticket.refused})")
     return lines
@@ -273,7 +274,7 @@ def _watch_flatten(
         return EXIT_CRASHED
     print(f"flat: nothing is held or ordered; {now.cancelled} orders cancelled, {now.sent} sales sent")
     proven = settings.mode == "paper" or _prove(settings, context)
-    print("trading is paused until: python -m trader resume")
+    print(f"trading is paused until: {to_type('trader resume')}")
     return 0 if proven else EXIT_CRASHED
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from bus.ask import Asker, NoAnswer
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED
+from bus.process.programs import to_type
 from bus.process.settings import Settings
 from bus.protocol.answers import Refusal
 from bus.trading.gateway import AccountAnswer, AccountAsk, ShardCash, TransferAnswer, TransferAsk
@@ -134,7 +135,7 @@ def cash(settings: Settings, want: Iterable[str], context: Any, *, move: bool, y
         print(as_text(listed.shards, made))
         if not move:
             if made.transfers:
-                print("nothing was moved; to move it: python -m trader cash --move --yes")
+                print(f"nothing was moved; to move it: {to_type('trader cash --move --yes')}")
             return 0
         if not yes:
             raise Refusal("bad_request", "--move moves cash at the exchange: confirm with --move --yes")

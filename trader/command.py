@@ -20,7 +20,7 @@ from bus.clock import SystemClock
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
 from bus.process.locks import hold_role, private_dir
 from bus.process.logs import hide
-from bus.process.programs import name_of
+from bus.process.programs import name_of, to_type
 from bus.process.settings import Settings, variable_of
 from bus.protocol.answers import Refusal
 from bus.sockets import make_context
@@ -342,7 +342,7 @@ def _check(settings: Settings) -> int:
     for text, maker in lineup.makers.items():
         print(f"strategy {maker.name}: {text}")
     for ended in lineup.left_out:
-        remedy = f"python -m trader allow {ended.strategy}"
+        remedy = f"{to_type('trader allow')} {ended.strategy}"
         print(f"strategy {ended.strategy}: not loaded: {ended.reason}: {remedy}")
     return 0
 

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from bus.clock import Clock
+from bus.process.programs import to_type
 from bus.threads import Owner
 from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import StartupError
@@ -152,7 +153,7 @@ def remember(stuck: Stuck, ended: EndedStrategies) -> None:
         call=None if call is None else call.call,
         label=None if call is None else call.label,
         error=f"the interpreter was held for {LOCKED_S} s, and the process ended",
-        remedy=None if call is None else f"python -m trader allow {call.strategy}",
+        remedy=None if call is None else f"{to_type('trader allow')} {call.strategy}",
         trouble=trouble,
         stack=stuck.stacks,
     )
@@ -182,7 +183,7 @@ def ender(
             label=label,
             limit_ms=running.limit_ms,
             error=f"{running.strategy}: {running.call} did not return within {running.limit_ms / 1000:g} s",
-            remedy=f"python -m trader allow {running.strategy}",
+            remedy=f"{to_type('trader allow')} {running.strategy}",
             trouble=trouble,
             stack="".join(traceback.format_stack(frame)) if frame is not None else None,
         )

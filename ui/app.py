@@ -11,6 +11,7 @@ from bus.alerting import TITLES
 from bus.ask import NoAnswer
 from bus.health import progress
 from bus.market_history import MarketHistory
+from bus.process.programs import to_type
 from bus.protocol.answers import Refusal
 from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
@@ -73,6 +74,7 @@ def make_app(
     app.jinja_env.tests["informs"] = informs
     app.jinja_env.globals.update(
         KILL_WORD=WORD,
+        to_type=to_type,
         KINDS=KINDS,
         REASONS=REASONS,
         SOURCES=SOURCES,

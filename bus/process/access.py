@@ -27,6 +27,7 @@ from markets.errors import StartupError
 from .connections import AsgiApp, Scope
 from .http_headers import joined, names_this_machine
 from .locks import open_private_file
+from .programs import to_type
 from .settings import Settings, variable_of
 from .tls import RELAYED
 
@@ -86,7 +87,7 @@ def read_token(settings: Settings) -> str | None:
     if not TOKEN_LEAST <= len(text) <= TOKEN_MOST or not _TOKEN.fullmatch(text):
         raise StartupError(
             f"{path}: no token in it, expected one line of {TOKEN_LEAST} to {TOKEN_MOST} characters without "
-            "spaces: `python -m bus token FILE` makes one"
+            f"spaces: `{to_type('bus token')} FILE` makes one"
         )
     return text
 

@@ -19,6 +19,7 @@ from typing import Final
 from markets.errors import StartupError
 
 from .echo import shown_path
+from .programs import to_type
 
 STACK: Final = "kalshi-bus"
 """The role of everything ``make run`` starts, as a whole."""
@@ -119,7 +120,7 @@ def _running(run_dir: Path, role: str, pid: int) -> str:
     said = f"{role} already running, pid {pid or 'unknown'} (run directory {run_dir})"
     other = "or use another directory"
     if whole and role != STACK:
-        return f"{said}: kill {whole} stops all that make run started, {other}"
+        return f"{said}: kill {whole} stops all that {to_type('run')} started, {other}"
     return f"{said}: kill {pid or 'PID'} stops it, {other}"
 
 

@@ -34,6 +34,17 @@ def name_of(module: str) -> str:
     return sys.argv[0] if sys.argv[0].startswith("kalshi-bus") else f"python -m {module}"
 
 
+def to_type(words: str) -> str:
+    """Return what a person types for a command of ours, such as ``run`` or ``bus doctor``, wherever we are.
+
+    In a checkout that is ``make run`` and ``python -m bus doctor``; an installation has neither make nor, for
+    most shells, the right Python: ``kalshi-bus run``, ``kalshi-bus doctor``.
+    """
+    if IS_CHECKOUT:
+        return "make run" if words == "run" else f"python -m {words}"
+    return f"kalshi-bus {words.removeprefix('bus ')}"
+
+
 def data_file(name: str) -> Path:
     """Return a file of ours that is not a module: in a checkout it lies at the top."""
     return HOME / name if IS_CHECKOUT else Path(__file__).with_name(name)

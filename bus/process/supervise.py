@@ -22,7 +22,7 @@ from .certificate import files_of, read_certificate
 from .lifecycle import no_arguments, refuse
 from .locks import STACK, check_port, open_private_file, take_role, writable_dir
 from .logs import hide
-from .programs import command_of, environment_of
+from .programs import command_of, environment_of, to_type
 from .settings import Settings, variable_of
 
 CHECK_S: Final = 60
@@ -119,7 +119,7 @@ def check_trader(environ: Mapping[str, str], cwd: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise StartupError(f"python -m trader check: no answer in {CHECK_S} s") from None
+        raise StartupError(f"{to_type('trader check')}: no answer in {CHECK_S} s") from None
     if checked.returncode:
         raise StartupError(checked.stderr.strip().removeprefix("trader: ")[-2_000:])
 

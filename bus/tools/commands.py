@@ -21,6 +21,7 @@ from bus.metrics import Figure, Telling
 from bus.process.access import make_token
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
+from bus.process.programs import to_type
 from bus.process.settings import Settings, effective
 from bus.protocol.messages import (
     CONTROL_TOPICS,
@@ -50,7 +51,7 @@ log = structlog.get_logger()
 
 SILENCE_S: Final = 2.5
 PROGRESS_S: Final = 60
-_IS_UP: Final = "is everything up? python -m bus doctor"
+_IS_UP: Final = f"is everything up? {to_type('bus doctor')}"
 
 _say: Final = print
 _CONTROL: Final[dict[str, type[Any]]] = {"cycle": CycleEnd, "heartbeat": Heartbeat}

@@ -26,6 +26,7 @@ from bus.process.certificate import files_of, read_certificate
 from bus.process.echo import shown_path
 from bus.process.locks import holder
 from bus.process.logs import hide, redact
+from bus.process.programs import to_type
 from bus.process.settings import Settings, variable_of
 from bus.process.supervise import check_trader
 from bus.process.supervised import Supervisor
@@ -67,7 +68,7 @@ def run(environ: dict[str, str], cwd: Path, say: Callable[[str], None] = print) 
         word = {True: "ok   ", False: "WRONG", None: "-    "}[finding.ok]
         say(f"{word}  {finding.what}: {redact(finding.said)}")
     if not runs:
-        say(f"nothing runs in {settings.run_dir}: make run starts everything")
+        say(f"nothing runs in {settings.run_dir}: {to_type('run')} starts everything")
     say(f"{problems} problem(s)" if problems else "nothing wrong")
     return 1 if problems else 0
 
@@ -168,7 +169,9 @@ def _supervised(settings: Settings) -> Iterator[Finding]:
         processes = supervisor.ask()
     except (OSError, HTTPException, xmlrpc.client.Error) as error:
         yield Finding(
-            False, "supervisord", f"does not answer on {supervisor.control} ({error}): start it with make run"
+            False,
+            "supervisord",
+            f"does not answer on {supervisor.control} ({error}): start it with {to_type('run')}",
         )
         return
     if processes is None:
@@ -191,7 +194,7 @@ def _strategies(settings: Settings, environ: Mapping[str, str], cwd: Path) -> It
         check_trader(environ, cwd)
         for ended in EndedStrategies(settings.data_dir).read():
             said = f"{ended.strategy} is not loaded: {ended.reason}"
-            yield Finding(False, "strategies", f"{said}: python -m trader allow {ended.strategy}")
+            yield Finding(False, "strategies", f"{said}: {to_type('trader allow')} {ended.strategy}")
     except StartupError as error:
         yield Finding(False, "strategies", str(error))
     else:
@@ -254,13 +257,13 @@ def gateway_ready(context: zmq.Context[Any], settings: Settings) -> Finding:
     try:
         status = told(ask(context, settings.orders, {"op": "gateway", "id": 1}), GatewayStatus)
     except KalshiBusError as error:
-        return Finding(False, "gateway", f"{error}: is the order gateway up? make run starts it")
+        return Finding(False, "gateway", f"{error}: is the order gateway up? {to_type('run')} starts it")
     said = f"{', '.join(status.reasons) or 'ready'}, generation {status.generation}"
     said += f", {status.open_orders} orders open, {status.unknown} unknown"
     if status.error is not None:
         said += f": {status.error}"
     if status.watchdog is None:
-        return Finding(False, "gateway", f"{said}; there is no watchdog: make run starts it")
+        return Finding(False, "gateway", f"{said}; there is no watchdog: {to_type('run')} starts it")
     if status.watchdog == STANDS_STILL:
         return Finding(
             False, "gateway", f"{said}; the watchdog stands still: kill it, and it is started again"
@@ -286,7 +289,7 @@ def alerts_well(context: zmq.Context[Any], settings: Settings, timeout_ms: int =
             ask(context, settings.alerts_control, {"op": "alerts", "id": 1}, timeout_ms), AlertsAnswer
         )
     except KalshiBusError as error:
-        yield Finding(False, "alerts_control", f"{error}: are the alerts up? make run starts them")
+        yield Finding(False, "alerts_control", f"{error}: are the alerts up? {to_type('run')} starts them")
         return
     said = f"{len(answer.rules)} rules, {len(answer.ways)} ways out, heartbeat {answer.heartbeat.state}"
     yield Finding(True, "alerts_control", said)

@@ -8,6 +8,7 @@ from pathlib import Path
 from bus.curve import Keyring, Pair, check_key, check_name, write_keys
 from bus.process.echo import shown_path
 from bus.process.locks import private_dir
+from bus.process.programs import to_type
 from bus.process.settings import Settings
 
 
@@ -51,7 +52,7 @@ def run(load: Callable[[], Settings], args: argparse.Namespace) -> int:
 def _make_for(server: bytes, name: str, to: Path | None) -> None:
     path, pair = to or Path(f"{name}.key"), Pair.make()
     write_keys(path, pair, server)
-    allow = f"python -m bus keys allow {name} '{pair.public.decode()}'"
+    allow = f"{to_type('bus keys allow')} {name} '{pair.public.decode()}'"
     _say(f"{shown_path(path)} is made. Where the forwarder runs: {allow}")
 
 

@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from bus.process.logs import redact
+from bus.process.programs import to_type
 from bus.process.settings import variable_of
 
 SKEWED_S: Final = 5.0
@@ -92,7 +93,7 @@ def remedy(outcome: str, message: str, place: Place) -> str:
         )
     if outcome in ("unresolved", "unreachable", "timeout"):
         if simulated:
-            return f"Start the simulator (make run does), or correct {api_url}."
+            return f"Start the simulator ({to_type('run')} does), or correct {api_url}."
         what = "network, DNS" if outcome == "unresolved" else "network, firewall"
         return f"Check this machine's {what} and VPN, and {api_url} if it is set; it is tried again."
     return _REMEDIES.get(outcome, "Nothing needs to be done now: it is tried again.").format(

@@ -18,6 +18,7 @@ from bus.clock import Clock, Rng
 from bus.process.lifecycle import Stop
 from bus.process.locks import STACK, holder, private_dir, take_role
 from bus.process.logs import redact
+from bus.process.programs import to_type
 from bus.process.settings import Settings
 from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
@@ -307,7 +308,9 @@ def alone(settings: Settings, terms: Terms) -> Iterator[None]:
                 if pid is None:
                     raise
                 whole = holder(settings.run_dir, STACK)
-                how = f"kill {whole} stops all that make run started" if whole else f"kill {pid} stops it"
+                how = f"kill {pid} stops it"
+                if whole:
+                    how = f"kill {whole} stops all that {to_type('run')} started"
                 raise StartupError(
                     f"the {name} runs (pid {pid}), and a probe only without it: {how}"
                 ) from None
