@@ -41,6 +41,10 @@ BACKLOG: Final = 4_096
 WAITING_BYTES: Final = 1_048_576
 """How much of an answer may wait for its reader before the next piece is asked for."""
 
+UNSENT_BYTES: Final = 262_144
+"""How much of that may wait in the system, which would take megabytes for each reader that does not read;
+here the same bytes wait for all of them."""
+
 LINGER_BYTES: Final = 16 * 1_048_576
 LINGER_S: Final = 2.0
 """How much of an unread body is taken in after its answer, and for how long: otherwise the system would throw
@@ -133,6 +137,8 @@ class Server:
         shared = bool(place.beside)  # its number is kept for us by a socket that does not listen
         with socket.create_server((place.host, place.port), backlog=BACKLOG, reuse_port=shared) as listener:
             listener.setblocking(False)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # its connections inherit it
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             self._listener = listener
             self.accept(wanted=True)
             if begun is not None:

@@ -13,7 +13,7 @@ import structlog
 from bus.clock import Clock
 from bus.process.connections import Doorkeeper, places
 from bus.process.http_requests import MAX_HEAD_BYTES
-from bus.process.http_server import WAITING_BYTES, date_line
+from bus.process.http_server import date_line
 from bus.process.lifecycle import Stop
 from bus.process.web import DRAIN_S, HEADERS_MS
 from bus.threads import Owner
@@ -29,6 +29,9 @@ which refuses them or lets a reader that stalls make room."""
 
 REPORT_S: Final = 1.0
 """How often the snapshot server is told what was answered and asked."""
+
+FULL_BYTES: Final = 262_144
+"""How much of an answer may wait for its reader before it counts as under way, and further requests wait."""
 
 _READ_BYTES: Final = 1_048_576
 _TRY_AGAIN_S: Final = 0.05
@@ -102,7 +105,7 @@ class Server:
     def answer(self, request: bytes) -> Answer | None:
         """Return the answer to a request, if there is one here, and count it."""
         made = self.table.answer(request, self._clock.now_ms(), self._clock.monotonic_ns() / 1e9)
-        if made is None or (made.size > WAITING_BYTES and len(self.sending) >= MAX_SENDING):
+        if made is None or (made.size > FULL_BYTES and len(self.sending) >= MAX_SENDING):
             return None
         self._answered[made.route] += 1
         return made
@@ -289,7 +292,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
-        self._transport.set_write_buffer_limits(WAITING_BYTES)
+        self._transport.set_write_buffer_limits(FULL_BYTES)
         self._server.clients.add(self)
         if self._waiting:
             self._go_on()
@@ -326,7 +329,7 @@ class Client(asyncio.Protocol):
         self._server.sending.discard(self)
         self._full = False
         if not self._transport.is_closing():
-            self._transport.set_write_buffer_limits(WAITING_BYTES)
+            self._transport.set_write_buffer_limits(FULL_BYTES)
             self._soon()
 
     def look(self, now_s: float) -> None:

@@ -156,3 +156,29 @@ def test_a_front_is_begun_again_however_many_clients_there_are(served: Served) -
         for client in clients:
             client.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_hundreds_of_readers_that_do_not_read_hold_up_nobody(served: Served) -> None:
+    """Each of them wants megabytes: neither are these copied for each, nor does the front stop for them."""
+    stack, _, _, _, process = served
+    front = front_of(process)
+    hot = heat_request(stack, process)
+    large = head("/markets?limit=300")
+    for _ in range(3):
+        assert ask_once(stack, large) == 200
+    before = memory_of(front)
+    clients: list[socket.socket] = []
+    try:
+        for _ in range(400):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(("127.0.0.1", stack.runner.snapshot_port))
+            client.sendall(large * 10)
+            clients.append(client)
+        for _ in range(20):
+            assert ask_once(stack, hot) == 200
+        assert memory_of(front) - before < 150 * 1_048_576
+    finally:
+        for client in clients:
+            client.close()
+    assert not process.events("front.ended")
