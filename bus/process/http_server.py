@@ -265,6 +265,7 @@ class _Connection(asyncio.Protocol):
         self._waiting = data
         self._busy: asyncio.Task[None] | None = None
         self._open = True  # for further requests
+        self._last = False  # the client sends nothing more
         self._lingers = 0
         self._since_s = self._loop.time()
         self._writable: asyncio.Future[None] | None = None
@@ -306,10 +307,10 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A peer that sends no more may still be reading; if it has gone, writing to it will show that.
-        if self._busy is None:
-            return False
-        self._open = False
-        return True
+        self._last = self._busy is not None or bool(self._waiting)
+        if self._busy is None and self._waiting and self._writable is None:
+            self._soon()
+        return self._last
 
     def pause_writing(self) -> None:
         if self._writable is None:
@@ -360,6 +361,8 @@ class _Connection(asyncio.Protocol):
                 found = next_head(self._waiting)
                 if found is None:
                     self._resume()
+                    if self._last:
+                        self.finish()
                     return
                 head, self._waiting = found
                 answer = self._server.ready(head)
@@ -424,7 +427,9 @@ class _Connection(asyncio.Protocol):
 
     def _answered(self) -> None:
         """Let the connection go back to where it came from, once what was written has left."""
-        if self._server.give_back is not None:
+        if self._last:
+            self.finish()
+        elif self._server.give_back is not None:
             self._loop.call_soon(self._leave)
 
     def _leave(self) -> None:
@@ -472,7 +477,7 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._paused:
+        if self._paused and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 

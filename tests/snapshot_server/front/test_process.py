@@ -107,16 +107,19 @@ def test_a_connection_goes_to_and_fro_and_its_answers_keep_their_order(served: S
             assert got == limits
 
 
-@pytest.mark.parametrize("path", [HOT, "/markets?limit=6"])
-def test_a_client_that_sends_no_more_is_answered(served: Served, path: str) -> None:
+@pytest.mark.parametrize(
+    "paths", [[HOT], ["/markets?limit=6"], ["/markets?limit=7", "/markets?limit=8", HOT]]
+)
+def test_a_client_that_sends_no_more_is_answered(served: Served, paths: list[str]) -> None:
     stack, _, _, _, process = served
     front_of(process)
     heat(stack, process, HOT)
     with socket.create_connection(("127.0.0.1", stack.runner.snapshot_port), timeout=20) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        client.sendall(b"".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in paths))
         client.shutdown(socket.SHUT_WR)
         stream = client.makefile("rb")
-        assert read_answer(stream)[0] == 200
+        for _ in paths:
+            assert read_answer(stream)[0] == 200
         assert stream.read() == b""
 
 
