@@ -11,7 +11,7 @@ first fill at the exchange the two days also differ by chance, so only sums over
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
@@ -25,12 +25,12 @@ from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import Trade
 from markets.units import PRICE_ONE_E4, opposite
 from simulator.floor.model import Market
-from trader.brokers.base import Broker, Markets, OpenOrder, QueuePlace
+from trader.brokers.base import Markets, OpenOrder, QueuePlace
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import Present
 from trader.worker import risk_limits
 
-from .matching import ACCOUNT, MatchingBroker
+from .matching import MatchingBroker
 from .outcome import Outcome, Plan
 from .quiet import quiet
 from .runs import seldom_collected
@@ -38,7 +38,6 @@ from .simulated import Simulated
 from .stand import STEP_MS, settings_of
 from .statistics import Estimate, estimate, promise
 
-SPARE_E6: Final = 1_000_000_000_000
 GROUPS: Final = ("taking", "evening out", "resting")
 
 
@@ -158,21 +157,7 @@ class _Heard(Simulated):
 
     This is as in a recording, where each message has its own time. Other runs receive at the end of a step,
     so the paper broker would fill at prices up to a step old.
-
-    The account has cash to spare on each shard. The paper broker knows no shards, and an order refused for
-    lack of cash on one of them says nothing about fills.
     """
-
-    def __init__(self, plan: Plan, folder: Path, around: Callable[[MatchingBroker], Broker]) -> None:
-        self._spare_e6 = 0
-        super().__init__(plan, folder, around)
-        for shard in self.exchange.halts.shards:
-            self.exchange.ledger.deposit(ACCOUNT, shard, SPARE_E6)
-            self._spare_e6 += SPARE_E6
-
-    def cash_e6(self) -> int:
-        """Return the account's cash without what it has to spare."""
-        return super().cash_e6() - self._spare_e6
 
     def step(self) -> None:
         """Advance by one step."""

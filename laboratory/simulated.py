@@ -27,6 +27,11 @@ from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
 
 START_MS: Final = 1_790_000_000_000
 CENT_E6: Final = 10_000
+SPARE_E6: Final = 1_000_000_000_000
+"""What the account has on each shard besides its cash. It stands for transfers between shards: in paper mode
+the trader counts its cash as one sum, and on a shard that ran dry every further order would be refused.
+"""
+
 MEMORY: Final = Memory(Keeping(minutes=3, hours=26), trades=100, settled_ms=2 * HOUR_MS)
 """Nothing asks a run's exchange for its history, so it keeps only figures of a day ago, and the listings."""
 
@@ -62,7 +67,9 @@ class Simulated:
         self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity, memory=memory)
         self.exchange.herald.detailed = False  # the feed reads whole books
         self.feed = ExchangeFeed(self.exchange, self._clock)
-        self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(self.exchange.halts.shards))
+        shards = self.exchange.halts.shards
+        self._spare_e6 = SPARE_E6 * len(shards)
+        self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(shards) + SPARE_E6)
         self.exchange.matching.open(ACCOUNT)
         self._notes = Notes(self.cash_e6(), Outcome(plan=plan), START_MS, self._odd)
         matching = MatchingBroker(self.exchange, plan.latency_ms)
@@ -118,9 +125,9 @@ class Simulated:
             holder.settled = Kept()
 
     def cash_e6(self) -> int:
-        """Return the account's cash at the exchange, over all shards."""
+        """Return the account's cash at the exchange, over all shards, without what it has to spare."""
         purses = self.exchange.ledger.holdings.holders[PARTY].purses
-        return sum(purse.cash_e6 for purse in purses.values())
+        return sum(purse.cash_e6 for purse in purses.values()) - self._spare_e6
 
     def differences(self) -> list[str]:
         """Return where ledger and exchange differ, not counting markets that one has settled earlier."""
