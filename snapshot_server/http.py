@@ -241,7 +241,8 @@ def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     headers = [*answer.headers, *_FRESH]
     if edition is not None:
         headers.append((trade_api.SEQ, f"{edition.epoch}:{edition.seq}"))
-    varies = "age" if answer.lasts or isinstance(answer.body, trade_api.Listing) else ""
+    lasts = answer.body.lasts if isinstance(answer.body, trade_api.Listing) else answer.lasts
+    varies = "age" if lasts else ""
     if answer.as_of_ms is not None:
         headers.append(("age", age_since(answer.as_of_ms, now_ms)))
     if isinstance(answer.body, bytes):

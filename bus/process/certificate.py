@@ -122,7 +122,7 @@ class Renewed:
             return False
         try:
             self.now = read_certificate(self._files)
-        except StartupError as error:
+        except (StartupError, OSError, ValueError) as error:
             # Of two files one is written first: what is said is what is still so at the next look.
             if stamp == self._failed:
                 self._read = stamp

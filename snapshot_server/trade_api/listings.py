@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import merge
-from typing import Final, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -67,7 +67,12 @@ _milestone: Final = Reader(_MilestoneWire, "milestone")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """Everything that a list is asked for: a key to the body that an edition gives."""
+    """Everything that a list is asked for: a key to the body that an edition gives.
+
+    `lasts`: the same edition always gives the same body.
+    """
+
+    lasts: ClassVar[bool] = True
 
     def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
         """Yield the body without its last byte, in chunks, with `pause()` between them."""
@@ -431,6 +436,8 @@ class MilestoneList(Listing, frozen=True):
 class TradeList(Listing, frozen=True):
     """`GET /markets/trades`, latest first. Times in ms since 1970, both included."""
 
+    lasts: ClassVar[bool] = False
+
     history: Store
     size: int
     after: Place | None = None
@@ -458,6 +465,8 @@ class CandleList(Listing, frozen=True):
 
     `shape`: "one" market by itself, a "batch", or those of an "event". `now_s`: they go no further.
     """
+
+    lasts: ClassVar[bool] = False
 
     history: Store
     shape: Literal["one", "batch", "event"]

@@ -40,6 +40,8 @@ NOT_HERE = (
     "/trade-api/v2/markets/NOBODY",
     "/trade-api/v2/exchange/status",
     "/trade-api/v2/markets/trades",
+    "/trade-api/v2/markets/trades?limit=10",
+    f"/trade-api/v2/markets/candlesticks?market_tickers={TICKER}&start_ts=1&end_ts=2&period_interval=1",
 )
 
 
