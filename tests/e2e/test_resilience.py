@@ -240,8 +240,9 @@ def test_the_kill_switch_survives_every_restart_and_nothing_is_left_behind(stack
     assert (trader["state"], trader["killed"]["reason"]) == ("killed", "enough")
 
     # supervisord itself dies: everything dies with it, and the next start is safe.
+    whole = 1 + len(ALL) + len(BESIDE) + 1  # the snapshot server's front
+    eventually(lambda: len(family_of(first)) == whole, what="all processes")
     family = family_of(first)
-    assert len(family) == 1 + len(ALL) + len(BESIDE)
     first.signal(signal.SIGKILL)
     eventually(lambda: not alive(family), what="no process outlives supervisord")
     second = stack.runner.start("bus.process.supervise")

@@ -323,7 +323,8 @@ def test_connections_that_say_nothing_make_room_and_descriptors_never_run_out(
     with serving(stack, 300, descriptors=1_024) as process:
         with Crowd(stack.runner.snapshot_port, 1_100, said):
             assert max(waits_s(stack.health, 5)) < 3
-            assert stack.health()["status"] == "ok"
+            # While very many wait, one may be turned away.
+            eventually(lambda: stack.health()["status"] == "ok", what="an answer")
             assert stack.ask("ping")["ok"]
         assert process.events("http.crowded")[0]["places"] == 768
 
