@@ -150,7 +150,7 @@ def test_a_replay_notices_a_changed_decision(make: Make, tmp_path: Path) -> None
     stand.commit(basket())
     stand.turns(6)
     stand.close()
-    with sqlite3.connect(stand.worker.around.journal_path) as db:
+    with closing(sqlite3.connect(stand.worker.around.journal_path)) as db, db:
         db.execute("UPDATE inputs SET output = x'90' WHERE length(output) > 200")
 
     reader = Reader(stand.worker.around.journal_path)
@@ -496,7 +496,7 @@ def test_a_locked_journal_halts(make: Make, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("trader.journal.schema.BUSY_S", 0.05)
     stand = make()
     stand.turns(20)
-    with sqlite3.connect(stand.worker.around.journal_path, isolation_level=None) as other:
+    with closing(sqlite3.connect(stand.worker.around.journal_path, isolation_level=None)) as other, other:
         stand.journal.commit()
         other.execute("BEGIN IMMEDIATE")
         stand.commit(basket())
@@ -562,7 +562,7 @@ def test_looking_around_writes_into_the_journal_of_the_session_that_has_just_beg
     stand.turns(31, ms=1_000)
     stand.clock.advance(40_000)
     stand.feed.source = "replay"
-    with sqlite3.connect(stand.worker.around.journal_path) as db:
+    with closing(sqlite3.connect(stand.worker.around.journal_path)) as db, db:
         db.execute("DELETE FROM meta WHERE key = 'source'")
     db.close()
     stand.journal._meta.pop("source")
@@ -598,7 +598,7 @@ def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
     stand = make()
     stand.commit(basket())
     stand.turns(6)
-    with sqlite3.connect(stand.worker.around.journal_path) as other:
+    with closing(sqlite3.connect(stand.worker.around.journal_path)) as other, other:
         stand.journal.commit()
         other.execute("UPDATE fills SET fee_e6 = fee_e6 + 1 WHERE id = 1")
     other.close()

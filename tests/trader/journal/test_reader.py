@@ -1,5 +1,6 @@
 """Reading a journal beside its writer."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -56,6 +57,6 @@ def test_a_session_of_an_older_build_that_cannot_be_read_hides_no_other(
     assert "CANNOT BE DECIDED AGAIN" in first
     assert "another build (older" in first
     assert second == "session 2: 1 inputs, 0 orders, identical"
-    with sqlite3.connect(newer.path) as db:
+    with contextlib.closing(sqlite3.connect(newer.path)) as db, db:
         db.execute("UPDATE sessions SET build = ?", (build_id(),))
     assert command(["verify"]) == 1

@@ -77,7 +77,7 @@ def test_a_journal_that_is_gone_but_for_its_wal_is_not_made_anew(tmp_path: Path)
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
     opened(tmp_path).close()
-    with sqlite3.connect(journal_path(tmp_path / "data", **OWNER)) as db:
+    with contextlib.closing(sqlite3.connect(journal_path(tmp_path / "data", **OWNER))) as db, db:
         db.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
     db.close()
 
