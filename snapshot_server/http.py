@@ -63,9 +63,9 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class Large(msgspec.Struct, frozen=True):
-    """A body of which only the end depends on time: `prepare` makes the rest, from edition and `key` alone.
+    """A body whose end alone depends on time; `prepare` makes the rest from the edition and `key`.
 
-    `page`: it has at most a page's markets. `small`: it is made in no time.
+    `page`: it holds at most one page of markets. `small`: it is cheap enough to make in the event loop.
     """
 
     edition: Edition
@@ -91,8 +91,9 @@ class HttpResponse(msgspec.Struct, frozen=True):
     Attributes:
         route: its name in the metrics.
         wishes: what it could have said more about.
-        varies: which of it depends on more than the edition: "ages" (the end of the body and the ETag),
-            "age" (that header, counted from `as_of_ms`), "health", "ready" (the whole body); "": anything.
+        varies: what depends on time as well as on the edition: "ages" (the end of the body and the ETag),
+            "age" (that header, counted from `as_of_ms`) or "health" (the whole body). "": the answer may
+            depend on anything.
     """
 
     status: int

@@ -1,7 +1,7 @@
-"""The HTTP front: a process that answers again what was asked for before, while the snapshot server computes.
+"""The HTTP front: a process that answers repeated requests while the snapshot server computes.
 
-It knows nothing of markets. With each edition the snapshot server tells it the answers to what was asked in
-the last seconds, and every tenth of a second how the feed is. A request that it has no answer for goes to the
-snapshot server with its connection, which comes back once it is answered. No client sees the two disagree: an
-edition is first told to the front, and shown by the snapshot server once the front has it.
+It knows nothing about markets. With each edition the snapshot server sends it the answers to recent requests,
+and ten times a second the state of the feed. If it has no answer to a request, it passes the connection to
+the snapshot server and gets it back once the request is answered. The two show the same edition: each one is
+sent to the front first, and the snapshot server shows it once the front has it.
 """

@@ -1,4 +1,4 @@
-"""Which requests come again and again."""
+"""Which requests are repeated."""
 
 import threading
 from typing import Final
@@ -6,27 +6,27 @@ from typing import Final
 import msgspec
 
 HOT_S: Final = 10.0
-"""The front answers a request that was asked twice within this time, as long as it is asked so often."""
+"""A request made twice within this time is answered by the front, for as long as it keeps coming."""
 
 MAX_HOT: Final = 1_024
-"""The most requests known to come again: those asked last."""
+"""The most repeated requests to keep: the latest ones."""
 
 MAX_ONCE: Final = 4_096
-"""The most requests remembered that may come again."""
+"""The most requests to remember after their first time."""
 
 MAX_REQUEST: Final = 2_048
-"""The longest request that is remembered. Clients send the same ones, and short ones, again and again."""
+"""The longest request to remember. Clients that poll send short ones."""
 
 
 class Hot(msgspec.Struct):
-    """A request that comes again and again, and how long its template last took to make and to send."""
+    """A repeated request, and how long its template last took to make and send."""
 
     asked_s: float
     took_s: float = 0.0
 
 
 class Asked:
-    """Requests by when they were last asked. Any thread; nobody waits here for longer than a look takes."""
+    """Requests by when they were last made. Any thread; the lock is only ever held for a lookup."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

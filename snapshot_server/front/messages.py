@@ -1,8 +1,8 @@
-"""What the snapshot server and its front tell each other.
+"""The messages between the snapshot server and its front, over two socket pairs.
 
-Two socket pairs. On the stream the snapshot server sends `News`, each after its length in four bytes, and the
-front answers each `Shown` with one byte. On the other, of packets, connections travel as descriptors, each
-with a `Passed`; the front sends one without a descriptor when it has only something to report.
+On the stream the snapshot server sends `News`, each preceded by its length in four bytes, and the front
+acknowledges each `Shown` with one byte. On the packet socket, connections travel as descriptors, each with a
+`Passed`; the front sends a `Passed` without a descriptor when it only has something to report.
 """
 
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ _LENGTH: Final = 4
 
 
 class Template(msgspec.Struct, frozen=True, tag=True):
-    """What an edition answers to a request, but for what depends on the time.
+    """The answer of an edition to a request, except for the parts that depend on time.
 
     Attributes:
-        request: the bytes of the request, to which this answers whenever they come again.
+        request: the bytes of the request that this answers.
         edition: its number.
         route: as the answers are counted.
         varies: as in `HttpResponse`: "ages", "age" or "health".
@@ -79,7 +79,7 @@ class Shown(msgspec.Struct, frozen=True, tag=True):
 
 
 class Pulse(msgspec.Struct, frozen=True, tag=True):
-    """How the feed and the processes are, every PULSE_S."""
+    """The state of the feed and of the processes, every PULSE_S."""
 
     status: ReplicaStatus
     heartbeat: Heartbeat | None
@@ -113,7 +113,7 @@ class Passed(msgspec.Struct, frozen=True):
 
 
 class Pieces:
-    """Puts data together that did not go into one packet."""
+    """Reassembles data that did not fit into one packet."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -133,7 +133,7 @@ class Pieces:
 
 
 class Inbox:
-    """Puts news together from the bytes of the stream."""
+    """Splits the stream into news."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()
