@@ -99,7 +99,7 @@ def unpack(data: bytes) -> Span:
 
 @dataclass(slots=True)
 class Keeping:
-    """How many minutes and hours each market keeps; without minutes only the first and the present one."""
+    """How many minutes and hours each market keeps; without minutes only how it began."""
 
     minutes: int
     hours: int
@@ -140,11 +140,10 @@ class Record:
     def begin(self, minute: int) -> Span:
         """Begin a minute with the state at the end of the last one, and return it."""
         last = self.last
-        if self.keeping.minutes or not self.minutes:
-            self.minutes.append(last.pack())
+        self.minutes.append(last.pack())
         bid, ask, interest = last.bid[3], last.ask[3], last.open_interest_e2
         self.last = Span(minute, 1, [bid] * 4, [ask] * 4, None, last.last_e4, 0, 0, interest, last.total_e2)
-        if len(self.minutes) > self.keeping.minutes > 0:
+        if len(self.minutes) > self.keeping.minutes:
             _put(self.hours, self.minutes.popleft(), _HOUR)
             if len(self.hours) > self.keeping.hours:
                 _put(self.days, self.hours.popleft(), _DAY)

@@ -77,26 +77,29 @@ class Screen:
         market.volume_e2 += count_e2
         market.open_interest_e2 += interest_e2
         number = self._agenda.number()
-        if span.price is None:
-            span.price = [price_e4] * 4
-        else:
-            _extend(span.price, price_e4)
-        span.volume_e2 += count_e2
-        span.notional += count_e2 * price_e4
-        span.last_e4, span.total_e2, span.open_interest_e2 = (
-            price_e4,
-            market.volume_e2,
-            market.open_interest_e2,
-        )
-        span.trades += trade_bytes(time_ms, price_e4, count_e2, taker == "yes", number, trade_id)
+        if span is not None:
+            if span.price is None:
+                span.price = [price_e4] * 4
+            else:
+                _extend(span.price, price_e4)
+            span.volume_e2 += count_e2
+            span.notional += count_e2 * price_e4
+            span.last_e4, span.total_e2, span.open_interest_e2 = (
+                price_e4,
+                market.volume_e2,
+                market.open_interest_e2,
+            )
+            span.trades += trade_bytes(time_ms, price_e4, count_e2, taker == "yes", number, trade_id)
         trade = Trade(trade_id, market, price_e4, count_e2, taker, time_ms, number)
         self.trades.append(trade)
         self._herald.traded(trade)
 
-    def _span(self, market: Market, time_ms: int) -> Span:
-        """Return the record of a market's present minute."""
+    def _span(self, market: Market, time_ms: int) -> Span | None:
+        """Return the record of the present minute; None if no more than the beginning is kept."""
         minute, record = time_ms // MINUTE_MS, market.record
         if record is not None:
+            if not self._keeping.minutes:
+                return None
             last = record.last
             return last if last.minute == minute else record.begin(minute)
         bid, ask = market.shown
