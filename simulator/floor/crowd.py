@@ -83,8 +83,8 @@ class Crowd:
         if not live and all(event.status not in (INITIALIZED, ACTIVE) for event in group.events):
             return
         self.plan_tick(group, time_ms)
-        trades = self._halts.trades
-        live = [event for event in live if trades(event.shard)]
+        trading = self._halts.trading
+        live = [event for event in live if event.shard in trading]
         if not live:
             return
         happened = self.advance_latent(group, time_ms)
@@ -245,7 +245,7 @@ class Crowd:
 
     def trades(self, market: Market) -> bool:
         """Whether a market, its shard, and the exchange trade: none of them is paused."""
-        return not market.paused and self._halts.trades(market.event.shard)
+        return not market.paused and market.event.shard in self._halts.trading
 
     def correct(self, market: Market, time_ms: int) -> None:
         """Quote a mispriced market at its true price again."""

@@ -234,12 +234,14 @@ class Exchange:
             self.halts.exchange_active = exchange_active
         if trading_active is not None:
             self.halts.trading_active = trading_active
+        self.halts.note()
         if False in (exchange_active, trading_active):
             self.matching.halt(None, self.now_ms)
 
     def set_shard(self, index: int, trading_active: bool) -> None:
         """Switch trading on one shard on or off."""
         self.halts.shards[index].trading_active = trading_active
+        self.halts.note()
         if not trading_active:
             self.matching.halt(index, self.now_ms)
 

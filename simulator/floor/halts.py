@@ -13,16 +13,28 @@ class Shard:
 
 @dataclass(slots=True)
 class Halts:
-    """Whether the exchange and its shards are up and trading."""
+    """Whether the exchange and its shards are up and trading. What is switched here is noted with `note`.
+
+    Attributes:
+        trading: the shards on which there is trading.
+    """
 
     exchange_active: bool = True
     trading_active: bool = True
     shards: dict[int, Shard] = field(default_factory=lambda: {index: Shard() for index in range(4)})
+    trading: set[int] = field(init=False)
 
-    def trades(self, index: int) -> bool:
-        """Tell whether there is trading on a shard."""
-        shard = self.shards[index]
-        return self.exchange_active and self.trading_active and shard.exchange_active and shard.trading_active
+    def __post_init__(self) -> None:
+        self.note()
+
+    def note(self) -> None:
+        """Note on which shards there is trading now."""
+        active = self.exchange_active and self.trading_active
+        self.trading = {
+            index
+            for index, shard in self.shards.items()
+            if active and shard.exchange_active and shard.trading_active
+        }
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ cheaper: by its strikes or bounds within an event, or in another event of the ma
 an exhaustive event departs from what the others say).
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -138,6 +138,8 @@ class Planter:
         self.planted: deque[Mispricing] = deque(maxlen=200)
         self.followers: list[Callable[[Mispricing, int], None]] = []
         self._in_vain = 0
+        self._current: list[tuple[Mispricing, list[Market]]] = []
+        """Those whose time is not over, with their legs."""
         self._agenda = agenda
         self._rng = rng
         self._activity = activity
@@ -156,9 +158,8 @@ class Planter:
         rng = self._rng
         if not self._activity.mispricings:
             return True
-        recent = takewhile(lambda m: m.from_ms >= time_ms - _STANDS_MS[1], reversed(self.planted))
-        alive = Counter(m.kind for m in recent if self.stands(m, time_ms))
-        if alive.total() >= rng.randint(*_ALIVE):
+        alive = self._alive(time_ms)
+        if sum(alive.values()) >= rng.randint(*_ALIVE):
             return True
         until_ms = time_ms + rng.randint(*_STANDS_MS)
         # Each by its weight, as the first of exponential waits; no kind beyond its share.
@@ -168,9 +169,10 @@ class Planter:
         from_ms, to_ms = time_ms, time_ms + HOUR_MS
         soon = [g for g in everything if from_ms < g.start_ms < to_ms and g.kind == "match"]
         first = soon if soon and rng.random() < _SOON else everything
+        choice = rng.choice
         for attempt in range(_TRIES):
             # Mostly where the taker will soon see the outcome, if possible.
-            group = rng.choice(first if attempt < _TRIES // 2 else everything)
+            group = choice(first if attempt < _TRIES // 2 else everything)
             kind = kinds[max(0, attempt - _TRIES // 3) % len(kinds)]  # elsewhere, too, if that is impossible
             if (
                 _suits(group, kind)
@@ -180,11 +182,19 @@ class Planter:
                 return True
         return False
 
+    def _alive(self, time_ms: int) -> dict[str, int]:
+        """Return how many of each kind stand; forget those whose time is over."""
+        self._current = [(one, legs) for one, legs in self._current if time_ms < one.until_ms]
+        alive = dict.fromkeys(KINDS, 0)
+        for planted, legs in self._current:
+            alive[planted.kind] += _offered(legs)
+        return alive
+
     def _possible(self, group: Group, until_ms: int) -> bool:
         """Whether a group is quoted until then, and has nothing planted yet."""
         first = group.events[0]
         ends_ms = group.start_ms - PULL_BEFORE_START_MS if group.kind == "match" else first.close_ms
-        if first.status != ACTIVE or until_ms >= ends_ms or not self._halts.trades(first.shard):
+        if first.status != ACTIVE or until_ms >= ends_ms or first.shard not in self._halts.trading:
             return False
         for event in group.events:
             for market in event.markets:
@@ -208,13 +218,8 @@ class Planter:
         if not planted.from_ms <= time_ms < planted.until_ms:
             return False
         markets = self._listings.markets
-        for ticker in planted.tickers:
-            leg = markets.get(ticker)
-            if leg is None or not leg.fair_shift_e4 or not leg.bid_e2 or not leg.ask_e2:
-                return False
-            if leg.status != ACTIVE:
-                return False
-        return True
+        legs = [markets[ticker] for ticker in planted.tickers if ticker in markets]
+        return len(legs) == len(planted.tickers) and _offered(legs)
 
     def _plant_no_basket(self, event: Event, time_ms: int, until_ms: int) -> bool:
         """Raise the bids so that buying NO of every leg pays after fees: sum of bids > 1 + fees."""
@@ -322,8 +327,10 @@ class Planter:
         fair = {market.ticker: round(market.p, 4) for market, *_ in legs}
         sides = [side for _, side, _ in legs]
         planted = Mispricing(kind, event.ticker, list(fair), sides, time_ms, until_ms, edge_e4, fair)
+        markets = [market for market, *_ in legs]
         self.planted.append(planted)
-        self._agenda.at(until_ms, self._unplant, [market for market, *_ in legs])
+        self._current.append((planted, markets))
+        self._agenda.at(until_ms, self._unplant, markets)
         for follower in self.followers:
             follower(planted, time_ms)
 
@@ -331,6 +338,14 @@ class Planter:
         for market in legs:
             if market.fair_shift_e4:
                 self._crowd.correct(market, time_ms)
+
+
+def _offered(legs: Iterable[Market]) -> bool:
+    """Return whether all legs of a mispricing are quoted as it was planted."""
+    for leg in legs:
+        if not leg.fair_shift_e4 or not leg.bid_e2 or not leg.ask_e2 or leg.status != ACTIVE:
+            return False
+    return True
 
 
 def _fees(event: Event, prices_e4: list[int]) -> float:

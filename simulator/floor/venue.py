@@ -70,7 +70,7 @@ class FloorVenue:
         if market.event.status != ACTIVE:
             code = self._switches.code_after_close
             return Refusal(400, code, code.replace("_", " "))
-        if opening and (market.paused or not halts.trades(market.exchange_index)):
+        if opening and (market.paused or market.exchange_index not in halts.trading):
             return refusals.TRADING_PAUSED
         return None
 

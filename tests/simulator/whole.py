@@ -565,7 +565,7 @@ class Life:
         for trade in reversed(self.exchange.trades):
             if trade.number <= after:
                 return
-            assert halts.trades(trade.market.exchange_index), trade
+            assert trade.market.exchange_index in halts.trading, trade
             assert not trade.market.paused, trade
 
     # -- a step, and what must hold after it
