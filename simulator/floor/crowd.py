@@ -1,7 +1,7 @@
 """The crowd that quotes and trades: prices follow the underlying truth, takers hit and lift."""
 
 from collections.abc import Callable
-from math import exp, log
+from math import exp, inf, log
 from random import Random
 from statistics import NormalDist
 from typing import Final
@@ -16,13 +16,16 @@ from .halts import Activity, Halts
 from .happenings import Herald
 from .latent import Combo
 from .listed import Listings
-from .model import ACTIVE, INITIALIZED, Event, Group, Market
+from .model import ACTIVE, INITIALIZED, NOTHING_STAYS, Event, Group, Market
 from .screen import Level, Screen, crowds_interest
 
 PLANTED_SIZE_E2: Final = 5_000
 """Least size of a planted quote, to be worth a client's while."""
 
-_SIZES: Final = tuple(exp(-0.7 + 0.8 * NormalDist().inv_cdf((i + 0.5) / 1024)) for i in range(1024))
+_SIZES_MANY: Final = 1024
+_SIZES: Final = tuple(
+    exp(-0.7 + 0.8 * NormalDist().inv_cdf((i + 0.5) / _SIZES_MANY)) for i in range(_SIZES_MANY)
+)
 """A quote's size is one of these, drawn at random, times the usual size: log-normal."""
 
 _PRICED_MS: Final = 6_000
@@ -150,20 +153,18 @@ class Crowd:
         markets = event.markets
         for market, p in zip(markets, event.group.latent.probabilities(markets), strict=True):
             market.p = p
+            fair = p * PRICE_ONE_E4
+            if market.stays_from <= fair <= market.stays_to:
+                continue  # the usual case: nothing to correct
             if market.fair_shift_e4:
                 continue  # what was planted stays until it is over
-            fair, ask_e2 = p * PRICE_ONE_E4, market.ask_e2
-            above = fair - market.bid_e4
-            if not ask_e2 or market.ask_e4 >= fair:
-                if not market.bid_e2:
-                    if ask_e2:
-                        continue
-                elif 0 <= above <= 2 * market.half_e4 + 250:
-                    continue  # the usual case: nothing to correct
-                elif above < 0:
-                    self._informed(market, ASK, time_ms)
-            else:
-                self._informed(market, ASK if market.bid_e2 and above < 0 else BID, time_ms)
+            market.stays_from, market.stays_to = _stays(market)
+            if market.stays_from <= fair <= market.stays_to:
+                continue
+            if market.bid_e2 and market.bid_e4 > fair:
+                self._informed(market, ASK, time_ms)
+            elif market.ask_e2 and market.ask_e4 < fair:
+                self._informed(market, BID, time_ms)
             (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
             if (
                 not (bid_e2 or ask_e2)  # it should have been requoted during a pause
@@ -180,23 +181,25 @@ class Crowd:
             self.requote(market, time_ms)
 
     def _size(self, market: Market) -> int:
-        draw = self._rng.random() * len(_SIZES)
-        size = int(market.size_e2 * _SIZES[int(draw)])
-        if draw % 1 >= 0.25:
+        draw = self._rng.random() * _SIZES_MANY
+        index = int(draw)
+        size = int(market.size_e2 * _SIZES[index])
+        if draw - index >= 0.25:
             size -= size % 100
-        return max(PLANTED_SIZE_E2 if market.fair_shift_e4 else 100, size)
+        least = PLANTED_SIZE_E2 if market.fair_shift_e4 else 100
+        return max(least, size)
 
     def requote(self, market: Market, time_ms: int) -> None:
         """Requote a market: bid <= truth <= ask on its grid, its usual spread, fresh sizes.
 
         Not during a pause, when nothing may trade; `reprice` does it afterwards.
         """
-        if not self.trades(market):
+        if market.paused or market.event.shard not in self._halts.trading:
             return
-        grid, planted, chance = market.grid, market.fair_shift_e4, self._rng.random
+        grid, planted, chance, size = market.grid, market.fair_shift_e4, self._rng.random, self._size
         fair = market.p * PRICE_ONE_E4 + planted
         half = 0.0 if planted else market.half_e4 * (0.7 + 0.6 * chance())
-        bid, ask = grid.at_or_below(fair - half), grid.at_or_above(fair + half)
+        bid, ask = grid.around(fair - half, fair + half)
         if bid is not None and bid == ask:
             if planted < 0:
                 bid = grid.below(bid)  # what is planted too cheaply keeps its ask
@@ -206,10 +209,10 @@ class Crowd:
         new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
         if bid is not None:
             keep = not planted and bid == old_bid[0] and old_bid[1] and chance() < 0.5
-            new_bid = old_bid if keep else (bid, self._size(market))
+            new_bid = old_bid if keep else (bid, size(market))
         if ask is not None:
             keep = not planted and ask == old_ask[0] and old_ask[1] and chance() < 0.5
-            new_ask = old_ask if keep else (ask, self._size(market))
+            new_ask = old_ask if keep else (ask, size(market))
         self._set_quote(market, before, new_bid, new_ask, time_ms)
 
     def quote(self, market: Market) -> tuple[Level, Level]:
@@ -300,3 +303,11 @@ class Crowd:
             worse = grid.below(price)
             bid = (price, left) if left else (worse, self._size(market)) if worse else (0, 0)
         self.set_quote(market, bid, ask, time_ms)
+
+
+def _stays(market: Market) -> tuple[float, float]:
+    """Return the least and highest truth, in $0.0001, that asks for no other quote than a market has."""
+    highest = market.ask_e4 if market.ask_e2 else inf
+    if market.bid_e2:
+        return market.bid_e4, min(highest, market.bid_e4 + 2 * market.half_e4 + 250)
+    return (0.0, highest) if market.ask_e2 else NOTHING_STAYS

@@ -41,6 +41,12 @@ class Grid:
         index = bisect_left(self.prices, price_e4)
         return self.prices[index] if index < len(self.prices) else None
 
+    def around(self, low_e4: float, high_e4: float) -> tuple[int | None, int | None]:
+        """Return the highest tradable price up to `low_e4`, and the lowest from `high_e4` on."""
+        prices = self.prices
+        index, end = bisect_right(prices, low_e4), bisect_left(prices, high_e4)
+        return prices[index - 1] if index else None, prices[end] if end < len(prices) else None
+
     def below(self, price_e4: int, steps: int = 1) -> int | None:
         """Return the price `steps` ticks below the tradable `price_e4`; None beyond the grid."""
         index = bisect_left(self.prices, price_e4) - steps

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from markets.units import PRICE_ONE_E4
 from simulator.universe.templates import EventTemplate, MarketTemplate, Role
@@ -14,6 +14,9 @@ from .past import Past
 from .record import Record
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
+NOTHING_STAYS: Final = (1.0, 0.0)
+"""What a market's quote has no bounds yet for: no truth is between them."""
+
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
 
 Stage = Literal["closed", "determined", "settled", "gone"]
@@ -60,7 +63,8 @@ class Series:
 class Market:
     """One market. A size of 0 means that the side is empty; its price is then the sentinel.
 
-    `ask_e4`/`ask_e2` are the YES ask: the best NO bid at 1 - `ask_e4` of the same size. `fair_shift_e4` is
+    `ask_e4`/`ask_e2` are the YES ask: the best NO bid at 1 - `ask_e4` of the same size. As long as the truth,
+    in $0.0001, is within `stays_from` and `stays_to`, the crowd need not correct it. `fair_shift_e4` is
     not 0 while a mispricing is planted. `last_quote_e4` is bid and ask when quoters pulled before a start.
     `depth` exists once somebody has looked at the book or placed an order, `past` if there were trades before
     the exchange began, `record` once something has happened since. `day_ago` is what `history.day_ago` last
@@ -85,6 +89,8 @@ class Market:
     ask_e4: int = 0
     ask_e2: int = 0
     p: float = 0.5
+    stays_from: float = NOTHING_STAYS[0]
+    stays_to: float = NOTHING_STAYS[1]
     fair_shift_e4: int = 0
     paused: bool = False
     result: str = ""

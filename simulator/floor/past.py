@@ -123,7 +123,7 @@ class Past:
     def quote(self, number: int) -> tuple[int, int]:
         """Return the bid and ask after a trade, 0 and a dollar where there was none."""
         fair, grid = self._fair(number), self.grid
-        bid, ask = grid.at_or_below(fair - self.half_e4), grid.at_or_above(fair + self.half_e4)
+        bid, ask = grid.around(fair - self.half_e4, fair + self.half_e4)
         if bid is not None and bid == ask:
             ask = grid.above(bid)
         return bid or 0, ask or PRICE_ONE_E4

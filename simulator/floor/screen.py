@@ -7,7 +7,7 @@ from simulator.matching.book import Change
 
 from .agenda import Agenda
 from .happenings import Herald, Trade
-from .model import Market
+from .model import NOTHING_STAYS, Market
 from .record import MINUTE_MS, Memory, Record, Span, trade_bytes
 
 Level = tuple[int, int]
@@ -49,6 +49,7 @@ class Screen:
             return
         span = self._span(market, time_ms) if self.remembers else None
         market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2 = bid_e4, bid_e2, ask_e4, ask_e2
+        market.stays_from, market.stays_to = NOTHING_STAYS
         self.quote_changes += 1
         if span is not None:
             _extend(span.bid, bid_e4 if bid_e2 else 0)
