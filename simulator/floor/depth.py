@@ -4,7 +4,6 @@ The quote process knows only best prices and sizes. A book is made when somebody
 an order; from then on it follows the quote level by level, so that snapshots and differences always agree.
 """
 
-from bisect import bisect_right
 from random import Random
 from typing import Final
 
@@ -94,10 +93,9 @@ class Depth:
         moved, rng = False, self._rng
         if prices and (not count or prices[-1] > price):
             moved = True
-            for level in prices[bisect_right(prices, price) if count else 0 :]:
-                delta = half.set_crowd(level, 0)
-                if changes is not None:
-                    changes.append(Change(side, level, delta))
+            gone = half.cut_crowd(price if count else 0)
+            if changes is not None:
+                changes += [Change(side, level, -held) for level, held in gone]
         if not count:
             return moved
         if levels.get(price) != count:

@@ -4,7 +4,7 @@ Both sides are bids: for YES, and for NO at one dollar less an ask's price. In i
 side is its highest, and two orders meet when their prices add up to a dollar or more.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -85,7 +85,8 @@ class Half:
         """Return (price_e4, all contracts there), ascending."""
         if self.orders:
             return tuple(sorted(self.levels().items()))
-        return tuple([(price, self.crowd[price]) for price in self.prices])
+        crowd = self.crowd
+        return tuple([(price, crowd[price]) for price in self.prices])
 
     def set_crowd(self, price_e4: int, count_e2: int) -> int:
         """Set how much the crowd has at a price, and return the difference.
@@ -98,13 +99,29 @@ class Half:
         if count_e2:
             crowd[price_e4] = count_e2
             if not before:
-                insort(self.prices, price_e4)
+                prices = self.prices
+                if prices and price_e4 < prices[-1]:
+                    insort(prices, price_e4)
+                else:
+                    prices.append(price_e4)
         elif before:
             self._empty(price_e4)
         if count_e2 < before and self.orders:
             for order in self.orders.get(price_e4, ()):
                 order.ahead_e2 = order.ahead_e2 * count_e2 // before
         return count_e2 - before
+
+    def cut_crowd(self, price_e4: int) -> list[tuple[int, int]]:
+        """Remove the crowd from all prices better than this one, and return what it had there, ascending."""
+        prices, crowd = self.prices, self.crowd
+        first = bisect_right(prices, price_e4)
+        gone = [(price, crowd.pop(price)) for price in prices[first:]]
+        del prices[first:]
+        if self.orders:
+            for price, _ in gone:
+                for order in self.orders.get(price, ()):
+                    order.ahead_e2 = 0
+        return gone
 
     def _empty(self, price_e4: int) -> None:
         """Remove the crowd's level at a price."""
