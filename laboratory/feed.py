@@ -6,8 +6,8 @@ few seconds. One thread, one process, no bytes on a wire.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from bus.clock import Clock
 from bus.protocol.join import Action, ReplicaStatus, Stats, Tell
@@ -16,7 +16,6 @@ from bus.protocol.state import Changed, Group, State
 from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
 from markets.json.results import decided
 from markets.records import Book, ExchangeStatus, Quote, Record, Remove, Status
-from markets.records import Market as MarketRecord
 from markets.records import Trade as PublicTrade
 from markets.units import MINUTE_MS, PRICE_ONE_E4
 from publisher.books.planner import Planner
@@ -35,11 +34,6 @@ SERIES_MS: Final = 10 * MINUTE_MS
 BOOKS: Final = 300
 KEEP_MS: Final = 60 * MINUTE_MS
 """How long a market is kept after it was finalized (the publisher: a day); longer while it is wished for."""
-
-T = TypeVar("T", bound=Quote | Book | MarketRecord)
-
-_Before = tuple[int | None, int | None, int | None, int | None]
-"""Volume over the last day; price, YES bid and YES ask of a day ago."""
 
 _ENDS: Final = {"determined": Status.DETERMINED, "settled": Status.FINALIZED}
 
@@ -135,9 +129,10 @@ class ExchangeFeed:
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """See Listener."""
-        self._quotes[market.ticker] = self._moved[market.ticker] = market
-        if market.ticker in self.followed:
-            self._books[market.ticker] = market
+        ticker = market.ticker
+        self._quotes[ticker] = market
+        if ticker in self.followed:
+            self._books[ticker] = market
 
     def deepened(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """See Listener."""
@@ -152,10 +147,11 @@ class ExchangeFeed:
     def traded(self, trade: Trade) -> None:
         """See Listener."""
         market = trade.market
-        self._quotes[market.ticker] = self._moved[market.ticker] = market
-        if market.ticker in self._state.quotes:
+        ticker = market.ticker
+        self._quotes[ticker] = market
+        if ticker in self._state.quotes:
             parts = (trade.yes_price_e4, trade.count_e2, trade.taker, trade.time_ms)
-            self._trades.append(PublicTrade(trade.trade_id, market.ticker, *parts))
+            self._trades.append(PublicTrade(trade.trade_id, ticker, *parts))
 
     def announced(
         self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
@@ -196,9 +192,7 @@ class ExchangeFeed:
             self._vouch_at = now_ms + VOUCH_MS
             self._vouch(groups, now_ms)
         if self._books:
-            books = [_book(self.exchange, market, now_ms) for market in self._books.values()]
-            self._set("book", books, groups)
-            self._books.clear()
+            self._read_books(groups, now_ms)
         trades, self._trades = self._trades, []
         if groups or cycle or trades:
             self._heard.append(Changed(state.seq, cycle, groups, trades))
@@ -216,55 +210,47 @@ class ExchangeFeed:
             state.seq += 1
             groups += state.put(topic, state.seq, kind, records)
 
-    def _by_series(self, records: Iterable[T]) -> dict[str, list[T]]:
-        """Return these records by the topic of their market, without those of unknown markets."""
-        by_topic: dict[str, list[T]] = {}
-        stream_of = self._state.stream_of
-        for record in records:
-            topic = stream_of.get(record.ticker)
-            if topic in by_topic:
-                by_topic[topic].append(record)
-            elif topic is not None:
-                by_topic[topic] = [record]
-        return by_topic
-
-    def _set(self, kind: str, records: Sequence[Quote | Book], groups: list[Group]) -> None:
-        """Replace quotes, or put books: one message per series, as a publisher would.
+    def _set(self, kind: str, records: Mapping[str, Quote | Book], groups: list[Group]) -> None:
+        """Set quotes or books, by ticker, of markets that are known: all at once, whatever their series.
 
         They are in no digest, since this state is compared with no other.
         """
-        for topic, of_topic in self._by_series(records).items():
-            if kind == "book":
-                own = self._state.stream(topic).keys.setdefault(kind, {})
-                for record in of_topic:
-                    own.setdefault(record.ticker, 0)
-            self._set_of_topic(kind, of_topic, groups)
+        if records:
+            self._state.seq += 1
+            self._state.records[kind].update(records)
+            groups.append((kind, list(records)))
 
-    def _set_of_topic(self, kind: str, records: Sequence[Any], groups: list[Group]) -> None:
-        self._state.seq += 1
-        keys = [record.ticker for record in records]
-        self._state.records[kind].update(zip(keys, records, strict=True))
-        groups.append((kind, keys))
+    def _read_books(self, groups: list[Group], now_ms: int) -> None:
+        """Read the books that have changed or are new."""
+        state = self._state
+        books: dict[str, Book] = {}
+        for ticker, market in self._books.items():
+            topic = state.stream_of.get(ticker)
+            if topic is not None:
+                books[ticker] = _book(self.exchange, market, now_ms)
+                if ticker not in state.books:
+                    state.stream(topic).keys.setdefault("book", {})[ticker] = 0
+        self._set("book", books, groups)
+        self._books.clear()
 
     def _stream(self, groups: list[Group], now_ms: int) -> None:
         held, markets = self._state.quotes, self._state.markets
-        quotes: list[Quote] = []
-        results: list[MarketRecord] = []
+        quotes: dict[str, Quote] = {}
         for ticker, status in self._statuses.items():
             quote, market, now = held.get(ticker), markets.get(ticker), self.exchange.markets.get(ticker)
             if quote is None or market is None or now is None:
                 continue  # the sweep brings it
             if now.result and (now.result, now.value_e4) != (market.result, market.settlement_value_e4):
-                results.append(decided(market, now.result, now.value_e4))
-            quotes.append(ticked(quote, now, now_ms, status))
+                result = decided(market, now.result, now.value_e4)
+                self._put(self._state.stream_of[ticker], "market", [result], groups)
+            quotes[ticker] = ticked(quote, now, now_ms, status)
         for ticker, now in self._quotes.items():
             quote = held.get(ticker)
-            if quote is not None and ticker not in self._statuses:
-                quotes.append(ticked(quote, now, now_ms))
+            if quote is not None and ticker not in quotes:
+                quotes[ticker] = ticked(quote, now, now_ms)
         self._statuses.clear()
+        self._moved |= self._quotes
         self._quotes.clear()
-        for topic, markets_of in self._by_series(results).items():
-            self._put(topic, "market", markets_of, groups)
         self._set("quote", quotes, groups)
 
     def _sweep(self, groups: list[Group], now_ms: int) -> int:
@@ -285,22 +271,19 @@ class ExchangeFeed:
             now_ms,
         )
         self._put(TOPIC_EX, "exchange", [status], groups)
-        by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
-        quotes, stream_of, grids, hides = state.quotes, state.stream_of, self._grids, self.hides
+        quotes, listed, grids, hides = state.quotes, exchange.markets, self._grids, self.hides
+        news: dict[str, Quote] = {}
         for ticker, one in self._moved.items():
             held = quotes.get(ticker)
             usual = held is not None and held.status is Status.ACTIVE and one.status == ACTIVE
             if held is None or not usual or grids.get(ticker) is not one.grid:
                 self._markets.setdefault(ticker, one)
-            elif ticker not in self._markets and ticker in exchange.markets and not hides(ticker):
-                topic = stream_of[ticker]
-                put = by_topic.get(topic)
-                if put is None:
-                    put = by_topic[topic] = ([], [])
-                put[1].append(swept(held, one, now_ms))
-        read: set[str] = set()
+            elif ticker not in self._markets and ticker in listed and not hides(ticker):
+                news[ticker] = swept(held, one, now_ms)
+        self._set("quote", news, groups)
+        by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
         for ticker, one in self._markets.items():
-            if ticker not in exchange.markets or self.hides(ticker):
+            if ticker not in listed or hides(ticker):
                 continue
             series_ticker, previous = one.event.series.ticker, state.markets.get(ticker)
             market, quote = decode_market(
@@ -310,20 +293,15 @@ class ExchangeFeed:
                 previous=previous,
             )
             grids[ticker] = one.grid
-            topic = market_topic(series_ticker)
-            read.add(topic)
-            put = by_topic.setdefault(topic, ([], []))
+            markets, of_topic = by_topic.setdefault(market_topic(series_ticker), ([], []))
             if market is not previous:
-                put[0].append(market)
-            put[1].append(quote)
+                markets.append(market)
+            of_topic.append(quote)
             if quote.status is Status.FINALIZED:
                 self._over.setdefault(ticker, now_ms)
         for topic, (markets, of_topic) in by_topic.items():
             self._put(topic, "market", markets, groups)
-            if topic in read:
-                self._put(topic, "quote", of_topic, groups)
-            else:
-                self._set_of_topic("quote", of_topic, groups)
+            self._put(topic, "quote", of_topic, groups)
         self._markets.clear()
         self._moved.clear()
         self._events.clear()
@@ -385,27 +363,38 @@ class ExchangeFeed:
 
 def ticked(quote: Quote, market: Market, now_ms: int, status: Status | None = None) -> Quote:
     """Return a quote as the present `ticker` frame leaves it, or the announcement of a `status`."""
-    before = (
+    return _quoted(
+        quote,
+        market,
+        now_ms,
+        status or quote.status,
         quote.volume_24h_e2,
         quote.previous_price_e4,
         quote.previous_yes_bid_e4,
         quote.previous_yes_ask_e4,
     )
-    return _quoted(quote, market, now_ms, status or quote.status, before)
 
 
 def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
     """Return a quote as a sweep reads it now, from a market that is otherwise unchanged."""
     _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(market, now_ms)
-    before = market.volume_e2 - volume_then_e2, price_e4, bid_e4, ask_e4
-    return _quoted(quote, market, now_ms, quote.status, before)
+    volume_24h_e2 = market.volume_e2 - volume_then_e2
+    return _quoted(quote, market, now_ms, quote.status, volume_24h_e2, price_e4, bid_e4, ask_e4)
 
 
-def _quoted(quote: Quote, market: Market, now_ms: int, status: Status, before: _Before) -> Quote:
-    """Return a market's quote as the exchange shows it."""
+def _quoted(
+    quote: Quote,
+    market: Market,
+    now_ms: int,
+    status: Status,
+    volume_24h_e2: int | None,
+    price_e4: int | None,
+    previous_bid_e4: int | None,
+    previous_ask_e4: int | None,
+) -> Quote:
+    """Return a market's quote as the exchange shows it, with the volume of a day and what was a day ago."""
     ask_e4 = market.ask_e4 if market.ask_e2 else 0 if market.odd_sentinel else PRICE_ONE_E4
     bid_e4 = market.bid_e4 if market.bid_e2 else 0
-    volume_24h_e2, price_e4, previous_bid_e4, previous_ask_e4 = before
     return Quote(
         quote.ticker,
         status,
