@@ -95,8 +95,12 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
             if name != "/markets" or size <= WHOLE_MAX
         }
         pace = {name: paced(port, path, 5 * SECONDS, PACE) for name, path in calm.items()}
-        one_each = [f"/markets?tickers={ticker}" for ticker in _tickers(folder, round(5 * SECONDS * PACE))]
-        pace["each time another market"] = paced(port, one_each, 5 * SECONDS, PACE)
+        tickers = _tickers(folder, round(5 * SECONDS * PACE))
+        for name, path in (
+            ("each time another market", "/markets?tickers="),
+            ("the same as Kalshi answers", "/trade-api/v2/markets/"),
+        ):
+            pace[name] = paced(port, [path + ticker for ticker in tickers], 5 * SECONDS, PACE)
         beside: dict[str, Load] = {}
         if nginx is not None:
             with _nginx(nginx, nginx_port, folder):

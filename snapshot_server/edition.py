@@ -257,6 +257,34 @@ def next_edition(
     )
 
 
+def excerpt(state: Records, match_times: Mapping[str, bytes], changed_ms: int) -> Edition:
+    """Return an edition of the few markets in `state` alone.
+
+    Whoever asks for these by name gets the same answer as from the edition they were taken from.
+
+    Args:
+        state: position and cycle of that edition, and what it has of these markets.
+        match_times: those of their events.
+        changed_ms: that of the edition.
+    """
+    moving = SharedDict[bytes]()
+    for ticker in state.markets:
+        quote = state.quotes.get(ticker)
+        if quote is not None:
+            moving[ticker] = _moving(quote, state.books.get(ticker), state.suspects.get(ticker))
+    return msgspec.structs.replace(
+        _EMPTY,
+        state=state,
+        tickers=SharedOrder.of(moving),
+        moving=moving,
+        confirmed=_as_of(state.confirmed_ms),
+        confirmed_ms=state.confirmed_ms,
+        match_times=SharedDict.of(match_times, lambda: None),
+        enriched=sum(ticker in state.books for ticker in moving),
+        changed_ms=changed_ms,
+    )
+
+
 def select(edition: Edition, query: Query) -> Page:
     """Return the page of markets that a query asks for, in ascending order of ticker."""
     tickers = candidates(edition, query)

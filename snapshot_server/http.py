@@ -174,7 +174,7 @@ def _past(request: HttpRequest, view: View) -> HttpResponse:
 
 
 def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
-    query = _query_of(request.query)
+    query = query_of(request.query)
     edition = view.edition
     if edition is None:
         message = "starting: no data has arrived yet; /ready tells when"
@@ -197,8 +197,12 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 
 
 @lru_cache(maxsize=256)
-def _query_of(query_string: str) -> Query:
-    """Readers ask the same over and over."""
+def query_of(query_string: str) -> Query:
+    """Return what the query string of `/markets` asks for. Readers ask the same over and over.
+
+    Raises:
+        BadRecord: it cannot be read.
+    """
     return parse_markets(pairs_of(query_string))
 
 

@@ -3,7 +3,7 @@
 Threads: `replica` follows the feed; `editor` makes editions; `history` writes down what happened; `query`
 answers REQ/REP; `wishes` passes wishes on to the publisher; `lists` asks it for what is not on the feed;
 `supervised` asks supervisord about the processes; the main thread serves HTTP; `front` looks after the
-process that answers again what was asked before (front/). None of them ever waits for Kalshi.
+process that answers what can be answered without this one (front/). None of them ever waits for Kalshi.
 """
 
 import random

@@ -134,6 +134,25 @@ class SharedDict(MutableMapping[str, V]):
         return self._shards[index]
 
 
+def changes(new: Mapping[str, V], old: Mapping[str, V]) -> Iterator[tuple[str, V | None]]:
+    """Yield the entries of `new` that are other objects than in `old`, and None for those that are gone.
+
+    What a copy shares with its original is passed over.
+    """
+    pairs: Iterable[tuple[Mapping[str, V], Mapping[str, V]]] = ((new, old),)
+    if isinstance(new, SharedDict) and isinstance(old, SharedDict) and len(new.shards()) == len(old.shards()):
+        pairs = zip(new.shards(), old.shards(), strict=True)
+    for now, before in pairs:
+        if now is before:
+            continue
+        for key, value in now.items():
+            if before.get(key) is not value:
+                yield key, value
+        for key in before:
+            if key not in now:
+                yield key, None
+
+
 class _Values(ValuesView[V]):
     _mapping: SharedDict[V]
 

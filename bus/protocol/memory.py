@@ -80,6 +80,15 @@ class Keeping:
         """Return a record's bytes as they came."""
         return encode_record(record)
 
+    def as_kept(self, market: Market) -> bytes:
+        """Return a market's bytes as they are kept, for an `Unpacker` in another process."""
+        return encode_record(market)
+
+    @property
+    def dictionary(self) -> bytes | None:
+        """What an `Unpacker` needs, from when on anything is packed."""
+        return None
+
     def share_quotes(self, quotes: Sequence[Quote], markets: Mapping[str, Market]) -> None:
         """Let quotes that came together share tickers and age, before they become keys."""
         seen: dict[int, int] = {}
@@ -152,6 +161,14 @@ class Packed(Keeping):
         # One that waited may have been packed meanwhile; its `raw` is the first to show that.
         return whole if kind != "market" or record.raw[:1] == b"{" else self._unpack(record.raw)
 
+    def as_kept(self, market: Market) -> bytes:
+        kept = market.raw
+        return kept if kept[:1] != b"{" else self.encoded("market", market)
+
+    @property
+    def dictionary(self) -> bytes | None:
+        return None if self._dictionary is None else self._dictionary.as_bytes()
+
     def _unpack(self, packed: bytes) -> bytes:
         try:
             decompress = self._local.decompress
@@ -214,6 +231,24 @@ class Slim(Keeping):
 
     def encoded(self, kind: str, record: Any) -> bytes:
         raise NotImplementedError(f"{kind}: a slim replica has not got what it would pass on")
+
+
+class Unpacker:
+    """Reads markets as another process keeps them. One thread.
+
+    Args:
+        dictionary: that process's (`Keeping.dictionary`); None as long as it packs nothing.
+    """
+
+    def __init__(self, dictionary: bytes | None = None) -> None:
+        found = None
+        if dictionary is not None:
+            found = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        self._decompress = zstandard.ZstdDecompressor(dict_data=found).decompress
+
+    def market(self, kept: bytes) -> Market:
+        """Return the whole market, given its bytes as they are kept."""
+        return _market.decode(self._decompress(kept) if kept.startswith(zstandard.FRAME_HEADER) else kept)
 
 
 _SLIM: Final[Mapping[str, Any]] = {"market": slim_market_raw, "event": slim_event_raw}

@@ -87,7 +87,31 @@ class Pulse(msgspec.Struct, frozen=True, tag=True):
     stale_after_ms: int
 
 
-News = Template | Shown | Pulse
+class Dictionary(msgspec.Struct, frozen=True, tag=True):
+    """What markets are packed with (bus.protocol.memory): comes before the first that is packed."""
+
+    dictionary: bytes
+
+
+class Parts(msgspec.Struct, frozen=True, tag=True):
+    """What answers about single markets are made of (parts.py): some that an edition has, or has changed.
+
+    Attributes:
+        edition: its number.
+        kind: of which kind they are.
+        parts: by key; None for one that is gone.
+    """
+
+    edition: int
+    kind: str
+    parts: dict[str, bytes | None]
+
+
+class Complete(msgspec.Struct, frozen=True, tag=True):
+    """From now on the front has all parts of the edition shown, and only changes follow."""
+
+
+News = Template | Shown | Pulse | Dictionary | Parts | Complete
 
 
 class Passed(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """The snapshot server's side of its front: what the front is told, and the connections that come from it.
 
-Threads: `run` begins the front, and again when it has ended, and tells it ten times a second how the feed is;
-`show`, in the thread that makes editions, tells it each edition; the rest is the event loop's.
+Threads: `run` begins the front, and again when it has ended, tells it all parts of an edition (parts.py), and
+ten times a second how the feed is; `show`, in the thread that makes editions, tells it each edition; the rest
+is the event loop's.
 """
 
 import asyncio
@@ -11,9 +12,9 @@ import socket
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -23,6 +24,7 @@ from bus.process.http_requests import BadRequest, next_head
 from bus.process.http_server import Server
 from bus.process.lifecycle import Stop
 from bus.process.programs import command_of, environment_of
+from bus.protocol.memory import Keeping
 from bus.threads import Owner
 from snapshot_server.asgi import SLOW_S, App
 from snapshot_server.body import Prepared
@@ -31,9 +33,24 @@ from snapshot_server.http import Large, respond
 from snapshot_server.shared import Pause
 from snapshot_server.view import View
 
-from . import templates
+from . import parts, templates
 from .asked import Asked, Hot
-from .messages import ACK, MAX_PACKET, News, Passed, Pieces, Pulse, Template, frame, packet, read_packet
+from .messages import (
+    ACK,
+    MAX_PACKET,
+    Complete,
+    Dictionary,
+    News,
+    Parts,
+    Passed,
+    Pieces,
+    Pulse,
+    Template,
+    frame,
+    packet,
+    read_packet,
+)
+from .parts import Slice
 
 log = structlog.get_logger()
 
@@ -51,6 +68,10 @@ MAX_BYTES: Final = 4 * 1_048_576
 
 MAX_TOLD: Final = 64 * 1_048_576
 """The most the front is given with one edition."""
+
+MAX_TELLS_S: Final = 10.0
+"""How long an edition waits while the front is told what it changed: tenths of a second if that is all of
+130,000 markets. A front that takes longer counts as broken."""
 
 FULL_S: Final = 0.05
 """How long connections of the front wait for places before these are counted again."""
@@ -70,11 +91,20 @@ STOPS_S: Final = 2.0
 
 
 class Link(msgspec.Struct):
-    """A front that runs, and our ends of the socket pairs."""
+    """A front that runs, and our ends of the socket pairs.
+
+    Attributes:
+        missing: slices of the parts that it was not told yet; None once it has all.
+        unpacks: whether it can read packed markets.
+        pulsed_s: when it was last told how the feed is.
+    """
 
     process: subprocess.Popen[bytes]
     stream: socket.socket
     packets: socket.socket
+    missing: Iterator[Slice] | None = None
+    unpacks: bool = False
+    pulsed_s: float = 0.0
 
 
 class Front:
@@ -200,15 +230,30 @@ class Front:
     def show(self, edition: Edition) -> None:
         """Have the front show an edition. Afterwards it may be shown here, too."""
         with self._lock:
-            number = self._latest[0] + 1
+            latest, previous = self._latest
+            number = latest + 1
             self._latest = number, edition
             self._told = 0
             if self._link is None:
                 return
             try:
+                if previous is not None:
+                    self._tell_changed(self._link, number, edition, previous)
                 self._tell_edition(self._link.stream, number, edition)
             except OSError as error:
                 self._drop(error)
+            except Exception as error:  # it has not what it should, and must not answer
+                log.exception("front.not_told")
+                self._drop(error)
+
+    def _tell_changed(self, link: Link, number: int, edition: Edition, previous: Edition) -> None:
+        begun_s = self._clock.monotonic_ns() / 1e9
+        for kind, changed in parts.changed(edition, previous):
+            self._tell_parts(link, number, edition, kind, changed)
+            self._pulse_in_time(link)
+            self._pause()
+            if self._clock.monotonic_ns() / 1e9 - begun_s > MAX_TELLS_S:
+                raise TimeoutError("it listens too slowly")
 
     def _tell_edition(self, stream: socket.socket, number: int, edition: Edition) -> None:
         left_s = MAX_AHEAD_S
@@ -243,10 +288,11 @@ class Front:
                     continue
                 with self._lock:
                     try:
-                        _send(link.stream, self._pulse())
+                        self._pulse_in_time(link)
                         self._tell_new(link.stream)
                     except OSError as error:
                         self._drop(error)
+                self._tell_missing(link)
         finally:
             with self._lock:
                 if self._link is not None:
@@ -295,6 +341,7 @@ class Front:
                 latest, edition = self._latest
                 if latest != number and edition is not None:
                     self._show(stream, latest, edition)
+                link.missing = None if edition is None else parts.everything(edition)
                 self._link = link
         except OSError as error:
             if not stop.is_set():
@@ -320,7 +367,55 @@ class Front:
             self._tell_template(stream, request, known, number, edition)
             left_s -= known.took_s
 
+    def _tell_missing(self, link: Link) -> None:
+        """Tell a front that is new what all markets are, for as long as it can do without a pulse."""
+        begun_s = self._clock.monotonic_ns() / 1e9
+        while link.missing is not None and self._clock.monotonic_ns() / 1e9 - begun_s < PULSE_S:
+            with self._lock:
+                if self._link is not link:
+                    return
+                number, edition = self._latest
+                assert edition is not None
+                found = next(link.missing, None)
+                try:
+                    if found is None:
+                        link.missing = None
+                        _send(link.stream, Complete())
+                    else:
+                        # Later editions may have others under these keys, as they have told.
+                        kind, keys = found
+                        held = parts.held(edition)[kind]
+                        still = {key: held[key] for key in keys if key in held}
+                        self._tell_parts(link, number, edition, kind, still)
+                except OSError as error:
+                    self._drop(error)
+                    return
+                except Exception as error:
+                    log.exception("front.not_told")
+                    self._drop(error)
+                    return
+            self._pause()
+
     # -- any thread that has the lock
+
+    def _pulse_in_time(self, link: Link) -> None:
+        """Tell how the feed is, if it is time to."""
+        now_s = self._clock.monotonic_ns() / 1e9
+        if now_s - link.pulsed_s >= PULSE_S / 2:
+            link.pulsed_s = now_s
+            _send(link.stream, self._pulse())
+
+    def _tell_parts(
+        self, link: Link, number: int, edition: Edition, kind: str, changed: Mapping[str, Any]
+    ) -> None:
+        """Tell the front parts of an edition."""
+        keeping = edition.state.keeping or Keeping()
+        told = frame(Parts(number, kind, parts.encoded(kind, changed, keeping)))
+        dictionary = None if link.unpacks else keeping.dictionary
+        if dictionary is not None:  # looked up only now: any of them may have been packed just before
+            link.unpacks = True
+            _send(link.stream, Dictionary(dictionary))
+        link.stream.sendall(told)
 
     def _show(self, stream: socket.socket, number: int, edition: Edition) -> None:
         _send(stream, self._pulse())
@@ -364,7 +459,7 @@ class Front:
         quick = kept is not None and kept.took_s <= SLOW_S and kept.body.length <= MAX_BYTES
         return large.prepare(self._pause) if large.small or known.took_s or quick else None
 
-    def _drop(self, error: OSError) -> None:
+    def _drop(self, error: Exception) -> None:
         """Give up a front that does not listen. The event loop hears it by its end of the pair."""
         link, self._link = self._link, None
         if link is not None:

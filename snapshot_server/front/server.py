@@ -68,6 +68,7 @@ class Server:
         self._leaving: deque[tuple[bytes, int | None]] = deque()
         self._passed = 0
         self._lost = 0
+        self._crashed = 0
         self._places = places()
         self._doorkeeper = Doorkeeper(_nobody, port, self._places)
         self._ended = asyncio.Event()
@@ -104,7 +105,13 @@ class Server:
 
     def answer(self, request: bytes) -> Answer | None:
         """Return the answer to a request, if there is one here, and count it."""
-        made = self.table.answer(request, self._clock.now_ms(), self._clock.monotonic_ns() / 1e9)
+        try:
+            made = self.table.answer(request, self._clock.now_ms(), self._clock.monotonic_ns() / 1e9)
+        except Exception:  # one question must not end the service for the others
+            self._crashed += 1
+            if self._crashed & (self._crashed - 1) == 0:
+                log.exception("front.crashed", request=request[:200], times=self._crashed)
+            return None
         if made is None or (made.size > FULL_BYTES and len(self.sending) >= MAX_SENDING):
             return None
         self._answered[made.route] += 1
@@ -159,10 +166,16 @@ class Server:
             asyncio.get_running_loop().remove_reader(self._stream)
             return
         first = not self.table.number
-        for news in self._inbox.feed(data):
-            if self.table.take(news, self._clock.monotonic_ns() / 1e9):
-                with suppress(OSError):  # it has gone, as the next recv will tell
-                    self._stream.send(ACK)
+        try:
+            for news in self._inbox.feed(data):
+                if self.table.take(news, self._clock.monotonic_ns() / 1e9):
+                    with suppress(OSError):  # it has gone, as the next recv will tell
+                        self._stream.send(ACK)
+        except Exception:  # without these news it would answer wrongly
+            log.exception("front.bad_news")
+            self._ended.set()
+            asyncio.get_running_loop().remove_reader(self._stream)
+            return
         if first and self.table.number:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
 

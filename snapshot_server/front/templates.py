@@ -4,16 +4,26 @@ from typing import Final
 
 from bus.process.http_headers import joined
 from bus.process.http_requests import BadRequest, read_head, write_head
+from markets.errors import BadRecord
+from markets.json.words import BASE
 from snapshot_server import trade_api
 from snapshot_server.asgi import NEEDED
 from snapshot_server.body import IDENTITY, Prepared
 from snapshot_server.edition import Edition
-from snapshot_server.http import HttpRequest, HttpResponse
+from snapshot_server.http import HttpRequest, HttpResponse, query_of
 
 from .messages import Shown, Template
 
 _LASTING: Final = ("/health", "/markets", trade_api.ROOT + "/")
 """How the paths begin whose answers may last as long as an edition."""
+
+MAX_NAMED: Final = 10
+"""The most markets that an answer of the front's own making has: what takes longer would hold up others."""
+
+OF_NAMED: Final = ("/markets", BASE + "/markets/{ticker}")
+"""The routes of answers that the front can make of parts (parts.py)."""
+
+_ONE_MARKET: Final = BASE + "/markets/"
 
 
 def question(request: bytes) -> HttpRequest | None:
@@ -28,6 +38,20 @@ def question(request: bytes) -> HttpRequest | None:
     if not head.path.startswith(_LASTING):
         return None
     return HttpRequest(head.method, head.path, head.query.decode("latin-1"), headers, head.version)
+
+
+def named(asked: HttpRequest) -> tuple[str, ...]:
+    """Return the tickers of the only markets that a question is about; () if it may be about others."""
+    if asked.path.startswith(_ONE_MARKET):
+        ticker = asked.path.removeprefix(_ONE_MARKET)
+        return () if "/" in ticker else (ticker,)
+    if asked.path != "/markets" or "tickers=" not in asked.query:
+        return ()
+    try:
+        tickers = query_of(asked.query).tickers or ()
+    except BadRecord:
+        return ()
+    return tickers if len(tickers) <= MAX_NAMED else ()
 
 
 def template(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapshot_server.shared import BLOCK, SHARD, SharedDict, SharedOrder
+from snapshot_server.shared import BLOCK, SHARD, SharedDict, SharedOrder, changes
 
 KEYS = st.integers(0, 400).map(str)
 CHANGES = st.lists(st.tuples(KEYS, st.one_of(st.none(), st.integers())), max_size=60)
@@ -19,14 +19,20 @@ def test_a_shared_dict_is_a_dict_and_its_copies_leave_it_alone(
 ) -> None:
     shared, plain = SharedDict.of(first, no_pause), dict(first)
     held: list[tuple[SharedDict[int], dict[str, int]]] = []
-    for changes in rounds:
+    for round_ in rounds:
         held.append((shared, plain))
         shared, plain = shared.copy(no_pause, size), plain.copy()
-        for key, value in changes:
+        for key, value in round_:
             if value is not None:
                 shared[key] = plain[key] = value
             else:
                 assert shared.pop(key, None) == plain.pop(key, None)
+    for old, before in held:
+        found = dict(changes(shared, old))
+        assert {key: value for key, value in found.items() if value is not None} == {
+            key: value for key, value in plain.items() if before.get(key) is not value
+        }
+        assert {key for key, value in found.items() if value is None} == before.keys() - plain.keys()
     for copy, expected in (*held, (shared, plain)):
         assert copy == expected
         assert len(copy) == len(expected)

@@ -55,6 +55,13 @@ def heat(stack: Stack, process: Process, path: str) -> dict[str, Any]:
     return eventually(hot, what=f"the front answers {path}") or {}
 
 
+def colder(stack: Stack, process: Process, paths: Iterator[str]) -> dict[str, Any]:
+    """What the front answers to the first of some paths that it answers, each asked once."""
+    return (
+        eventually(lambda: answers_alone(stack, process, next(paths)), what="the front has all parts") or {}
+    )
+
+
 def read_answer(stream: Any) -> tuple[int, bytes]:
     """One answer from a connection."""
     status = int(stream.readline().split()[1])

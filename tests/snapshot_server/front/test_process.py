@@ -11,7 +11,15 @@ import threading
 
 import pytest
 
-from tests.snapshot_server.front.fronts import HOT, answers_alone, front_of, halted, heat, read_answer
+from tests.snapshot_server.front.fronts import (
+    HOT,
+    answers_alone,
+    colder,
+    front_of,
+    halted,
+    heat,
+    read_answer,
+)
 from tests.snapshot_server.stack import COUNT, Served, publish
 from tests.snapshot_server.venue import a_cycle, grouped, requoted
 from tests.support import eventually
@@ -34,6 +42,35 @@ def test_what_is_asked_again_is_answered_while_the_snapshot_server_stands_still(
     assert stack.get("/markets?limit=6")[0] == 200
 
 
+def test_a_market_that_nobody_asked_for_is_answered_while_the_snapshot_server_stands_still(
+    served: Served,
+) -> None:
+    """Of the edition shown, by a front that takes over as well; what is not here is asked of the other."""
+    stack, venue, writer, catalogue, process = served
+    first = front_of(process)
+    tickers = [market.ticker for market in catalogue.markets]
+    left = iter(tickers)
+    colder(stack, process, (f"/markets?tickers={ticker}" for ticker in left))
+    now_ms = venue.clock.now_ms()
+    series = {market.ticker: market.series_ticker or "_" for market in catalogue.markets}
+    changes = grouped("quote", requoted(catalogue.quotes, 4_200, now_ms), series)
+    seq = publish(venue, writer, changes, a_cycle(now_ms, COUNT))
+    eventually(lambda: stack.health()["seq"] == seq, what="the new edition")
+    for _ in range(5):
+        ticker = next(left)
+        answer = answers_alone(stack, process, f"/trade-api/v2/markets/{ticker}")
+        assert answer is not None
+        assert (answer["market"]["ticker"], answer["market"]["volume_fp"]) == (ticker, "42.00")
+        assert answer == stack.get(f"/trade-api/v2/markets/{ticker}?")[1]
+    assert answers_alone(stack, process, "/trade-api/v2/markets/NOBODY") is None
+    assert stack.get("/trade-api/v2/markets/NOBODY")[0] == 404
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: front_of(process) != first, what="another front")
+    answer = colder(stack, process, (f"/markets?tickers={ticker}" for ticker in left))
+    assert (answer["seq"], answer["markets"]["markets"][0]["volume_fp"]) == (seq, "42.00")
+    assert not process.events("front.crashed")
+
+
 def test_a_new_edition_is_answered_at_once_and_by_both_alike(served: Served) -> None:
     """Whoever answers, over connections old and new, no client is taken back in time."""
     stack, venue, writer, catalogue, process = served
@@ -50,8 +87,16 @@ def test_a_new_edition_is_answered_at_once_and_by_both_alike(served: Served) -> 
         kept = http.client.HTTPConnection("127.0.0.1", stack.runner.snapshot_port, timeout=10)
         while not done.is_set():
             asked += 1
+            market = choose.choice(catalogue.markets).ticker
             path = choose.choice(
-                [HOT, "/health", f"/markets?limit={asked % SMALL + 1}", "/trade-api/v2/series"]
+                [
+                    HOT,
+                    "/health",
+                    f"/markets?limit={asked % SMALL + 1}",
+                    "/trade-api/v2/series",
+                    f"/markets?tickers={market}",
+                    f"/trade-api/v2/markets/{market}",
+                ]
             )
             if choose.random() < 0.5:
                 kept.request("GET", path)

@@ -1,23 +1,46 @@
 """The front answers with the bytes that the snapshot server would send at that moment, or not at all."""
 
 import json
+from itertools import islice
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.process.http_requests import read_head, write_head
-from snapshot_server.front import templates
-from snapshot_server.front.messages import Inbox, News, Passed, Pulse, frame, packet, read_packet
-from snapshot_server.front.table import PULSE_VALID_S, Answer, Table
-from snapshot_server.http import HttpResponse, Large, respond
-from snapshot_server.view import View
+from bus.process.http_requests import read_head
+from bus.protocol.messages import market_topic
+from markets.records import Book, Record, Remove, Suspect
+from snapshot_server.edition import Edition
+from snapshot_server.front import parts, templates
+from snapshot_server.front.messages import (
+    Complete,
+    Inbox,
+    News,
+    Passed,
+    frame,
+    packet,
+    read_packet,
+)
+from snapshot_server.front.table import MAX_OWN, PULSE_VALID_S, Table
+from snapshot_server.http import Large
+from tests.snapshot_server.front.tables import (
+    COLD,
+    NUMBER,
+    TICKER,
+    answered,
+    cold_table,
+    expected,
+    passed_over,
+    pulse,
+    request,
+    tell_parts,
+    told,
+    whole,
+)
 from tests.snapshot_server.venue import a_cycle, a_writer
 from tests.snapshot_server.views import CATALOGUE, NOW_MS, VIEW, edition_after, edition_of, view_of
 
-NUMBER = 7
-TICKER = CATALOGUE.markets[0].ticker
 EVENT = CATALOGUE.events[3].event_ticker
 SERIES = CATALOGUE.markets[0].series_ticker or ""
 PATHS = (
@@ -44,57 +67,22 @@ NOT_HERE = (
     f"/trade-api/v2/markets/candlesticks?market_tickers={TICKER}&start_ts=1&end_ts=2&period_interval=1",
 )
 
-
-def request(path: str, *headers: str) -> bytes:
-    lines = ["host: localhost:5002", *headers]
-    return "".join([f"GET {path} HTTP/1.1\r\n", *(f"{line}\r\n" for line in lines), "\r\n"]).encode()
-
-
-def answered(asked: bytes, view: View, now_ms: int) -> HttpResponse:
-    question = templates.question(asked)
-    assert question is not None
-    return respond(question, view, now_ms)
-
-
-def told(table: Table, *asked: bytes, view: View = VIEW, number: int = NUMBER, now_ms: int = NOW_MS) -> None:
-    """Tell a table of an edition and of its answers, as the snapshot server does."""
-    edition = view.edition
-    assert edition is not None
-    for one in asked:
-        response = answered(one, view, now_ms)
-        large = response.body
-        body = large.prepare(lambda: None) if isinstance(large, Large) else None
-        template = templates.template(one, number, response, body)
-        if template is not None:
-            assert not table.take(passed_over(template), 0.0)
-    assert table.take(passed_over(templates.shown(number, edition)), 0.0)
-    table.take(passed_over(pulse(view)), 0.0)
-
-
-def pulse(view: View) -> Pulse:
-    return Pulse(view.replica, view.heartbeat, None, view.stale_after_ms)
-
-
-def passed_over(news: News) -> News:
-    """What arrives of it."""
-    (arrived,) = Inbox().feed(frame(news))
-    return arrived
-
-
-def whole(answer: Answer | None) -> tuple[str, list[str], bytes] | None:
-    """The first line, the other lines in order of their names, the body."""
-    if answer is None:
-        return None
-    first, *lines = answer.before.decode().split("\r\n")
-    return first, sorted(filter(None, lines)), b"".join(answer.after)
-
-
-def expected(response: HttpResponse) -> tuple[str, list[str], bytes]:
-    body = response.content()
-    headers = [(name.encode(), value.encode()) for name, value in response.headers]
-    head = write_head(response.status, [*headers, (b"content-length", b"%d" % len(body))]).decode()
-    first, *lines = head.split("\r\n")
-    return first, sorted(filter(None, lines)), body
+NOT_COLD = (
+    "/markets",
+    "/markets?limit=2",
+    f"/markets?event_ticker={EVENT}",
+    "/markets?tickers=NOBODY",
+    f"/markets?tickers={TICKER}&at=1:1",
+    f"/markets?tickers={TICKER}&tickers={TICKER}",
+    f"/markets?tickers={TICKER}&unknown=1",
+    f"/markets?tickers={TICKER},%FF",
+    f"/markets?at=1:1&tickers={TICKER}",
+    "/markets?tickers=" + ",".join(market.ticker for market in CATALOGUE.markets[:11]),
+    "/trade-api/v2/markets/NOBODY",
+    f"/trade-api/v2/markets/{TICKER}%2Forderbook",
+    f"/trade-api/v2/markets?tickers={TICKER}",
+    *(path for path in NOT_HERE if TICKER in path),
+)
 
 
 @given(
@@ -189,6 +177,123 @@ def test_a_replay_has_a_time_of_its_own_and_no_front() -> None:
     table, health = Table(), request("/health")
     told(table, health, view=view_of(VIEW.edition, source="replay"))
     assert table.answer(health, NOW_MS, 0.0) is None
+
+
+class World:
+    """A publisher that changes a few markets at a time, and the editions that follow."""
+
+    def __init__(self) -> None:
+        self.writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+        self.edition = edition_of(self.writer)
+        self.writer.state.take_touched()
+
+    def change(self, what: str, number: int, value: int) -> None:
+        """Change one of the first markets in some way."""
+        market, quote = CATALOGUE.markets[number], CATALOGUE.quotes[number]
+        state, now_ms = self.writer.state, NOW_MS + 10 * value
+        topic = market_topic(market.series_ticker or "_")
+        cycle = a_cycle(now_ms, len(CATALOGUE.markets))
+        if what == "sweep":
+            unconfirmed = tuple(one.ticker for one in CATALOGUE.markets[number : number + value % 9])
+            found = [one for one in unconfirmed if one in state.quotes]
+            self.writer.commit([], msgspec.structs.replace(cycle, unconfirmed=tuple(found)), 0, NOW_MS)
+            return
+        record: Record
+        match what:
+            case "quote":
+                record = msgspec.structs.replace(quote, volume_e2=value, as_of_ms=now_ms)
+                what = "quote" if market.ticker in state.markets else "market"
+                record = record if what == "quote" else market
+            case "market":
+                raw = market.raw.replace(b"{", b'{"x":%d,' % value, 1)
+                record = msgspec.structs.replace(market, raw=raw)
+            case "book":
+                record = Book(market.ticker, now_ms, ((100 + value, 1_000),), ((2_000, 7),))
+            case "suspect":
+                record = Suspect(market.ticker, now_ms if value % 3 else None, "gap")
+            case _:
+                what, kind = "remove", ("market", "quote", "book", "milestone")[value % 4]
+                key = "m1" if kind == "milestone" else market.ticker
+                if key not in state.records[kind]:
+                    return
+                topic = "ref." if kind == "milestone" else topic
+                record = Remove(kind, key)
+        self.writer.commit([(topic, what, [record])], cycle, 0, NOW_MS)
+
+    def next(self) -> tuple[Edition, Edition]:
+        """The edition until now, and the one after what was changed."""
+        before, self.edition = self.edition, edition_after(self.writer, self.edition, NOW_MS + 1)
+        return before, self.edition
+
+
+KINDS_OF_CHANGE = ("sweep", "quote", "market", "book", "suspect", "remove")
+ROUNDS = st.lists(
+    st.lists(
+        st.tuples(st.sampled_from(KINDS_OF_CHANGE), st.integers(0, 7), st.integers(0, 3_000)), max_size=8
+    ),
+    max_size=6,
+)
+
+
+def look(table: Table, edition: Edition, complete: bool, now_ms: int, *headers: str) -> None:
+    """Ask about some markets; all that is answered must be what this edition says."""
+    view = view_of(edition)
+    for market in CATALOGUE.markets[:9]:
+        ticker = market.ticker
+        names = {"ticker": ticker, "other": TICKER, "event": market.event_ticker}
+        for path in COLD:
+            asked = request(path.format(**names, first=ord(ticker[0]), rest=ticker[1:]), *headers)
+            for at_ms in (now_ms, now_ms + 1_000):
+                answer = table.answer(asked, at_ms, 0.0)
+                if answer is not None:
+                    assert whole(answer) == expected(answered(asked, view, at_ms))
+                else:
+                    assert not complete or ticker not in edition.moving
+
+
+@settings(max_examples=60)
+@given(ROUNDS, st.integers(0, 2), st.sampled_from(["", "gzip", "zstd"]), st.integers(-10_000, 70_000))
+def test_markets_that_nobody_asked_for_before_are_answered_as_the_snapshot_server_would(
+    rounds: list[list[tuple[str, int, int]]], late: int, encoding: str, later_ms: int
+) -> None:
+    """Whatever has changed; while the front is still told of everything, and while an edition comes."""
+    world, table, now_ms, complete = World(), Table(), NOW_MS + later_ms, False
+    told(table, view=view_of(world.edition), number=0)
+    missing = parts.everything(world.edition)
+    headers = [f"accept-encoding: {encoding}"] if encoding else []
+    for number, round_ in enumerate([*rounds, [], [], []]):
+        for kind, some in islice(missing, 0 if number < late else 3):
+            held = parts.held(world.edition)[kind]
+            tell_parts(table, number, [(kind, {key: held[key] for key in some if key in held})], None)
+        if number == late + 2:
+            assert not list(missing)
+            table.take(Complete(), 0.0)
+            complete = True
+        for change in round_:
+            world.change(*change)
+        before, edition = world.next()
+        tell_parts(table, number + 1, parts.changed(edition, before), None)
+        look(table, before, complete, now_ms, *headers)
+        assert table.take(passed_over(templates.shown(number + 1, edition)), 0.0)
+        look(table, edition, complete, now_ms, *headers)
+
+
+@pytest.mark.parametrize("path", NOT_COLD)
+def test_what_the_front_has_no_parts_of_is_left_to_the_snapshot_server(path: str) -> None:
+    assert VIEW.edition is not None
+    table = cold_table(VIEW.edition)
+    assert table.answer(request(path), NOW_MS, 0.0) is None
+    assert table.answer(request(f"/markets?tickers={TICKER}"), NOW_MS, 0.0) is not None
+
+
+def test_many_markets_that_are_asked_for_once_take_no_room_and_are_not_reported() -> None:
+    assert VIEW.edition is not None
+    table = cold_table(VIEW.edition)
+    for number in range(2 * MAX_OWN):
+        asked = request(f"/markets?tickers={TICKER}", f"x-number: {number}")
+        assert table.answer(asked, NOW_MS, 0.0) is not None
+    assert len(table._own) == MAX_OWN
+    assert table.asked(10_000) == ()
 
 
 def test_what_was_answered_is_reported_once() -> None:
