@@ -198,11 +198,15 @@ class ExchangeFeed:
             self._heard.append(Changed(state.seq, cycle, groups, trades))
 
     def _vouch(self, groups: list[Group], now_ms: int) -> None:
-        """Mark all books as current."""
-        books = self._state.books
+        """Mark all books as current; of these, tell of those that were older than their quotes."""
+        books, quotes, confirmed_ms = self._state.books, self._state.quotes, self._state.confirmed_ms
+        again = []
         for ticker, book in books.items():
+            quote = quotes.get(ticker)
+            if book.as_of_ms < confirmed_ms or (quote is not None and book.as_of_ms < quote.as_of_ms):
+                again.append(ticker)
             books[ticker] = Book(ticker, now_ms, book.yes, book.no)
-        groups.append(("book", list(books)))
+        groups.append(("book", again))
 
     def _put(self, topic: str, kind: str, records: Sequence[Any], groups: list[Group]) -> None:
         state = self._state

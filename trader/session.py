@@ -56,7 +56,7 @@ from trader.engine.inputs import (
     Values,
 )
 from trader.engine.outputs import Amend, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
-from trader.engine.risk import pays_too_late
+from trader.engine.risk import pays_too_late_until_ms
 
 from .brokers.base import Broker, OpenOrder
 from .figures import Rate
@@ -373,9 +373,9 @@ class Session:
                 Data(*present, epoch=state.epoch, seq=state.seq, complete_ms=complete_ms, views=views), found
             )
 
-    def _refuses(self, view: EventView, now_ms: int) -> bool:
-        """Whether risk allows no purchase in an event now at any price: it need not see every change."""
-        return pays_too_late(view, now_ms, self.engine.limits)
+    def _refuses(self, view: EventView, now_ms: int) -> int:
+        """Return until when risk allows no purchase in an event, at any price."""
+        return pays_too_late_until_ms(view, now_ms, self.engine.limits)
 
     def _take(self, batch: Batch, present: Present) -> None:
         assert self._pending is None, "look at what is pending first"
@@ -384,10 +384,8 @@ class Session:
             return
         self._held = self.engine.minded
         values, settled = self.engine.fair_values, self.engine.ledger.recent_events
-        restless = self.engine.restless
-        self._pending = deque(
-            self.rescan.events(state, batch, values, self._held, restless=restless, recent=settled)
-        )
+        heed = self.engine.heed
+        self._pending = deque(self.rescan.events(state, batch, values, self._held, heed=heed, recent=settled))
         self._drop_faulty(present)
         self._observe(state, batch, present)
         status = state.exchange.get("")

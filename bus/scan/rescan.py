@@ -7,12 +7,14 @@ book and quote counts. Events in which no kind of opportunity can see anything a
 of them is held or wanted, and so is an event that was scanned and had nothing, for as long as its prices
 stand: most changes concern sizes, what lies behind the best price, and ages. When a price moves in an event
 that was passed over because nothing in it could pay, that is asked again first, without a view of all of it.
+What is held, and what risk refuses, has more to say or less (`Heed`): most of it only when a price moves.
 
 An error costs one event, and only the kind that raised. It is returned, and counts while it lasts.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from enum import Enum
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Final
 
@@ -44,6 +46,21 @@ MOVED: Final = frozenset({"live", "resynced", "epoch"})
 
 _OF_PRICES: Final = frozenset({"quote", "book"})
 
+CALM_COMMITS: Final = 5
+"""What matters only when prices move is looked at with every so many-th commit, too: about once a minute."""
+
+
+class Heed(Enum):
+    """When something that is held is to be looked at, apart from when its prices move."""
+
+    PRICES = 1
+    """Now and then (`CALM_COMMITS`)."""
+    COMMITS = 2
+    """With each commit."""
+    CHANGES = 3
+    """At each change, of sizes and ages, too."""
+
+
 VIEW: Final = "view"
 WANTS: Final = "wants"
 """Names of parts that may fail on an event, in addition to those of kinds."""
@@ -64,8 +81,7 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     for action in actions:
         if isinstance(action, Changed):
             for kind, keys in action.groups:
-                for key in keys:
-                    records[kind, key] = None
+                records.update(dict.fromkeys(zip(repeat(kind), keys, strict=False)))
             commit = commit or action.cycle != 0
         elif isinstance(action, Tell) and action.event in MOVED:
             whole = True
@@ -122,8 +138,8 @@ def _agree(book: Book, prices: Prices) -> bool:
     return (yes[-1][0] if yes else -1) == prices[1] and (opposite(no[-1][0]) if no else -1) == prices[2]
 
 
-def _nobody(_event_ticker: str) -> bool:
-    return False
+def _commits(_event_ticker: str) -> Heed:
+    return Heed.COMMITS
 
 
 class Rescan:
@@ -137,9 +153,9 @@ class Rescan:
     Attributes:
         wants: whether an event is looked at, and is relevant, even if no kind of opportunity sees anything in
             it and nothing of it is held; None: no event is.
-        refuses: whether nothing can be bought in an event now, whatever it offers; None: something always
-            can. What such an event offers is relevant after each commit and when prices move, not at every
-            change.
+        refuses: until when nothing can be bought in an event, whatever it offers, in epoch milliseconds; not
+            later than now if something can. Until then, what such an event offers is relevant only when its
+            prices move, and with the first commit after it. None: something always can.
         membership: which market belongs to which event.
         scanned: how many scans there have been.
     """
@@ -155,11 +171,13 @@ class Rescan:
         self.scanned = 0
         self._limits = limits
         self.wants = wants
-        self.refuses: Callable[[EventView, int], bool] | None = None
+        self.refuses: Callable[[EventView, int], int] | None = None
         self._related = related
         self._hot: set[str] = set()
         self._barren: dict[str, _Barren] = {}
-        self._refused: set[str] = set()
+        self._commits = 0
+        self._refused: dict[str, int] = {}  # event ticker -> until when, by `refuses`
+        self._later: dict[str, int] = {}  # event ticker -> the commit with which it is looked at again
         self._unasked, self._unscanned = Failures(), Failures()
         self._owner = Owner("the rescan")
 
@@ -170,7 +188,7 @@ class Rescan:
         fair_values: Mapping[str, FairValue],
         held: Collection[str] = (),
         *,
-        restless: Callable[[str], bool] = _nobody,
+        heed: Callable[[str], Heed] = _commits,
         recent: Collection[str] = (),
         aged: bool = False,
     ) -> list[str]:
@@ -182,8 +200,8 @@ class Rescan:
         Args:
             batch: everything that has changed since the last call; kind "fair_value" is one of `fair_values`.
             fair_values: those published, by ticker.
-            held: events to look at after each commit in any case, and when prices move.
-            restless: whether one of these is to be looked at whenever something in it has changed.
+            held: events to look at although nothing can be gained in them.
+            heed: when to look at one of these.
             recent: events to look at whenever something in them has changed.
             aged: look at events that had candidates even without a commit.
         """
@@ -194,32 +212,34 @@ class Rescan:
             membership.rebuild(state)
             touched.update(membership.markets_of)
             self._barren.clear()
-        if batch.commit:
-            for event_ticker in self._refused:
-                self._barren.pop(event_ticker, None)
             self._refused.clear()
+            self._later.clear()
         swept = batch.commit or batch.whole
-        asked: dict[str, bool] = {}
+        if swept:
+            self._commits += 1
+            for event_ticker in [one for one, at in self._later.items() if at <= self._commits]:
+                del self._later[event_ticker]
+            now_ms = state.confirmed_ms
+            for event_ticker in [one for one, until_ms in self._refused.items() if until_ms <= now_ms]:
+                del self._refused[event_ticker]
+                self._barren.pop(event_ticker, None)
+        heeds: dict[str, Heed] = {}
         barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
 
-        def heard(event_ticker: str) -> bool:
+        def heeded(event_ticker: str) -> Heed:
+            """Return when an event that had nothing is looked at."""
             if event_ticker in recent:
-                return True
-            answer = asked.get(event_ticker)  # one sweep confirms all markets of an event
-            if answer is None:
-                answer = asked[event_ticker] = event_ticker in held and restless(event_ticker)
-            return answer
+                known = Heed.CHANGES
+            else:
+                known = heed(event_ticker) if event_ticker in held else Heed.PRICES
+            heeds[event_ticker] = known  # one sweep confirms all markets of an event
+            return known
 
         def stands(event_ticker: str, ticker: str) -> bool:
             """Whether an event had nothing, and has nothing as far as this market's prices say."""
             known = barren.get(event_ticker)
-            if known is None:
+            if known is None or (heeds.get(event_ticker) or heeded(event_ticker)) is Heed.CHANGES:
                 return False
-            values: Mapping[str, FairValue] | None = fair_values
-            if event_ticker in held or event_ticker in recent:
-                if heard(event_ticker):
-                    return False
-                values = None  # it is to be looked at once its prices have moved
             shown, book = known.shown.get(ticker), books.get(ticker)
             if (
                 shown is not None
@@ -228,9 +248,10 @@ class Rescan:
                 and shown[2] is book.no
                 and shown[0] is quotes.get(ticker)
             ):
-                return True
-            prices = prices_now(ticker)
-            return self._stands(state, event_ticker, known, ticker, prices, values)
+                return True  # as nearly all are that a sweep confirms
+            # What is held is looked at once its prices have moved.
+            values = None if event_ticker in held or event_ticker in recent else fair_values
+            return self._stands(state, event_ticker, known, ticker, prices_now(ticker), values)
 
         self._touch(state, batch, stands, touched)
         ordered = sorted(touched)
@@ -243,9 +264,16 @@ class Rescan:
             ordered += sorted(booked)
             ordered += sorted(set(held) - touched - booked)
         if self._barren:
-            ordered = [
-                one for one in ordered if one not in self._barren or (swept and one in held) or heard(one)
-            ]
+            later = self._later
+
+            def due(event_ticker: str) -> bool:
+                """Whether an event that had nothing is to be looked at all the same."""
+                known = heeds.get(event_ticker) or heeded(event_ticker)
+                if known is not Heed.PRICES:
+                    return swept or known is Heed.CHANGES
+                return swept and event_ticker in held and event_ticker not in later
+
+            ordered = [one for one in ordered if one not in self._barren or due(one)]
         looked_at: list[tuple[bool, str]] = []
         several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
@@ -258,6 +286,8 @@ class Rescan:
                 or event_ticker in self._unscanned.standing
             ):
                 looked_at.append((not promising, event_ticker))
+                if event_ticker in held and (heeds.get(event_ticker) or heeded(event_ticker)) is Heed.PRICES:
+                    self._later[event_ticker] = self._commits + CALM_COMMITS
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
 
     def _touch(
@@ -322,6 +352,7 @@ class Rescan:
             if view is None:
                 self._hot.discard(event_ticker)
                 self._barren.pop(event_ticker, None)
+                self._refused.pop(event_ticker, None)
                 self._unscanned.note(event_ticker, failures)
             else:
                 found.append(view)
@@ -383,9 +414,11 @@ class Rescan:
             if not asked and event_ticker in self._hot and event_ticker in held:
                 self._calm(view, fair_values)
             if opportunities and opportunities[0].tradable:
-                if not minded and self.refuses is not None and self.refuses(view, now_ms) and by_prices():
-                    self._refused.add(event_ticker)
-                    self._note_barren(view)
+                if not minded and self.refuses is not None and by_prices():
+                    until_ms = self.refuses(view, now_ms)
+                    if until_ms > now_ms:
+                        self._refused[event_ticker] = until_ms
+                        self._note_barren(view)
                 found.append((-(opportunities[0].net_edge_e6 or 0), event_ticker, (view, opportunities)))
             elif minded:
                 found.append((0, event_ticker, (view, opportunities)))

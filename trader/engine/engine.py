@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from bus.scan.failures import Failures
+from bus.scan.rescan import Heed
 from bus.threads import Owner
 from bus.trading import reasons
 from bus.trading.gateway import AccountAnswer, ForeignFill
@@ -382,20 +383,23 @@ class Engine:
             self._minded = held, frozenset(watched), held.union(watched)
         return self._minded[2]
 
-    def restless(self, event_ticker: str) -> bool:
-        """Whether every change in an event is to be heard: of sizes and ages, too, not of prices alone.
+    def heed(self, event_ticker: str) -> Heed:
+        """Return when something held, ordered or watched is to be looked at, other than when prices move.
 
-        Not where all is locked, even, and of no order: then only prices, a result or a sweep say anything.
+        Where all is locked, even, and of no order, there is nothing to do before a result. Marks and what is
+        waited for follow prices; whoever holds an opinion is asked with each commit.
         """
         view = self.views.get(event_ticker)
-        return (
+        if (
             view is None
             or self.rules < 2
-            or self.leg_risk.minds(event_ticker)
-            or not self.worth.locked(event_ticker)
+            or self.leg_risk.watches(event_ticker)
             or self.taken.minds(view)
             or any(self._stirs(trade) for trade in self.ledger.trades_in(event_ticker))
-        )
+        ):
+            return Heed.CHANGES
+        calm = self.worth.locked(event_ticker) and not self.leg_risk.minds(event_ticker)
+        return Heed.PRICES if calm else Heed.COMMITS
 
     def _stirs(self, trade: int) -> bool:
         """Whether a trade has an order, or a basket that lacks something."""
@@ -691,11 +695,14 @@ class Engine:
         reason = risk.early(proposal, view, facts, self.limits, self.scan)
         if reason is not None:
             return (), None, None, reason
+        buys, free_e6 = proposal.evens is None and not proposal.by_hand, facts.free_e6
+        if buys and not risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, free_e6):
+            return (), None, None, reasons.NO_ROOM  # what else is held need not be added up
         facts = msgspec.structs.replace(facts, caps=self._caps(view, proposal.strategy, self.limits.total_e6))
-        if proposal.evens is not None or proposal.by_hand:
+        if not buys:
             legs = proposal.legs  # a part would leave the basket uneven, or is not what a person wants
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
-        legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6, facts.caps)
+        legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, free_e6, facts.caps)
         if self.rules < 2 or not legs:
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         if proposal.post_only and proposal.probability is None and len(legs) == 1:

@@ -240,8 +240,13 @@ def _starts_soon(timing: MatchTiming, facts: Facts, scan: ScanLimits) -> bool:
 
 def pays_too_late(view: EventView, now_ms: int, limits: Limits) -> bool:
     """Whether an event pays out later than the limit on new trades, or nobody knows when."""
+    return pays_too_late_until_ms(view, now_ms, limits) > now_ms
+
+
+def pays_too_late_until_ms(view: EventView, now_ms: int, limits: Limits) -> int:
+    """Return until when an event pays out too late for new trades; a minute from now if nobody knows."""
     payout_ms = expected_payout_ms(view, now_ms)
-    return payout_ms is None or payout_ms - now_ms > limits.payout_ms
+    return now_ms + MINUTE_MS if payout_ms is None else payout_ms - limits.payout_ms
 
 
 def amend(

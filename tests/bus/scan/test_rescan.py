@@ -15,7 +15,7 @@ from bus.protocol.state import Changed, State
 from bus.protocol.writer import Writer
 from bus.scan.failures import NEWS_MAX
 from bus.scan.membership import Membership
-from bus.scan.rescan import Batch, Rescan, batch_of
+from bus.scan.rescan import CALM_COMMITS, Batch, Heed, Rescan, batch_of
 from bus.scan.scans import Scans
 from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
 from markets.opportunities.kinds.no_basket import NoBasketKind
@@ -113,7 +113,7 @@ def put_quote(writer: Writer, ticker: str, bid_e4: int, size_e2: int, at_ms: int
     return Batch((("quote", ticker),))
 
 
-def test_what_is_held_and_rests_is_looked_at_when_prices_move_and_after_commits_only() -> None:
+def test_what_is_held_is_looked_at_when_prices_move_and_as_often_as_it_is_to_be_heeded() -> None:
     writer, rescan = Writer(1), Rescan(SCAN)
     records = commit(writer, [quiet(1)], NOW_MS)
     held, state = {event_of(1).event_ticker}, writer.state
@@ -123,8 +123,14 @@ def test_what_is_held_and_rests_is_looked_at_when_prices_move_and_after_commits_
 
     larger = put_quote(writer, ticker, bid_e4, 77_700, NOW_MS + 1)
     assert rescan.events(state, larger, {}, held) == []
-    assert rescan.events(state, larger, {}, held, restless=lambda _event: True) == list(held)
+    assert rescan.events(state, larger, {}, held, heed=lambda _event: Heed.CHANGES) == list(held)
+    assert rescan.events(state, Batch(commit=True), {}, held, heed=lambda _event: Heed.CHANGES) == list(held)
     assert rescan.events(state, Batch(commit=True), {}, held) == list(held)
+    calm = [
+        rescan.events(state, Batch(commit=True), {}, held, heed=lambda _event: Heed.PRICES)
+        for _ in range(2 * CALM_COMMITS)
+    ]
+    assert [len(events) for events in calm] == 2 * [1, *(CALM_COMMITS - 1) * [0]]
     moved = put_quote(writer, ticker, bid_e4 - 100, 77_700, NOW_MS + 2)
     assert rescan.events(state, moved, {}, held) == list(held)
 
@@ -252,7 +258,7 @@ def test_whether_candidates_of_what_is_held_are_found_changes_nothing_else(moved
 def test_what_is_left_out_while_its_prices_stand_had_nothing_to_say(moved: list[Any]) -> None:
     writer, now_ms = Writer(1), NOW_MS
     rescan, scans = Rescan(SCAN), Scans(SCAN)
-    rescan.refuses = lambda view, _now_ms: view.event.event_ticker == event_of(3).event_ticker
+    rescan.refuses = lambda view, now_ms: now_ms + (view.event.event_ticker == event_of(3).event_ticker)
     records = commit(writer, [quiet(1), basket(2), quiet(3)], now_ms)
     first = Batch(records, commit=True, whole=True)
     rescan.relevant(looks(rescan, writer.state, first, {}, (), now_ms), {}, (), now_ms)
@@ -291,14 +297,14 @@ def test_what_is_left_out_while_its_prices_stand_had_nothing_to_say(moved: list[
         tradable = {one.event_ticker for one in ours if one.tradable}
         due = tradable if batch.commit else tradable & events
         assert passed_on <= tradable
-        if not batch.commit:
-            due -= {event_of(3).event_ticker}
-        assert due <= passed_on
+        assert due - {event_of(3).event_ticker} <= passed_on
 
 
-def test_what_an_event_offers_that_risk_refuses_is_passed_on_after_commits_and_moves_of_its_prices() -> None:
+def test_what_an_event_offers_that_risk_refuses_is_passed_on_when_prices_move_and_once_it_may_be_bought() -> (
+    None
+):
     writer, rescan = Writer(1), Rescan(SCAN)
-    rescan.refuses = lambda _view, _now_ms: True
+    rescan.refuses = lambda _view, _now_ms: NOW_MS + 10
     records = commit(writer, [basket(1)], NOW_MS)
     seen = []
     for at_ms, bid_e4, batch in (
@@ -306,14 +312,17 @@ def test_what_an_event_offers_that_risk_refuses_is_passed_on_after_commits_and_m
         (NOW_MS + 1, 4_000, Batch((records[-1],))),
         (NOW_MS + 2, 3_900, Batch((records[-1],))),
         (NOW_MS + 3, 3_900, Batch((records[-1],))),
-        (NOW_MS + 4, 3_900, Batch(commit=True)),
+        (NOW_MS + 9, 3_900, Batch(commit=True)),
+        (NOW_MS + 10, 3_900, Batch(commit=True)),
     ):
+        if batch.commit:
+            commit(writer, [], at_ms)
         quote = quote_of(records[-1][1], (bid_e4, 10_000), (bid_e4 + 200, 10_000), as_of_ms=at_ms)
         with writer.state.lock:
             writer.state.put("md.KXMLSGAME.", writer.state.seq, "quote", [quote])
         views = looks(rescan, writer.state, batch, {}, (), at_ms)
         seen.append(len(rescan.relevant(views, {}, (), at_ms)))
-    assert seen == [1, 0, 1, 0, 1]
+    assert seen == [1, 0, 1, 0, 0, 1]
 
 
 # --- who asks for an event -----------------------------------------------------------------------
