@@ -386,20 +386,19 @@ class Engine:
     def heed(self, event_ticker: str) -> Heed:
         """Return when something held, ordered or watched is to be looked at, other than when prices move.
 
-        Where all is locked, even, and of no order, there is nothing to do before a result. Marks and what is
-        waited for follow prices; whoever holds an opinion is asked with each commit.
+        Where all is locked, even, and of no order, there is nothing to do before a result. Marks follow
+        prices, but whoever holds an opinion is asked with each commit.
         """
         view = self.views.get(event_ticker)
         if (
             view is None
             or self.rules < 2
-            or self.leg_risk.watches(event_ticker)
+            or self.leg_risk.minds(event_ticker)
             or self.taken.minds(view)
             or any(self._stirs(trade) for trade in self.ledger.trades_in(event_ticker))
         ):
             return Heed.CHANGES
-        calm = self.worth.locked(event_ticker) and not self.leg_risk.minds(event_ticker)
-        return Heed.PRICES if calm else Heed.COMMITS
+        return Heed.PRICES if self.worth.locked(event_ticker) else Heed.COMMITS
 
     def _stirs(self, trade: int) -> bool:
         """Whether a trade has an order, or a basket that lacks something."""

@@ -194,16 +194,12 @@ class LegRisk:
 
     @property
     def watched(self) -> Collection[str]:
-        """The events in which a basket is watched or waited for."""
+        """The events whose every change must be seen."""
         return self._watches.keys() | self._missing.keys()
 
     def minds(self, event_ticker: str) -> bool:
         """Whether a basket of an event is watched or waited for; `look` ignores all other events."""
         return event_ticker in self._watches or event_ticker in self._missing
-
-    def watches(self, event_ticker: str) -> bool:
-        """Whether every change in an event must be seen: a basket is watched that could be bought."""
-        return event_ticker in self._watches
 
     @property
     def uneven(self) -> list[int]:
