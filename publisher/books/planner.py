@@ -8,6 +8,7 @@ Source: Kalshi API reference, ``GET /markets/orderbooks``: up to 100 repeated `t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from math import inf, log1p
 from typing import Final, NamedTuple
 
@@ -32,6 +33,11 @@ REPLAN_FROM_MARKETS: Final = 20_000
 
 REPLAN_MS: Final = 45_000
 MAX_WISHED: Final = 10_000
+
+_WISHED: Final = 1_000.0
+"""What is wished for is worth this much more: more than anything else."""
+
+_Unit = tuple[float, tuple[str, ...]]
 
 
 class Tradable(NamedTuple):
@@ -121,15 +127,15 @@ class Planner:
         wished = self.wished.at(now_ms)
         self.failures = []
         units = self._units(tradables, wished, now_ms)
-        known = {ticker for unit in units for ticker in unit.tickers}
+        known = set(chain.from_iterable([tickers for _, tickers in units]))
         self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in known}
         bins = _Bins(self.limit, self.calls if calls is None else min(calls, self.calls))
         fair = int(self.limit * FAIR_SHARE)
-        by_value = sorted(units, key=lambda unit: (-unit.value, unit.tickers))
-        rest = [unit for unit in by_value if not bins.add(unit.tickers, leave=fair)]
+        units.sort()
+        rest = [tickers for _, tickers in units if not bins.add(tickers, leave=fair)]
         rest.sort(key=self._last_fetched)
-        for unit in rest:
-            bins.add(unit.tickers)
+        for tickers in rest:
+            bins.add(tickers)
         return bins.batches()
 
     def fetched(self, tickers: Iterable[str], now_ms: int) -> None:
@@ -137,47 +143,54 @@ class Planner:
         for ticker in tickers:
             self._fetched_ms[ticker] = now_ms
 
-    def _units(self, tradables: Iterable[Tradable], wished: frozenset[str], now_ms: int) -> list["_Unit"]:
-        """Group what must be seen together, as far as it fits into a request; the rest go one by one."""
+    def _units(self, tradables: Iterable[Tradable], wished: frozenset[str], now_ms: int) -> list[_Unit]:
+        """Group what must be seen together, as far as it fits into a request; the rest go one by one.
+
+        Returns (the negative of its value, its tickers) of each.
+        """
         units: list[_Unit] = []
         events: dict[str, list[Tradable]] = {}
-        before, worths = self._worths, dict[str, tuple[Quote, float]]()
+        worths = self._worths
         for tradable in tradables:
-            events.setdefault(tradable.market.event_ticker, []).append(tradable)
+            event_ticker = tradable.market.event_ticker
+            members = events.get(event_ticker)
+            if members is None:
+                events[event_ticker] = [tradable]
+            else:
+                members.append(tradable)
         for members in events.values():
             event, together_e4 = members[0].event, None
             if event is not None and 1 < len(members) <= BOOKS_PER_REQUEST:
                 together_e4 = worth_of_books_e4(event, [member.quote for member in members], self.failures)
             most = -inf
+            times: tuple[int | None, int | None, int | None] = None, None, None
+            near = 0.0
             for market, quote, _, start_ms in members:
                 ticker = market.ticker
-                known = before.get(ticker)
+                known = worths.get(ticker)
                 if known is None or known[0] is not quote:
-                    known = quote, worth_of(quote)
-                worths[ticker] = known
-                close_ms, expected_ms = market.close_ms, market.expected_expiration_ms
-                value = known[1] + _nearness(close_ms, expected_ms, start_ms, now_ms)
+                    worths[ticker] = known = quote, worth_of(quote)
+                own = market.close_ms, market.expected_expiration_ms, start_ms
+                if own != times:  # mostly those of the whole event
+                    times, near = own, _nearness(*own, now_ms)
+                value = known[1] + near
                 if together_e4 is None:
-                    units.append(_unit((ticker,), value, wished) if wished else _Unit(value, (ticker,)))
+                    units.append((-(value + _WISHED) if ticker in wished else -value, (ticker,)))
                 elif value > most:
                     most = value
             if together_e4 is not None:
                 tickers = tuple(sorted([member.market.ticker for member in members]))
-                units.append(_unit(tickers, most + together_e4 / 25, wished))
-        self._worths = worths if len(worths) <= REPLAN_FROM_MARKETS else {}
+                value = most + together_e4 / 25
+                units.append((-value if wished.isdisjoint(tickers) else -(value + _WISHED), tickers))
+        if len(worths) > REPLAN_FROM_MARKETS:
+            worths.clear()  # too many to keep, or most are of markets that are gone
         return units
 
-    def _last_fetched(self, unit: "_Unit") -> int:
-        return min(self._fetched_ms.get(ticker, 0) for ticker in unit.tickers)
-
-
-class _Unit(NamedTuple):
-    value: float
-    tickers: tuple[str, ...]
-
-
-def _unit(tickers: tuple[str, ...], value: float, wished: frozenset[str]) -> _Unit:
-    return _Unit(value if wished.isdisjoint(tickers) else value + 1_000.0, tickers)
+    def _last_fetched(self, tickers: tuple[str, ...]) -> int:
+        fetched_ms = self._fetched_ms
+        if len(tickers) == 1:
+            return fetched_ms.get(tickers[0], 0)
+        return min([fetched_ms.get(ticker, 0) for ticker in tickers])
 
 
 class _Bins:
@@ -191,7 +204,7 @@ class _Bins:
     def add(self, tickers: Sequence[str], leave: int = 0) -> bool:
         if len(tickers) > self._left - leave:
             return False
-        size = sum(len(ticker) + len("&tickers=") for ticker in tickers)
+        size = sum(map(len, tickers)) + len("&tickers=") * len(tickers)
         for index, batch in enumerate(self._bins):
             fits = len(batch) + len(tickers) <= BOOKS_PER_REQUEST
             if fits and self._characters[index] + size <= URL_BUDGET:

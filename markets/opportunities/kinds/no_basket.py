@@ -91,7 +91,7 @@ class NoBasketKind(Kind):
         """Return by how much the YES bids exceed $1 together: NO of all costs that much less than it pays."""
         if not event.mutually_exclusive:
             return None
-        bids_e4 = sum(quote.yes_bid_e4 for quote in quotes if quote.yes_bid_size_e2)
+        bids_e4 = sum([quote.yes_bid_e4 for quote in quotes if quote.yes_bid_size_e2])
         return max(0, bids_e4 - PRICE_ONE_E4)
 
     def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:

@@ -76,9 +76,10 @@ class YesBasketKind(LockedKind):
         """Return by how much the YES asks fall short of $1 together, 0 if that is beyond belief."""
         if not event.mutually_exclusive:
             return None
-        if not all(quote.yes_ask_size_e2 for quote in quotes):
+        asks_e4 = [quote.yes_ask_e4 for quote in quotes if quote.yes_ask_size_e2]
+        if len(asks_e4) < len(quotes):
             return 0
-        left_e4 = PRICE_ONE_E4 - sum(quote.yes_ask_e4 for quote in quotes)
+        left_e4 = PRICE_ONE_E4 - sum(asks_e4)
         return left_e4 if 0 < left_e4 <= BELIEVED_E4 else 0
 
     def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:

@@ -151,4 +151,84 @@ def test_plan_keeps_every_bound(rows: list[tuple[int, bool, int]], limit: int, c
     assert all(sum(len(t) + 9 for t in batch) <= URL_BUDGET for batch in plan)
 
 
+def plainly(
+    shown: Sequence[Tradable], wished: Sequence[str], fetched: dict[str, int], limit: int, now_ms: int
+) -> list[list[str]]:
+    """Return the plan by its definition: nothing is kept from plan to plan, nothing is worked out once."""
+    events: dict[str, list[Tradable]] = {}
+    for one in shown:
+        events.setdefault(one.market.event_ticker, []).append(one)
+    units: list[tuple[float, list[str]]] = []
+    for members in events.values():
+        event, together_e4 = members[0].event, None
+        if event is not None and 1 < len(members) <= BOOKS_PER_REQUEST:
+            together_e4 = worth_of_books_e4(event, [member.quote for member in members], [])
+        if together_e4 is None:
+            units += [(value_of(one, now_ms), [one.market.ticker]) for one in members]
+        else:
+            most = max(value_of(one, now_ms) for one in members)
+            units.append((most + together_e4 / 25, sorted(one.market.ticker for one in members)))
+    units = [(value + 1_000 * any(t in wished for t in tickers), tickers) for value, tickers in units]
+    units.sort(key=lambda unit: (-unit[0], unit[1]))
+    batches: list[list[str]] = [[] for _ in range(-(-limit // BOOKS_PER_REQUEST))]
+
+    def add(tickers: list[str], leave: int) -> bool:
+        if sum(map(len, batches)) + len(tickers) > limit - leave:
+            return False
+        for batch in batches:
+            characters = sum(len(ticker) + 9 for ticker in batch + tickers)
+            if len(batch) + len(tickers) <= BOOKS_PER_REQUEST and characters <= URL_BUDGET:
+                batch += tickers
+                return True
+        return False
+
+    rest = [tickers for _, tickers in units if not add(tickers, int(limit * 0.1))]
+    for tickers in sorted(rest, key=lambda tickers: min(fetched.get(ticker, 0) for ticker in tickers)):
+        add(tickers, 0)
+    return [batch for batch in batches if batch]
+
+
 TEMPLATE = tradable("A")
+
+MEMBERS = st.tuples(
+    st.integers(0, 12), st.booleans(), st.sampled_from((None, 0, 1, 50)), st.sampled_from((None, 0, 3, 90))
+)
+"""An event, whether it is exclusive, hours until its close, hours until its start."""
+
+QUOTES = st.tuples(st.integers(0, 12_000), st.integers(1, 60), st.integers(0, 1))
+
+
+@given(st.lists(MEMBERS, min_size=1, max_size=60), st.integers(0, 40), st.data())
+def test_plans_are_those_of_their_definition(
+    rows: list[tuple[int, bool, int | None, int | None]], limit: int, data: st.DataObject
+) -> None:
+    planner, fetched = Planner(limit), dict[str, int]()
+    quotes = [TEMPLATE.quote] * len(rows)
+    for turn in range(4):
+        now_ms = NOW_MS + turn * 48_000
+        for index in data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=8)):
+            volume_e2, bid, size = data.draw(QUOTES)
+            moved = {"volume_24h_e2": volume_e2, "yes_bid_e4": bid * 100, "yes_bid_size_e2": size}
+            quotes[index] = msgspec.structs.replace(quotes[index], **moved)
+        shown = [
+            Tradable(
+                msgspec.structs.replace(
+                    TEMPLATE.market,
+                    ticker=f"M{index}",
+                    event_ticker=f"E{event}",
+                    close_ms=None if closes is None else NOW_MS + closes * HOUR_MS,
+                ),
+                quotes[index],
+                EXCLUSIVE if exclusive else None,
+                None if starts is None else NOW_MS + starts * HOUR_MS,
+            )
+            for index, (event, exclusive, closes, starts) in enumerate(rows)
+        ]
+        wished = data.draw(st.lists(st.sampled_from([one.market.ticker for one in shown]), max_size=2))
+        planner.wish(wished, 1, now_ms)
+
+        plan = planner.plan(shown, now_ms)
+
+        assert plan == plainly(shown, wished, fetched, limit, now_ms)
+        planner.fetched(chosen(plan), now_ms)
+        fetched.update(dict.fromkeys(chosen(plan), now_ms))
