@@ -15,6 +15,9 @@ from .grid import Grid
 _DEPTH: Final = 12
 """How many levels a side aims to have behind its best."""
 
+_NOBODY: Final = (0, 0)
+"""The best level of an empty side."""
+
 
 class Depth:
     """Keeps the crowd's levels of a book behind the quote.
@@ -32,8 +35,8 @@ class Depth:
     def quote(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the crowd's own best YES bid and ask, each (price_e4, count_e2); a count of 0 is none."""
         yes, no = self.book.yes, self.book.no
-        bid, no_bid = yes.prices[-1] if yes.prices else 0, no.prices[-1] if no.prices else 0
-        return (bid, yes.crowd.get(bid, 0)), (PRICE_ONE_E4 - no_bid, no.crowd.get(no_bid, 0))
+        no_bid, no_bid_e2 = no.rungs[-1] if no.rungs else _NOBODY
+        return yes.rungs[-1] if yes.rungs else _NOBODY, (PRICE_ONE_E4 - no_bid, no_bid_e2)
 
     def follow(
         self,
@@ -61,11 +64,11 @@ class Depth:
         """Change one level behind a best one, as quoters do all the time."""
         rng = self._rng
         side, half = (YES, self.book.yes) if rng.random() < 0.5 else (NO, self.book.no)
-        prices = half.prices
-        behind = len(prices) - 1
+        rungs = half.rungs
+        behind = len(rungs) - 1
         if behind < 1:
             return []
-        price = prices[rng.randrange(behind)]
+        price, _ = rungs[rng.randrange(behind)]
         if rng.random() < 0.3 and behind > 3:
             return [Change(side, price, half.set_crowd(price, 0))]
         if rng.random() < 0.3 and behind < 3 * _DEPTH - 1:
@@ -85,13 +88,13 @@ class Depth:
         typical_e2: int,
         changes: list[Change] | None,
     ) -> bool:
-        levels, prices = half.crowd, half.prices
+        levels, rungs = half.crowd, half.rungs
         price, count = best
-        many = len(prices)
-        if _DEPTH < many <= 3 * _DEPTH and prices[-1] == price and levels[price] == count:
+        many = len(rungs)
+        if _DEPTH < many <= 3 * _DEPTH and rungs[-1] == best:
             return False  # the usual case of a side that stays
         moved, rng = False, self._rng
-        if prices and (not count or prices[-1] > price):
+        if rungs and (not count or rungs[-1][0] > price):
             moved = True
             gone = half.cut_crowd(price if count else 0)
             if changes is not None:
@@ -103,13 +106,13 @@ class Depth:
             delta = half.set_crowd(price, count)
             if changes is not None:
                 changes.append(Change(side, price, delta))
-        if _DEPTH < len(prices) <= 3 * _DEPTH:
+        if _DEPTH < len(rungs) <= 3 * _DEPTH:
             return moved
         # A new book gets its depth at once, an old one gradually.
-        for _ in range(3 * _DEPTH if len(prices) < 2 else 1):
-            if len(prices) > _DEPTH:
+        for _ in range(3 * _DEPTH if len(rungs) < 2 else 1):
+            if len(rungs) > _DEPTH:
                 break
-            deepest = prices[0] if rng.random() < 0.7 else price
+            deepest = rungs[0][0] if rng.random() < 0.7 else price
             below = grid.below(deepest, 1 + int(rng.expovariate(1.2)))
             if below is None:
                 below = grid.prices[0]
@@ -122,9 +125,9 @@ class Depth:
             delta = half.set_crowd(below, size)
             if changes is not None:
                 changes.append(Change(side, below, delta))
-        while len(prices) > 3 * _DEPTH:
+        while len(rungs) > 3 * _DEPTH:
             moved = True
-            worst = prices[0]
+            worst, _ = rungs[0]
             delta = half.set_crowd(worst, 0)
             if changes is not None:
                 changes.append(Change(side, worst, delta))

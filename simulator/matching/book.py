@@ -4,7 +4,7 @@ Both sides are bids: for YES, and for NO at one dollar less an ask's price. In i
 side is its highest, and two orders meet when their prices add up to a dollar or more.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -48,18 +48,18 @@ class Half:
 
     Attributes:
         crowd: price_e4 -> the crowd's contracts there, count_e2; never 0. Others only read it.
-        prices: those of `crowd`, ascending.
+        rungs: the same as (price_e4, count_e2), ascending.
         orders: price_e4 -> the users' orders there, earliest first; never empty.
 
     `Order.ahead_e2` of the crowd's contracts at a price came before an order. Within a price the crowd's are
     before, between and behind the orders, so `ahead_e2` never decreases along the queue.
     """
 
-    __slots__ = ("crowd", "orders", "prices")
+    __slots__ = ("crowd", "orders", "rungs")
 
     def __init__(self) -> None:
         self.crowd: dict[int, int] = {}
-        self.prices: list[int] = []
+        self.rungs: list[tuple[int, int]] = []
         self.orders: dict[int, list[Order]] = {}
 
     def count_at(self, price_e4: int) -> int:
@@ -70,7 +70,7 @@ class Half:
 
     def best(self) -> int | None:
         """Return the best price, None if the side is empty."""
-        best = self.prices[-1] if self.prices else -1
+        best = self.rungs[-1][0] if self.rungs else -1
         if self.orders:
             best = max(best, *self.orders)
         return best if best >= 0 else None
@@ -85,8 +85,7 @@ class Half:
         """Return (price_e4, all contracts there), ascending."""
         if self.orders:
             return tuple(sorted(self.levels().items()))
-        crowd = self.crowd
-        return tuple([(price, crowd[price]) for price in self.prices])
+        return tuple(self.rungs)
 
     def set_crowd(self, price_e4: int, count_e2: int) -> int:
         """Set how much the crowd has at a price, and return the difference.
@@ -94,18 +93,9 @@ class Half:
         What is added goes behind all orders. What is removed may have been anywhere: orders advance in
         proportion.
         """
-        crowd = self.crowd
-        before = crowd.get(price_e4, 0)
-        if count_e2:
-            crowd[price_e4] = count_e2
-            if not before:
-                prices = self.prices
-                if prices and price_e4 < prices[-1]:
-                    insort(prices, price_e4)
-                else:
-                    prices.append(price_e4)
-        elif before:
-            self._empty(price_e4)
+        before = self.crowd.get(price_e4, 0)
+        if count_e2 or before:
+            self._set(price_e4, count_e2)
         if count_e2 < before and self.orders:
             for order in self.orders.get(price_e4, ()):
                 order.ahead_e2 = order.ahead_e2 * count_e2 // before
@@ -113,38 +103,42 @@ class Half:
 
     def cut_crowd(self, price_e4: int) -> list[tuple[int, int]]:
         """Remove the crowd from all prices better than this one, and return what it had there, ascending."""
-        prices, crowd = self.prices, self.crowd
-        first = bisect_right(prices, price_e4)
-        gone = [(price, crowd.pop(price)) for price in prices[first:]]
-        del prices[first:]
-        if self.orders:
-            for price, _ in gone:
+        first = bisect_left(self.rungs, (price_e4 + 1,))
+        gone = self.rungs[first:]
+        del self.rungs[first:]
+        for price, _ in gone:
+            del self.crowd[price]
+            if self.orders:
                 for order in self.orders.get(price, ()):
                     order.ahead_e2 = 0
         return gone
 
-    def _empty(self, price_e4: int) -> None:
-        """Remove the crowd's level at a price."""
-        del self.crowd[price_e4]
-        del self.prices[bisect_left(self.prices, price_e4)]
+    def _set(self, price_e4: int, count_e2: int) -> None:
+        """Set how much the crowd has at a price; 0 only where it has something."""
+        crowd, rungs = self.crowd, self.rungs
+        if not rungs or price_e4 > rungs[-1][0]:
+            rungs.append((price_e4, count_e2))
+        else:
+            index = bisect_left(rungs, (price_e4,))
+            if not count_e2:
+                del rungs[index], crowd[price_e4]
+                return
+            if price_e4 in crowd:
+                rungs[index] = price_e4, count_e2
+            else:
+                rungs.insert(index, (price_e4, count_e2))
+        crowd[price_e4] = count_e2
 
     def take_crowd(self, price_e4: int, count_e2: int) -> None:
         """Take the crowd's first contracts at a price, those before every order."""
-        left = self.crowd[price_e4] - count_e2
-        if left:
-            self.crowd[price_e4] = left
-        else:
-            self._empty(price_e4)
+        self._set(price_e4, self.crowd[price_e4] - count_e2)
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 -= count_e2
 
     def withdraw_crowd(self, price_e4: int, count_e2: int) -> int:
         """Take the crowd's last contracts at a price, those behind the orders, and return the difference."""
         left = self.crowd[price_e4] - count_e2
-        if left:
-            self.crowd[price_e4] = left
-        else:
-            self._empty(price_e4)
+        self._set(price_e4, left)
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 = min(order.ahead_e2, left)
         return -count_e2

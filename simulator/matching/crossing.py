@@ -164,7 +164,7 @@ class Crossing:
         other = opposite(side)
         crowd, users = book.half(side), book.half(other)
         while crowd.crowd and users.orders:
-            price, met = crowd.prices[-1], max(users.orders)
+            price, met = crowd.rungs[-1][0], max(users.orders)
             if price + met < PRICE_ONE_E4:
                 return
             maker = users.orders[met][0]

@@ -423,7 +423,7 @@ def test_the_recorded_stream_served_again_rebuilds_the_recorded_end(wire: Wire) 
         if frame["type"] == "orderbook_snapshot":
             book = wire.client.api.exchange.book(mine[names[message["market_ticker"]]])
             for side, half in (("yes", book.yes), ("no", book.no)):
-                for price in tuple(half.prices):
+                for price in tuple(half.crowd):
                     half.set_crowd(price, 0)
                 for p, c in message[f"{side}_dollars_fp"]:
                     half.set_crowd(round(float(p) * 1e4), round(float(c) * 100))

@@ -116,7 +116,7 @@ def test_whatever_is_done_the_book_and_the_fills_are_those_of_the_reference(
             kept = floor.venue.book(MARKET).half(half)
             assert dict(kept.levels()) == reference.levels(half)
             assert kept.ladder() == tuple(sorted(reference.levels(half).items()))
-            assert kept.prices == sorted(kept.crowd)
+            assert kept.rungs == sorted(kept.crowd.items())
         floor.ledger.check()
     assert merged(_fills(floor)) == merged(reference.fills)
 
