@@ -258,8 +258,7 @@ class Exchange:
         rng = self.rng
         winners = [
             [m for m in group.events[0].markets if m.role.kind == "win" and m.status == ACTIVE]
-            for group in self.listings.groups
-            if group.kind == "match"
+            for group in self.listings.matches
         ]
         winners = [markets for markets in winners if markets]
         for _ in range(count if len(winners) >= 4 else 0):

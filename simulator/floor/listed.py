@@ -10,10 +10,15 @@ Order = list[tuple[int, str]]
 
 
 class Listings:
-    """Everything in the live window. It is unsorted while the universe is built, until `sort`."""
+    """Everything in the live window. It is unsorted while the universe is built, until `sort`.
+
+    Attributes:
+        groups: those of which not everything is settled; `matches` are the matches among them.
+    """
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
+        self.matches: list[Group] = []
         self.events: dict[str, Event] = {}
         self.markets: dict[str, Market] = {}
         self.milestones: dict[str, Milestone] = {}
@@ -27,6 +32,8 @@ class Listings:
         """Add a group."""
         add: Callable[[Order, tuple[int, str]], None] = insort if self._sorted else list.append
         self.groups.append(group)
+        if group.kind == "match":
+            self.matches.append(group)
         for event in group.events:
             self.events[event.ticker] = event
             event.series.events.append(event)
@@ -44,6 +51,12 @@ class Listings:
         for order in (self.market_order, self.event_order, self.milestone_order):
             order.sort()
         self._sorted = True
+
+    def end(self, group: Group) -> None:
+        """Take out a group that is settled; its events stay until they are archived."""
+        self.groups.remove(group)
+        if group.kind == "match":
+            self.matches.remove(group)
 
     def archive(self, event: Event) -> bool:
         """Move a settled event out (the real window holds three months); return whether it was there."""

@@ -127,7 +127,7 @@ class Lifecycle:
     def schedule_fees(self) -> None:
         """Plan one change of a series' fees and one override of an event's, within the first hour."""
         start_ms = self._agenda.start_ms
-        matches = [g for g in self._listings.groups if g.kind == "match" and g.start_ms > start_ms + HOUR_MS]
+        matches = [g for g in self._listings.matches if g.start_ms > start_ms + HOUR_MS]
         if not matches:
             return
         event, other = matches[0].events[0], matches[-1].events[0]
@@ -377,7 +377,7 @@ class Lifecycle:
         if all(e.status == FINALIZED for e in group.events):
             now_ms = max(time_ms, self._agenda.start_ms)
             successor = self._catalogue.again(group, now_ms)
-            self._listings.groups.remove(group)
+            self._listings.end(group)
             if successor is not None:
                 self._agenda.at(now_ms + 1_000 + self._rng.randrange(20_000), self._create, successor)
 

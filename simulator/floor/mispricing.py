@@ -167,7 +167,7 @@ class Planter:
         kinds = sorted(waits, key=waits.__getitem__)
         everything = self._listings.groups
         from_ms, to_ms = time_ms, time_ms + HOUR_MS
-        soon = [g for g in everything if from_ms < g.start_ms < to_ms and g.kind == "match"]
+        soon = [match for match in self._listings.matches if from_ms < match.start_ms < to_ms]
         first = soon if soon and rng.random() < _SOON else everything
         choice = rng.choice
         for attempt in range(_TRIES):
