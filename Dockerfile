@@ -25,7 +25,9 @@ COPY agent_server /opt/kalshi-bus/agent_server
 COPY simulator /opt/kalshi-bus/simulator
 COPY laboratory /opt/kalshi-bus/laboratory
 COPY kalshi_bus /opt/kalshi-bus/kalshi_bus
-RUN /opt/venv/bin/python -m compileall -q /opt/kalshi-bus
+RUN /opt/venv/bin/python -m compileall -q /opt/kalshi-bus \
+    && printf '#!/opt/venv/bin/python\nimport sys\nsys.path.insert(0, "/opt/kalshi-bus")\nfrom kalshi_bus.__main__ import main\nsys.exit(main())\n' > /opt/venv/bin/kalshi-bus \
+    && chmod 0755 /opt/venv/bin/kalshi-bus
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     KALSHI_BUS_RUN_DIR=/run/kalshi-bus \

@@ -1,4 +1,4 @@
-"""``python -m agent_server``: answer agents on stdin and stdout (docs/agents.md)."""
+"""Answer agents on stdin and stdout, in the Model Context Protocol. docs/agents.md."""
 
 import argparse
 import os

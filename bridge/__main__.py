@@ -1,4 +1,4 @@
-"""``python -m bridge nats://HOST:PORT``: store the feed in a NATS JetStream. docs/bridge.md."""
+"""Store the feed in a NATS JetStream, such as nats://localhost:4222. docs/bridge.md."""
 
 import argparse
 import random

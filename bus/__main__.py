@@ -1,4 +1,4 @@
-"""``python -m bus``: record, replay, look at and export the feed."""
+"""Record, replay, look at and export the feed; what keeps a desk going: doctor, backup, keys."""
 
 import argparse
 import os

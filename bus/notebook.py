@@ -75,7 +75,7 @@ class Connection:
         if not self.replica.wait(lambda replica: bool(replica.state.epoch), timeout_s):
             self.close()
             raise TimeoutError(
-                f"{snapshots}: no snapshot within {timeout_s:g} s: is everything up? {to_type('bus doctor')}"
+                f"{snapshots}: no snapshot within {timeout_s:g} s: is everything up? {to_type('doctor')}"
             )
 
     @property

@@ -87,7 +87,7 @@ def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
     if endpoint.startswith("tcp://") and keys_of(context) is None and tcp_port(endpoint) is None:
         raise StartupError(
             f"{endpoint}: is on another machine, which is reached only with CURVE: set {KEY_SETTING} to the "
-            f"key that `{to_type('bus keys')}` made there"
+            f"key that `{to_type('keys')}` made there"
         )
 
 
@@ -162,7 +162,7 @@ def _refuse_open_door(name: str, endpoint: str) -> None:
     if not endpoint.startswith(("ipc://", "inproc://", "tcp://127.")):
         raise StartupError(
             f"KALSHI_BUS_{name.upper()}: got {shown(endpoint)}, expected ipc:// or loopback where it is "
-            f"served: other machines are let in by `{to_type('bus forward')}` alone, with CURVE "
+            f"served: other machines are let in by `{to_type('forward')}` alone, with CURVE "
             "(docs/remote.md)"
         )
 

@@ -15,6 +15,7 @@ import yaml
 from bus.process.container import Mount, lasts, mounts, prepare
 from bus.process.settings import Settings, variable_of
 from bus.process.supervised import Supervisor
+from kalshi_bus.__main__ import COMMANDS
 from tests.support import ROOT, Runner, eventually
 
 UNITS = sorted((ROOT / "ops" / "systemd").iterdir())
@@ -167,8 +168,8 @@ def test_what_the_container_runs_starts_in_a_clean_folder_and_stops(runner: Runn
 def test_units_are_read_by_systemd_without_a_word(unit: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    for path in UNITS:  # where no stack is installed its Python is missing, and that alone would be said
-        text = path.read_text().replace("/opt/kalshi-bus/.venv/bin/python", sys.executable)
+    for path in UNITS:  # where no stack is installed its command is missing, and that alone would be said
+        text = path.read_text().replace("/opt/kalshi-bus/.venv/bin/kalshi-bus", sys.executable)
         (tmp_path / path.name).write_text(text)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(tmp_path / unit.name)],
@@ -180,9 +181,8 @@ def test_units_are_read_by_systemd_without_a_word(unit: Path, tmp_path: Path) ->
 
 def test_the_commands_of_the_units_exist() -> None:
     for unit in UNITS:
-        for module in re.findall(r"^ExecStart=\S+ -m (\S+)", unit.read_text(), re.MULTILINE):
-            path = ROOT / module.replace(".", "/")
-            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+        for word in re.findall(r"^ExecStart=\S+/kalshi-bus (\S+)", unit.read_text(), re.MULTILINE):
+            assert word in COMMANDS, word
 
 
 @pytest.mark.slow

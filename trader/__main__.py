@@ -1,4 +1,4 @@
-"""``python -m trader`` trades; ``python -m trader COMMAND`` is for people: ``--help`` lists them."""
+"""``python -m trader`` trades, as supervisord starts it; with arguments it is ``kalshi-bus trader``."""
 
 import sys
 

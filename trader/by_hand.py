@@ -1,4 +1,4 @@
-"""`python -m trader prepare | confirm | adopt`: a person's own orders, from the shell."""
+"""`kalshi-bus trader prepare | confirm | adopt`: a person's own orders, from the shell."""
 
 import argparse
 import time

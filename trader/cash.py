@@ -1,4 +1,4 @@
-"""`python -m trader cash`: cash on each shard of the exchange, and what to move so that it covers orders.
+"""`kalshi-bus trader cash`: cash on each shard of the exchange, and what to move so that it covers orders.
 
 A transfer's id follows from the plan and from the account's cash when the plan was made: if it is sent again,
 for example after a lost answer, the gateway carries it out only once.
@@ -128,7 +128,7 @@ def cash(settings: Settings, want: Iterable[str], context: Any, *, move: bool, y
             question = msgspec.to_builtins(AccountAsk(journal=journal_id))
             listed = told(asker.ask(question, ACCOUNT_MS), AccountAnswer)
         except NoAnswer:
-            raise NoAnswer("no order gateway answers: start it with python -m publisher.orders") from None
+            raise NoAnswer(f"no order gateway answers: {to_type('doctor')} says why") from None
         if "shards" in listed.missing:
             raise Refusal("not_ready", "the exchange did not list the account's cash: ask again")
         made = plan(listed, journal_id, wanted_e6)

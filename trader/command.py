@@ -1,7 +1,4 @@
-"""The command line: status, pause, resume and kill for a running trader; reconcile and verify for a journal.
-
-For strategies: check those in the settings, and allow one that was ended.
-"""
+"""Ask and command a running trader, trade by hand, and read and check its journal. docs/trader.md."""
 
 import argparse
 import json

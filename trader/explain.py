@@ -1,4 +1,4 @@
-"""`python -m trader explain`: an order's black box, and why something was not traded.
+"""`kalshi-bus trader explain`: an order's black box, and why something was not traded.
 
 Of an order it shows the input that decided it (position in the feed, book as seen, fair values, the facts
 that risk had), the intent, what went to the exchange and came back (from the order gateway's log, if there is

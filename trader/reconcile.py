@@ -1,4 +1,4 @@
-"""`python -m trader reconcile`: the journal's money against itself, and line by line against the exchange.
+"""`kalshi-bus trader reconcile`: the journal's money against itself, and line by line against the exchange.
 
 It is computed from the sums of the rows, through the ledger, and by each view of the record; and if an order
 gateway answers, compared with what the exchange lists of the account.

@@ -1,4 +1,4 @@
-"""`python -m trader tax YEAR`: the tax lots closed in a year (UTC), first in first out, as CSV."""
+"""`kalshi-bus trader tax YEAR`: the tax lots closed in a year (UTC), first in first out, as CSV."""
 
 import csv
 import io

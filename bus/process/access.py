@@ -87,7 +87,7 @@ def read_token(settings: Settings) -> str | None:
     if not TOKEN_LEAST <= len(text) <= TOKEN_MOST or not _TOKEN.fullmatch(text):
         raise StartupError(
             f"{path}: no token in it, expected one line of {TOKEN_LEAST} to {TOKEN_MOST} characters without "
-            f"spaces: `{to_type('bus token')} FILE` makes one"
+            f"spaces: `{to_type('token')} FILE` makes one"
         )
     return text
 

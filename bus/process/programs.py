@@ -11,6 +11,9 @@ HOME: Final = Path(__file__).resolve().parents[2]
 
 IS_CHECKOUT: Final = (HOME / "pyproject.toml").is_file()
 
+COMMAND: Final = ".venv/bin/kalshi-bus" if (HOME / ".venv/bin/kalshi-bus").exists() else "kalshi-bus"
+"""Our command as it is typed: ``make`` puts it where no shell looks for it."""
+
 
 def command_of(module: str, *arguments: str) -> list[str]:
     """Return the command line of ``python -m module``.
@@ -35,14 +38,11 @@ def name_of(module: str) -> str:
 
 
 def to_type(words: str) -> str:
-    """Return what a person types for a command of ours, such as ``run`` or ``bus doctor``, wherever we are.
+    """Return what a person types for a command of ours, such as ``run`` or ``trader allow``.
 
-    In a checkout that is ``make run`` and ``python -m bus doctor``; an installation has neither make nor, for
-    most shells, the right Python: ``kalshi-bus run``, ``kalshi-bus doctor``.
+    That is ``kalshi-bus trader allow``; in a checkout ``make run``, and the others by their path from there.
     """
-    if IS_CHECKOUT:
-        return "make run" if words == "run" else f"python -m {words}"
-    return f"kalshi-bus {words.removeprefix('bus ')}"
+    return "make run" if IS_CHECKOUT and words == "run" else f"{COMMAND} {words}"
 
 
 def data_file(name: str) -> Path:

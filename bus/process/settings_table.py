@@ -370,7 +370,7 @@ class CommonRows(Rows):
     )
     curve_key: _Path | None = _setting(
         None,
-        "a file of mode 0600, made by `python -m bus keys`",
+        "a file of mode 0600, made by `kalshi-bus keys`",
         "Key for a forwarder on another machine. With it, every `tcp://` endpoint is reached with CURVE: "
         "docs/remote.md.",
     )
@@ -475,7 +475,7 @@ class TraderRows(Rows):
     limit_daily_loss: _Dollars = _dollars(
         "250",
         "Once the loss since 00:00 UTC reaches this, nothing more is bought until the next day (UTC) or "
-        "until `python -m trader resume UNLOCK`; a restart changes nothing, and positions are still evened "
+        "until `kalshi-bus trader resume UNLOCK`; a restart changes nothing, and positions are still evened "
         "out and closed. Locked baskets count at the least they pay. Other positions count at their last "
         "good bid or the current bid, whichever is lower: at half of that after 120 s without a bid, at "
         "nothing after 10 minutes, and at their result as soon as it is determined.",

@@ -1,1 +1,1 @@
-"""The commands of ``python -m bus``."""
+"""Commands of ``kalshi-bus``: doctor, record, verify, ...."""

@@ -1,4 +1,4 @@
-"""``python -m bus backup FOLDER`` and ``restore FOLDER``: what in the data directory must not be lost.
+"""``kalshi-bus backup FOLDER`` and ``restore FOLDER``: what in the data directory must not be lost.
 
 SQLite copies journals while they are written to, each as of one moment; other files are copied as they stand.
 History, which fills again by itself, is left out; recordings are included on request, segment by segment.

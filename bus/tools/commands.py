@@ -1,4 +1,4 @@
-"""What ``python -m bus COMMAND`` does."""
+"""What ``kalshi-bus record``, ``info``, ``export``, ... do."""
 
 import argparse
 import json
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 SILENCE_S: Final = 2.5
 PROGRESS_S: Final = 60
-_IS_UP: Final = f"is everything up? {to_type('bus doctor')}"
+_IS_UP: Final = f"is everything up? {to_type('doctor')}"
 
 _say: Final = print
 _CONTROL: Final[dict[str, type[Any]]] = {"cycle": CycleEnd, "heartbeat": Heartbeat}

@@ -1,4 +1,4 @@
-"""``python -m bus doctor``: look at everything from outside and say in plain words what is wrong.
+"""``kalshi-bus doctor``: look at everything from outside and say in plain words what is wrong.
 
 It changes nothing and works whatever is down. Each finding is one line; a problem names its remedy.
 """

@@ -1,4 +1,4 @@
-"""``python -m bus keys``: the keys by which machines know each other. docs/remote.md."""
+"""``kalshi-bus keys``: the keys by which machines know each other. docs/remote.md."""
 
 import argparse
 import sys
@@ -52,7 +52,7 @@ def run(load: Callable[[], Settings], args: argparse.Namespace) -> int:
 def _make_for(server: bytes, name: str, to: Path | None) -> None:
     path, pair = to or Path(f"{name}.key"), Pair.make()
     write_keys(path, pair, server)
-    allow = f"{to_type('bus keys allow')} {name} '{pair.public.decode()}'"
+    allow = f"{to_type('keys allow')} {name} '{pair.public.decode()}'"
     _say(f"{shown_path(path)} is made. Where the forwarder runs: {allow}")
 
 

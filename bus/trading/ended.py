@@ -1,7 +1,7 @@
 """Strategies that were ended with the trader because they did not return: a file in the data directory.
 
-A strategy listed there is not loaded again, even after a restart, until its owner says so: ``python -m trader
-allow NAME``.
+A strategy listed there is not loaded again, even after a restart, until its owner says so:
+``kalshi-bus trader allow NAME``.
 """
 
 import os

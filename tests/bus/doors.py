@@ -34,7 +34,7 @@ class Door:
         context.term()
 
     def key(self, name: str, *, let_in: bool = True, server: bytes | None = None) -> Path:
-        """Make a key file, as `python -m bus keys make` does."""
+        """Make a key file, as `kalshi-bus keys make` does."""
         pair, path = Pair.make(), self.folder / f"{name}.key"
         write_keys(path, pair, server or self.keyring.server().public)
         if let_in:

@@ -86,7 +86,7 @@ def test_who_is_ended_is_remembered_and_said_with_the_stack(
     said = capsys.readouterr().out
     assert "did not return within 2 s" in said
     assert "test_who_is_ended_is_remembered" in said
-    assert "python -m trader allow mine" in said
+    assert "kalshi-bus trader allow mine" in said
 
 
 def test_the_process_is_ended_though_that_cannot_be_remembered(

@@ -1,4 +1,4 @@
-"""The trader as a person runs it: ``python -m trader`` and its commands, through SIGKILL and SIGTERM."""
+"""The trader and the commands of ``kalshi-bus trader``, through SIGKILL and SIGTERM."""
 
 import json
 import os

@@ -77,7 +77,7 @@ def test_without_a_trader_the_page_says_how_to_start_it_and_a_kill_applies_to_th
     ui: Process, runner: Runner, browser: Browser
 ) -> None:
     assert state(browser) == "not running"
-    assert "python -m trader" in browser.get("/trader")[2]
+    assert "make run</code> starts it" in browser.get("/trader")[2]
     assert browser.get("/trader/orders.csv")[0] == 503
     assert post(runner.ui_port, "pause")[0] == 503
 

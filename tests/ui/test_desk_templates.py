@@ -80,7 +80,7 @@ def test_pages_show_what_the_trader_reports() -> None:
     assert "<code>raises</code> is dropped for the rest of this session" in trader
     assert "on_update failed (ValueError: &lt;odd&gt;)" in trader
     assert "<code>hangs</code> is not loaded: on_timer did not return." in trader
-    assert "python -m trader allow hangs" in trader
+    assert "kalshi-bus trader allow hangs" in trader
     assert "<code>crawls</code> took longer than 50 ms to decide 2 times, 70 ms at most." in trader
     assert 'data-strategy="value"' not in trader
     assert "In pairs" in trader
@@ -129,8 +129,8 @@ def test_the_page_says_so_if_everything_is_folded_away() -> None:
         (Desk(), "The trader is not running"),
         (Desk(answers=True), "The trader is starting"),
         (Desk(problem="OrdersAnswer: no"), "The trader gives a faulty answer"),
-        (Desk(killed=KilledStatus(at=None, reason="x")), f"python -m trader resume {WORD}"),
-        (Desk(status=STATUS), "The trader does not answer. This is what it last reported. Start it"),
+        (Desk(killed=KilledStatus(at=None, reason="x")), f"kalshi-bus trader resume {WORD}"),
+        (Desk(status=STATUS), "The trader does not answer. This is what it last reported."),
         (Desk(status=STATUS, problem="OrdersAnswer: no"), "gives a faulty answer. This is what it last"),
         (Desk(status=STATUS, problem="OrdersAnswer: no"), "OrdersAnswer: no"),
     ],

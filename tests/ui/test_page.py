@@ -690,7 +690,7 @@ def test_without_a_trader_its_page_fits_a_phone_and_passes_axe(
 ) -> None:
     for width in (375, 1440):
         with opened("/trader", viewport={"width": width, "height": 812}, color_scheme=scheme) as page:
-            expect(page.locator(".empty")).to_contain_text("python -m trader")
+            expect(page.locator(".empty")).to_contain_text("make run starts it")
             shoot(page, f"trader-none-{width}-{scheme}")
             assert overflow(page) <= 0
             assert serious(page) == []

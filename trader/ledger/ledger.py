@@ -15,7 +15,7 @@ Every micro-dollar comes in once and goes out once, so at any time::
     pairs x $1                 = clearing                         (each market)
 
 `check` verifies all four after each step, for the markets that have changed; `check_whole` for all markets,
-now and then; `python -m trader reconcile` against the journal's rows.
+now and then; `kalshi-bus trader reconcile` against the journal's rows.
 
 At stake is what can be lost: in a market, the cost of its lots less what clearing holds for them, which is
 exactly what is gone if the net position becomes worthless. It is never negative: a gain that pairs have

@@ -111,7 +111,7 @@ export function startControl(live) {
       if (answer.ok) say(words(op, told), op === "kill" ? "error" : "good");
       else say(op === "kill" ? told.error.message : `Not done: ${told.error.message}`, "error");
     } catch (error) {
-      say(`It is not known whether this was done: the dashboard did not answer (${error.name}).${op === "kill" ? " Run: python -m trader kill" : ""}`, "error");
+      say(`It is not known whether this was done: the dashboard did not answer (${error.name}).${op === "kill" ? ` Run: ${kill.dataset.typed}` : ""}`, "error");
     }
     busy = false;
     live.refresh();

@@ -1,4 +1,4 @@
-"""``python -m publisher.orders.probe``: asks for consent, tests the exchange, and reports. docs/probe.md."""
+"""``kalshi-bus probe``: asks for consent, tests the exchange, and reports. docs/probe.md."""
 
 import argparse
 import os

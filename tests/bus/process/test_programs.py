@@ -5,15 +5,18 @@ import pytest
 from bus.process import programs
 
 
-def test_a_checkout_has_make_and_a_python() -> None:
+@pytest.mark.parametrize("typed", [".venv/bin/kalshi-bus", "kalshi-bus"])
+def test_a_checkout_has_make(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "COMMAND", typed)
+
     assert programs.to_type("run") == "make run"
-    assert programs.to_type("bus doctor") == "python -m bus doctor"
-    assert programs.to_type("trader allow") == "python -m trader allow"
+    assert programs.to_type("doctor") == f"{typed} doctor"
+    assert programs.to_type("trader allow") == f"{typed} trader allow"
 
 
 def test_an_installation_has_only_the_console_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "IS_CHECKOUT", False)
+    monkeypatch.setattr(programs, "COMMAND", "kalshi-bus")
 
     assert programs.to_type("run") == "kalshi-bus run"
-    assert programs.to_type("bus doctor") == "kalshi-bus doctor"
-    assert programs.to_type("trader allow") == "kalshi-bus trader allow"
+    assert programs.to_type("doctor") == "kalshi-bus doctor"

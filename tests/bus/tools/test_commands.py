@@ -1,4 +1,4 @@
-"""python -m bus info, export, tap: what they say of a recording and of the feed."""
+"""kalshi-bus info, export, tap: what they say of a recording and of the feed."""
 
 import csv
 import io

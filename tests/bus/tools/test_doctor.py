@@ -11,6 +11,7 @@ from bus.clock import SystemClock
 from bus.drift import DriftRow
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
+from bus.process.programs import to_type
 from bus.process.settings import Settings
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
@@ -119,7 +120,8 @@ def test_strategies_that_cannot_be_loaded_and_those_left_out_are_problems(
     lines: list[str] = []
     run(environ, short_dir, lines.append)
 
-    said = "WRONG  strategies: value is not loaded: on_update did not return: python -m trader allow value"
+    allow = to_type("trader allow value")
+    said = f"WRONG  strategies: value is not loaded: on_update did not return: {allow}"
     assert said in lines
 
 
