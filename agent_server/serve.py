@@ -10,7 +10,6 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -33,7 +32,7 @@ from mcp.types import (
 from mcp.types import Tool as ListedTool
 
 from bus.process.lifecycle import Stop
-from bus.process.programs import HOME, IS_CHECKOUT
+from bus.process.programs import DOCS
 
 from .tools import TOOLS, answer, schema_of
 from .world import Unanswered, World
@@ -57,7 +56,7 @@ Never claim that an order was placed."""
 
 
 class Document(NamedTuple):
-    """A document that a client may read. `file` is in docs/, or in this package once installed."""
+    """A document that a client may read. `file` is in docs/."""
 
     file: str
     text: str
@@ -183,9 +182,8 @@ def _said(text: str, *, wrong: bool) -> CallToolResult:
 
 
 def _read(file: str) -> str:
-    place = HOME / "docs" / file if IS_CHECKOUT else Path(__file__).with_name(file)
     try:
-        return place.read_text(encoding="utf-8")
+        return (DOCS / file).read_text(encoding="utf-8")
     except OSError as error:
         return f"{file} cannot be read: {error.strerror}"
 

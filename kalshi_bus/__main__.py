@@ -3,9 +3,9 @@
 import difflib
 import runpy
 import sys
-from pathlib import Path
 from typing import Final, NamedTuple
 
+from bus.process.programs import DOCS
 from kalshi_bus import __version__
 
 
@@ -61,21 +61,11 @@ COMMANDS: Final = {
 USAGE: Final = "usage: kalshi-bus COMMAND [ARGUMENT...]"
 
 
-def documents() -> Path | None:
-    """Return the folder that messages call ``docs/``: in the installed package, in a checkout beside it.
-
-    None if there is none, as in the container.
-    """
-    here = Path(__file__).resolve().parent
-    return next((path for path in (here / "docs", here.parent / "docs") if path.is_dir()), None)
-
-
 def _help() -> str:
     rows = [f"  {name:<12} {command.text}" for name, command in COMMANDS.items()]
     rows.append(f"  {'completion':<12} print the completion script of a shell: bash, zsh or fish")
     more = "kalshi-bus COMMAND --help says more of one; kalshi-bus --version names this version."
-    docs = documents()
-    where = [] if docs is None else [f"What messages call docs/ is the folder {docs}"]
+    where = [f"What messages call docs/ is the folder {DOCS}"] if DOCS.is_dir() else []
     return "\n".join([USAGE, "", *rows, "", more, *where])
 
 

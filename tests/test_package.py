@@ -102,8 +102,9 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
     }
     assert "bus/process/supervisord.conf" in names
     assert "kalshi_bus/py.typed" in names
-    assert {"agent_server/agents.md", "agent_server/glossary.md"} <= set(names)
     assert {f"kalshi_bus/docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= set(names)
+    documents = [Path(name).name for name in names if name.endswith(".md")]
+    assert documents.count("glossary.md") == documents.count("agents.md") == 1
     assert "ui/templates/base.html" in names
     assert "simulator/universe/data/catalogue.json.gz" in names
     assert not [name for name in names if "test" in Path(name).parent.parts[-1:]]
@@ -169,7 +170,9 @@ def test_the_stack_runs_from_a_wheel_in_a_folder_of_the_user_s(elsewhere: Runner
 def test_one_can_import_it_without_the_checkout(installed: Path, tmp_path: Path) -> None:
     code = (
         "import kalshi_bus; kalshi_bus.connect; print(kalshi_bus.__version__, kalshi_bus.__file__)\n"
-        "from bus.process.programs import to_type; print(to_type('run'))"
+        "from bus.process.programs import DOCS, to_type; print(to_type('run'))\n"
+        "from agent_server.serve import DOCUMENTS\n"
+        "print(all((DOCS / one.file).is_file() for one in DOCUMENTS.values()))"
     )
     done = subprocess.run(
         [installed / "python", "-c", code],
@@ -181,4 +184,4 @@ def test_one_can_import_it_without_the_checkout(installed: Path, tmp_path: Path)
         timeout=30,
     )
     assert done.stdout.split()[1].startswith(str(installed.parent)), done.stderr
-    assert done.stdout.splitlines()[1] == "kalshi-bus run"  # what messages tell its user to type
+    assert done.stdout.splitlines()[1:] == ["kalshi-bus run", "True"]  # what to type; what agents can read

@@ -11,6 +11,9 @@ HOME: Final = Path(__file__).resolve().parents[2]
 
 IS_CHECKOUT: Final = (HOME / "pyproject.toml").is_file()
 
+DOCS: Final = HOME / "docs" if IS_CHECKOUT else HOME / "kalshi_bus" / "docs"
+"""The folder that messages call ``docs/``. The container has none."""
+
 COMMAND: Final = ".venv/bin/kalshi-bus" if (HOME / ".venv/bin/kalshi-bus").exists() else "kalshi-bus"
 """Our command as it is typed: ``make`` puts it where no shell looks for it."""
 
