@@ -34,7 +34,7 @@ from .couriers import Couriers
 from .heartbeat import Heart, held_back
 from .judging import Judged, describe, judge
 from .kept import KeptFile, Rules, Told
-from .outbox import Outbox, Parcel
+from .outbox import WAITING_MOST, Outbox, Parcel
 from .parcels import NO_APPRISE, Order
 from .quiet import is_quiet
 from .seen import Seen
@@ -43,6 +43,9 @@ from .ways import HEARTBEAT, Ways
 log = structlog.get_logger()
 
 REPLAY: Final = "A recording is being played: no alerts are sent."
+DROPPED_LOG_MS: Final = 60_000
+"""At most this often the log says how many messages were dropped."""
+
 TEST: Final = "This is a test: alerts arrive here."
 
 _NOT_JUDGED: Final = Judged((), "not checked yet")
@@ -87,6 +90,8 @@ class Caller:
         self._remembered: object = None
         self._replaying = False
         self._beating = False
+        self._logged = told.outbox.dropped.count
+        self._logged_ms: int | None = None
 
     # -- any thread
 
@@ -122,11 +127,12 @@ class Caller:
                 for state in message.ways.values():
                     counts[state] = counts.get(state, 0) + 1
             waiting = counts.get("waits", 0) + counts.get("sending", 0)
+            undelivered = counts.get("undelivered", 0) + self._outbox.kept.dropped.count
             return [
                 Figure("alerts_rules", (), len(self._rules.rules)),
                 Figure("alerts_told", (), self._outbox.kept.last),
                 Figure("alerts_waiting", (), waiting),
-                Figure("alerts_undelivered", (), counts.get("undelivered", 0)),
+                Figure("alerts_undelivered", (), undelivered),
             ]
 
     # -- the main thread
@@ -147,6 +153,7 @@ class Caller:
                     log.info("alerts.alert", rule=alert.rule, key=alert.key, text=alert.text, what=alert.what)
             self._outbox.turn(names, self._rules.quiet, now_ms)
             parcels = self._outbox.parcels(now_ms, self._couriers.busy)
+            self._log_dropped(steady_ms)
             self._keep()
             urls = {way.name: way.url for way in ways.ways}
             for parcel in parcels:
@@ -193,6 +200,13 @@ class Caller:
             else:
                 log.warning("alerts.undelivered", way=name, messages=parcel.numbers, error=error)
 
+    def _log_dropped(self, steady_ms: int) -> None:
+        count, last_ms = self._outbox.kept.dropped.count, self._logged_ms
+        if count > self._logged and (last_ms is None or steady_ms - last_ms >= DROPPED_LOG_MS):
+            log.error("alerts.dropped", messages=count - self._logged, waiting_most=WAITING_MOST)
+            self._logged, self._logged_ms = count, steady_ms
+        self._logged = min(count, self._logged)
+
     def _keep(self) -> None:
         """Write the state to disk if it has changed."""
         memory = self._memory.marks()
@@ -236,6 +250,9 @@ class Caller:
         files = (self._rules_file, self._told_file)
         found = [text for file in files for text in (file.aside, file.problem) if text is not None]
         found += ways.problems
+        if count := self._outbox.kept.dropped.count:
+            which = "message that was" if count == 1 else f"{count:,} messages that were"
+            found.append(f"The oldest {which} waiting had to be dropped: more than {WAITING_MOST:,} waited.")
         if ways.ways and not self._apprise:
             found.append(f"No alerts are sent: {NO_APPRISE}")
         return [*found, REPLAY] if self._replaying else found

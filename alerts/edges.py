@@ -1,7 +1,6 @@
 """What is tradable now, found the same way as by dashboard and trader, while a rule asks for it."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final
 
 import structlog
@@ -25,7 +24,6 @@ REST: Final = 9
 """After a look it rests for this many times its duration: at most a tenth of one core is used."""
 
 REST_MOST_S: Final = 20.0
-EDGES_MOST: Final = 1_000
 AT_ONCE: Final = 200
 """How many events are read under one lock."""
 
@@ -42,13 +40,13 @@ class Edges:
         self, replica: Replica, inbox: Inbox, limits: ScanLimits, values: Replica, clock: Clock
     ) -> None:
         self.found: Sequence[Edge] | None = None
-        """What is tradable, best first; None before the first look."""
+        """The best of each event that has something tradable, best first; None before the first look."""
         self._replica = replica
         self._inbox = inbox
         self._values = values
         self._clock = clock
         self._rescan = Rescan(limits, related=True)
-        self._tradable: dict[str, list[Edge]] = {}
+        self._tradable: dict[str, Edge] = {}
         self._published: dict[str, FairValue] = {}
         self._owner = Owner("what is tradable")
 
@@ -97,15 +95,19 @@ class Edges:
             for event_ticker in some:
                 self._tradable.pop(event_ticker, None)
             for view in views:
-                found = [one for one in rescan.candidates(view, self._published, now_ms) if one.tradable]
+                candidates = rescan.candidates(view, self._published, now_ms)
+                found = [_edge(one) for one in candidates if one.tradable]
                 if found:
-                    self._tradable[view.event.event_ticker] = [_edge(one) for one in found]
+                    self._tradable[view.event.event_ticker] = max(found, key=_worth)
         for failure in rescan.take_failures():
             log.error(
                 "scan.failed", event_ticker=failure.event_ticker, part=failure.part, error=failure.error
             )
-        edges = sorted(chain.from_iterable(self._tradable.values()), key=lambda edge: -edge.net_edge_e6)
-        self.found = tuple(edges[:EDGES_MOST])
+        self.found = tuple(sorted(self._tradable.values(), key=_worth, reverse=True))
+
+
+def _worth(edge: Edge) -> int:
+    return edge.net_edge_e6
 
 
 def _edge(one: Opportunity) -> Edge:

@@ -33,6 +33,11 @@ BODY_MOST: Final = 1_500
 
 DIGEST_MOST: Final = 20
 WAITING_MOST: Final = 1_000
+"""How many messages may wait; of more, the oldest are dropped and counted."""
+
+DROPPED_MS: Final = 86_400_000
+"""How long it is said that messages were dropped."""
+
 ERROR_MOST: Final = 200
 
 WAITS: Final = "waits"
@@ -79,6 +84,13 @@ class Way(msgspec.Struct):
     gone_ms: int | None = None
 
 
+class Dropped(msgspec.Struct):
+    """How many messages were dropped while they waited, and when the last of them."""
+
+    count: int = 0
+    last_ms: int = 0
+
+
 class Kept(msgspec.Struct):
     """The part of an outbox that must survive a restart."""
 
@@ -88,6 +100,7 @@ class Kept(msgspec.Struct):
     digest: list[str] = []
     digest_more: int = 0
     ways: dict[str, Way] = {}
+    dropped: Dropped = msgspec.field(default_factory=Dropped)
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -139,6 +152,9 @@ class Outbox:
 
     def turn(self, ways: Collection[str], quiet: Quiet, now_ms: int) -> None:
         """Do what is due: end storms, send the digest, give up messages that are too old or have no way."""
+        dropped = self.kept.dropped
+        if dropped.count and not 0 <= now_ms - dropped.last_ms < DROPPED_MS:
+            self.kept.dropped, self.changed = Dropped(), True
         gone = self._gone(ways, now_ms)
         for way in gone:
             del self.kept.ways[way]
@@ -219,6 +235,8 @@ class Outbox:
             held = {one.number for one in waiting[-WAITING_MOST:]}
             gone = {*[one.number for one in self.kept.messages if one.number not in held][:spare]}
             self.kept.messages = [one for one in self.kept.messages if one.number not in gone]
+            if lost := sum(one.number in gone for one in waiting):
+                self.kept.dropped = Dropped(self.kept.dropped.count + lost, message.at_ms)
 
     # -- out
 

@@ -120,7 +120,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "alerts_rules": Metric("gauge", "Rules."),
     "alerts_told": Metric("counter", "Messages told, on the pages or elsewhere."),
     "alerts_waiting": Metric("gauge", "Messages that wait for a way out."),
-    "alerts_undelivered": Metric("gauge", "Messages of late that nobody was told."),
+    "alerts_undelivered": Metric("gauge", "Messages of late that nobody was told, dropped ones included."),
     # of what writes
     "recorder_messages": Metric("counter", "Messages recorded."),
     "recorder_keyframes": Metric("counter", "Keyframes recorded."),

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from alerts.caller import REPLAY, TEST, Caller
+from alerts.caller import DROPPED_LOG_MS, REPLAY, TEST, Caller
 from alerts.couriers import Couriers
 from alerts.heartbeat import Heart, held_back
 from alerts.kept import rules_file, told_file
-from alerts.outbox import RETRY_MS
+from alerts.outbox import RETRY_MS, WAITING_MOST
 from alerts.parcels import Order
 from alerts.seen import TraderSeen
 from alerts.ways import Way, Ways
@@ -298,6 +298,33 @@ def test_a_replay_sends_no_alerts(desk: Desk) -> None:
     desk.see(quotes=at_bid(6_500), health=a_health(source="replay"))
     assert desk.post.orders == {}
     assert REPLAY in desk.look().problems
+
+
+def test_messages_dropped_because_too_many_wait_are_told_on_the_page_and_in_the_log(desk: Desk) -> None:
+    def put(number: int) -> None:
+        for _ in range(number):
+            desk.do("test")
+
+    desk.see()  # the first message is being sent from now on, and its way does not answer
+    with capture_logs() as logged:
+        put(WAITING_MOST + 2)
+        assert desk.look().problems == (
+            "The oldest 2 messages that were waiting had to be dropped: more than 1,000 waited.",
+        )
+        desk.see()
+        put(3)
+        desk.see()
+        desk.see(DROPPED_LOG_MS)
+        desk.see(DROPPED_LOG_MS)
+
+    told = [entry["messages"] for entry in logged if entry["event"] == "alerts.dropped"]
+    assert told == [2, 3], "once, and a minute later what has been dropped since"
+    assert {figure.name: figure.value for figure in desk.caller.figures()}["alerts_undelivered"] == 5
+    with capture_logs() as logged:
+        desk.begin()
+        desk.see()
+    assert any("5 messages" in problem for problem in desk.look().problems), "after a restart, too"
+    assert not [entry for entry in logged if entry["event"] == "alerts.dropped"]
 
 
 def test_a_rule_that_cannot_be_saved_is_refused(desk: Desk) -> None:

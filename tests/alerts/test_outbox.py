@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from alerts.outbox import (
     AT_ONCE,
     BODY_MOST,
+    DROPPED_MS,
     GIVE_UP_MS,
     RETRY_MOST_MS,
     RETRY_MS,
     STORM_MS,
+    WAITING_MOST,
     WAY_BACK_MS,
+    Dropped,
     Kept,
     Outbox,
     Parcel,
@@ -237,6 +240,35 @@ def test_the_history_is_bounded_and_keeps_waiting_messages() -> None:
     post.deliver()
     post.put(1_000, rule=1_000)
     assert len(post.outbox.rows()) <= HISTORY_MOST
+
+
+def test_what_is_dropped_because_too_many_wait_is_counted_for_a_day() -> None:
+    post = Post()
+    post.down = {"phone"}
+    for number in range(WAITING_MOST):
+        post.put(number, rule=number)
+    assert post.outbox.kept.dropped.count == 0
+
+    for number in range(WAITING_MOST, WAITING_MOST + 3):
+        post.put(number, rule=number)
+
+    assert post.outbox.kept.dropped == Dropped(3, post.now_ms)
+    assert post.outbox.waiting("phone") == WAITING_MOST
+    assert post.outbox.rows()[-1].text == "fill 3", "the oldest are gone"
+    post.turn(DROPPED_MS - 1)
+    assert post.outbox.kept.dropped.count == 3
+    post.outbox.changed = False
+    post.turn(1)
+    assert (post.outbox.kept.dropped.count, post.outbox.changed) == (0, True)
+
+
+def test_messages_that_wait_for_nobody_are_not_counted_as_dropped() -> None:
+    post = Post()
+    for number in range(HISTORY_MOST * 2):
+        post.put(number, rule=number)
+        post.deliver()
+    assert len(post.outbox.rows()) == HISTORY_MOST
+    assert post.outbox.kept.dropped.count == 0
 
 
 def test_setting_the_clock_back_loses_nothing() -> None:
