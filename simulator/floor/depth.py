@@ -88,26 +88,14 @@ class Depth:
         typical_e2: int,
         changes: list[Change] | None,
     ) -> bool:
-        levels, rungs = half.crowd, half.rungs
-        price, count = best
-        many = len(rungs)
-        if _DEPTH < many <= 3 * _DEPTH and rungs[-1] == best:
-            return False  # the usual case of a side that stays
-        moved, rng = False, self._rng
-        if rungs and (not count or rungs[-1][0] > price):
-            moved = True
-            gone = half.cut_crowd(price if count else 0)
-            if changes is not None:
-                changes += [Change(side, level, -held) for level, held in gone]
-        if not count:
+        rungs = half.rungs
+        changed = half.lead_crowd(best) if not rungs or rungs[-1] != best else ()
+        if changes is not None:
+            changes += [Change(side, level, delta) for level, delta in changed]
+        moved = bool(changed)
+        if not best[1] or _DEPTH < len(rungs) <= 3 * _DEPTH:
             return moved
-        if levels.get(price) != count:
-            moved = True
-            delta = half.set_crowd(price, count)
-            if changes is not None:
-                changes.append(Change(side, price, delta))
-        if _DEPTH < len(rungs) <= 3 * _DEPTH:
-            return moved
+        levels, price, rng = half.crowd, best[0], self._rng
         # A new book gets its depth at once, an old one gradually.
         for _ in range(3 * _DEPTH if len(rungs) < 2 else 1):
             if len(rungs) > _DEPTH:

@@ -101,17 +101,25 @@ class Half:
                 order.ahead_e2 = order.ahead_e2 * count_e2 // before
         return count_e2 - before
 
-    def cut_crowd(self, price_e4: int) -> list[tuple[int, int]]:
-        """Remove the crowd from all prices better than this one, and return what it had there, ascending."""
-        first = bisect_left(self.rungs, (price_e4 + 1,))
-        gone = self.rungs[first:]
-        del self.rungs[first:]
-        for price, _ in gone:
-            del self.crowd[price]
+    def lead_crowd(self, best: tuple[int, int]) -> list[tuple[int, int]]:
+        """Make this (price_e4, count_e2) the crowd's best; with a count of 0 nothing of the crowd is left.
+
+        Return (price_e4, difference) of each level that has changed: those removed, ascending, then the best.
+        """
+        crowd, rungs = self.crowd, self.rungs
+        price, count = best
+        changed: list[tuple[int, int]] = []
+        while rungs and (rungs[-1][0] > price or not count):
+            level, held = rungs.pop()
+            del crowd[level]
+            changed.append((level, -held))
             if self.orders:
-                for order in self.orders.get(price, ()):
+                for order in self.orders.get(level, ()):
                     order.ahead_e2 = 0
-        return gone
+        changed.reverse()
+        if count and crowd.get(price) != count:
+            changed.append((price, self.set_crowd(price, count)))
+        return changed
 
     def _set(self, price_e4: int, count_e2: int) -> None:
         """Set how much the crowd has at a price; 0 only where it has something."""
@@ -119,7 +127,7 @@ class Half:
         if not rungs or price_e4 > rungs[-1][0]:
             rungs.append((price_e4, count_e2))
         else:
-            index = bisect_left(rungs, (price_e4,))
+            index = -1 if price_e4 == rungs[-1][0] else bisect_left(rungs, (price_e4,))
             if not count_e2:
                 del rungs[index], crowd[price_e4]
                 return

@@ -8,7 +8,7 @@ from simulator.matching.book import Half
 PRICES = st.integers(1, 20)
 STEPS = st.one_of(
     st.tuples(st.just("set"), PRICES, st.integers(0, 3)),
-    st.tuples(st.just("cut"), st.integers(0, 20), st.just(0)),
+    st.tuples(st.just("lead"), PRICES, st.integers(0, 3)),
     st.tuples(st.sampled_from(("take", "withdraw")), PRICES, st.integers(1, 3)),
 )
 
@@ -21,10 +21,11 @@ def test_levels_by_price_and_in_order_are_the_same(steps: list[tuple[str, int, i
         if what == "set":
             assert half.set_crowd(price, count) == count - held
             levels[price] = count
-        elif what == "cut":
-            gone = [(p, c) for p, c in sorted(levels.items()) if p > price]
-            assert half.cut_crowd(price) == gone
-            levels = {p: c for p, c in levels.items() if p <= price}
+        elif what == "lead":
+            gone = [(p, -c) for p, c in sorted(levels.items()) if p > price or not count]
+            best = [(price, count - held)] if count and count != held else []
+            assert half.lead_crowd((price, count)) == gone + best
+            levels = {p: c for p, c in levels.items() if p < price and count} | {price: count}
         elif held:
             taken = min(count, held)
             (half.take_crowd if what == "take" else half.withdraw_crowd)(price, taken)
