@@ -6,7 +6,7 @@ returned.
 
 import traceback
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -16,6 +16,8 @@ from .kinds import KINDS
 from .types import EventView, Opportunity, ScanLimits
 
 Rank = tuple[bool, int, str]
+
+_BY_PRICES = attrgetter("by_prices")
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -86,7 +88,7 @@ def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
 
 def by_prices() -> bool:
     """Return whether an event without candidates has none while its prices stay; see `Kind.by_prices`."""
-    return all(kind.by_prices for kind in KINDS.values())
+    return all(map(_BY_PRICES, KINDS.values()))
 
 
 def may_pay(view: EventView, published: Mapping[str, FairValue]) -> bool:

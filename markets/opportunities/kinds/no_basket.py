@@ -180,23 +180,23 @@ def _walk(ladders: Sequence[Ladder], fees: FeeSchedule | None, now_ms: int) -> l
     counts = [0] * len(ladders)
     position = [0] * len(ladders)
     left = [asks.levels[0][1] for asks in ladders]
+    # A leg earns 1 less its price and fee; a basket earns the sum of that, less the one leg that may lose.
+    earns = [_earns_e6(asks.levels[0][0], fees, now_ms) for asks in ladders]
     live = list(range(len(ladders)))
     while True:
-        # A leg earns 1 less its price and fee; a basket earns the sum of that, less the one leg that may
-        # lose.
-        earns = {i: _earns_e6(ladders[i].levels[position[i]][0], fees, now_ms) for i in live}
         live = [i for i in live if earns[i] > 0]
-        if len(live) < 2 or sum(earns[i] for i in live) <= MONEY_ONE_E6:
+        if len(live) < 2 or sum([earns[i] for i in live]) <= MONEY_ONE_E6:
             return counts if any(counts) else []
-        step = min(left[i] for i in live)
+        step = min([left[i] for i in live])
         for i in live:
             counts[i] += step
             left[i] -= step
             if left[i] == 0:
                 position[i] += 1
+                earns[i] = 0
                 if position[i] < len(ladders[i].levels):
-                    left[i] = ladders[i].levels[position[i]][1]
-        live = [i for i in live if position[i] < len(ladders[i].levels)]
+                    price_e4, left[i] = ladders[i].levels[position[i]]
+                    earns[i] = _earns_e6(price_e4, fees, now_ms)
 
 
 def _earns_e6(no_price_e4: int, fees: FeeSchedule | None, now_ms: int) -> int:
