@@ -34,10 +34,10 @@ class Agenda:
 
     def advance(self, now_ms: int) -> None:
         """Run everything that is due up to `now_ms`."""
-        heap = self._heap
+        heap, start_ms = self._heap, self.start_ms
         while heap and heap[0][0] <= now_ms:
             time_ms, _, action, subject = heappop(heap)
-            if time_ms > self.start_ms:
+            if time_ms > start_ms:
                 if time_ms > self.now_ms:
                     self.now_ms = time_ms
                 time_ms = self.now_ms

@@ -82,12 +82,11 @@ class Crowd:
         group, tick = planned
         if tick != group.tick:
             return
-        live = [event for event in group.events if event.status == ACTIVE]
+        trading = self._halts.trading
+        live = [event for event in group.events if event.status == ACTIVE and event.shard in trading]
         if not live and all(event.status not in (INITIALIZED, ACTIVE) for event in group.events):
             return
         self.plan_tick(group, time_ms)
-        trading = self._halts.trading
-        live = [event for event in live if event.shard in trading]
         if not live:
             return
         happened = self.advance_latent(group, time_ms)

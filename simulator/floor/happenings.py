@@ -8,9 +8,9 @@ from simulator.matching.book import Change
 from .model import Event, Market
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Trade:
-    """One public trade. `taker` is the outcome the taker bought, "yes" or "no"."""
+    """One public trade, which never changes. `taker` is the outcome the taker bought, "yes" or "no"."""
 
     trade_id: str
     market: Market

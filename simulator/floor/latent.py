@@ -17,6 +17,8 @@ from .model import Market
 _FLOOR: Final = 0.0004
 _CEILING: Final = 1 - _FLOOR
 
+_WINS: Final = (Role("win", "A"), Role("win", "B"))
+
 
 def _clip(p: float) -> float:
     return p if _FLOOR < p < _CEILING else min(max(p, _FLOOR), _CEILING)
@@ -107,8 +109,8 @@ class Match:
         share = min(dt_s / (self.sport.minutes * 60), 1 - self.elapsed)
         self.elapsed += share
         scored, step = False, self.sport.step
-        for side in (0, 1):
-            if scores := poisson(self.means[side] / step * share, rng):
+        for side, mean in enumerate(self.means):
+            if scores := poisson(mean / step * share, rng):
                 self.scores[side] += step * scores
                 scored = True
         for player in self._players.values():
@@ -152,8 +154,7 @@ class Match:
             left = 0.0 if self.over else 1 - self.elapsed
             return _clip(poisson_above(role.floor - count, mean * left))
         if role.kind == "tie":
-            wins = (self.probability(Role("win", side)) for side in "AB")
-            return _clip(1 - sum(wins))
+            return _clip(1 - sum(map(self.probability, _WINS)))
         threshold, mean, variance = self._value(role)
         return _clip(normal_above(threshold, mean, sqrt(variance)))
 
@@ -243,18 +244,24 @@ class Underlying:
         self.mean += rng.gauss(0, self.deviation * sqrt(dt_s / self.life_s))
         return False
 
-    def _above(self, threshold: float) -> float:
-        return normal_above(threshold, self.mean, self.deviation * sqrt(self.left_s / self.life_s))
-
     def probability(self, role: Role) -> float:
-        if role.kind == "below":
-            return _clip(1 - self._above(role.floor))
-        if role.kind == "between":
-            return _clip(self._above(role.floor) - self._above(role.cap))
-        return _clip(self._above(role.floor))
+        (p,) = self._probabilities((role,))
+        return p
 
     def probabilities(self, markets: Sequence[Market]) -> list[float]:
-        return [self.probability(market.role) for market in markets]
+        return self._probabilities([market.role for market in markets])
+
+    def _probabilities(self, roles: Sequence[Role]) -> list[float]:
+        mean, deviation = self.mean, self.deviation * sqrt(self.left_s / self.life_s)
+        found = []
+        for role in roles:
+            p = normal_above(role.floor, mean, deviation)
+            if role.kind == "below":
+                p = 1 - p
+            elif role.kind == "between":
+                p -= normal_above(role.cap, mean, deviation)
+            found.append(_clip(p))
+        return found
 
     def decide(self, rng: Random) -> None:
         self.advance(self.left_s, rng)
