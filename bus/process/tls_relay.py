@@ -47,7 +47,10 @@ DRAIN_S: Final = 1.8
 give them."""
 
 GOODBYE_S: Final = 30.0
-"""How long one end may take to read what is on its way once the other is closed."""
+"""How long one end may take to read what is on its way, and to close, once the other is closed."""
+
+GOODBYE_SCARCE_S: Final = 2.0
+"""The same while places are scarce, whenever they become so."""
 
 WAITING_BYTES: Final = 262_144
 """How much may wait for one side of a connection before no more is read from the other."""
@@ -129,11 +132,10 @@ class Relay:
 
     async def _carry(self, sock: socket.socket, host: str) -> None:
         """Serve a connection from its first byte to its end; whatever fails is its own business."""
-        scarce = len(self._carrying) >= self._places * SCARCE
         encrypted = False
         client, server = _End(), _End()
         try:
-            async with asyncio.timeout(HELLO_SCARCE_S if scarce else HELLO_S):
+            async with asyncio.timeout(HELLO_SCARCE_S if self._scarce else HELLO_S):
                 first = await _first_byte(sock)
                 if not first:
                     return
@@ -149,7 +151,7 @@ class Relay:
             client.join(server)
             ends = client.lost, server.lost
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait(ends, timeout=GOODBYE_S)
+            await self._goodbye(ends)
         except (OSError, TimeoutError) as error:
             if encrypted and client.transport is None:
                 self._tell_failure(host, error)
@@ -157,6 +159,19 @@ class Relay:
             client.abort()
             server.abort()
             sock.close()
+
+    @property
+    def _scarce(self) -> bool:
+        return len(self._carrying) >= self._places * SCARCE
+
+    async def _goodbye(self, ends: tuple[asyncio.Future[None], asyncio.Future[None]]) -> None:
+        """Wait until both ends are closed, or one has taken too long."""
+        waited_s = 0.0
+        while waited_s < (GOODBYE_SCARCE_S if self._scarce else GOODBYE_S):
+            _, open_ends = await asyncio.wait(ends, timeout=GOODBYE_SCARCE_S)
+            if not open_ends:
+                return
+            waited_s += GOODBYE_SCARCE_S
 
     async def _take(self, sock: socket.socket, client: "_End", *, encrypted: bool) -> None:
         loop = asyncio.get_running_loop()

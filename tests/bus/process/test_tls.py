@@ -53,13 +53,14 @@ sys.exit(main("server", run, exclusive=False))
 class Server:
     """A server with TLS, as its clients see it."""
 
-    def __init__(self, runner: Runner, kind: str) -> None:
+    def __init__(self, runner: Runner, kind: str, descriptors: int = 4_096) -> None:
         self.runner = runner
         self.port = runner.ui_port
         self.certificate, key = make_certificate(runner.folder)
         runner.env |= {"KALSHI_BUS_TLS_CERTIFICATE": str(self.certificate), "KALSHI_BUS_TLS_KEY": str(key)}
         runner.run_dir.mkdir(mode=0o700, exist_ok=True)
-        self.process: Process = runner.start_command([sys.executable, "-c", SERVER, kind])
+        limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"]
+        self.process: Process = runner.start_command([*limited, sys.executable, "-c", SERVER, kind])
         self.trust = trusting(self.certificate)
         eventually(self.answers, 30, "it answers")
 
@@ -189,6 +190,17 @@ def test_who_is_silent_or_talks_nonsense_stops_nobody_else(direct: Server) -> No
     assert [event["times"] for event in failed] == [2**place for place in range(len(failed))]
     assert len(failed) > 6
     assert "Traceback" not in direct.process.output()
+
+
+def test_who_never_closes_gives_way_to_others(runner: Runner) -> None:
+    server = Server(runner, "direct", descriptors=128)
+    places = 128 // 4 // 2
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * places):
+            client = server.trust.wrap_socket(server.connect(), server_hostname="localhost")
+            stack.enter_context(client)
+            client.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200"), "the end of the answer is not read"
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(direct: Server) -> None:
