@@ -1,6 +1,7 @@
-"""How one of our processes starts another: our own code, and nothing from the current folder."""
+"""How one of our processes starts and ends another: our own code, and nothing from the current folder."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,15 @@ def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
         return dict(environ)
     places = [str(HOME), *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(places))}
+
+
+def wait_or_kill(process: subprocess.Popen[bytes], within_s: float) -> None:
+    """Wait for a process that has been told to end, and kill it if that takes longer than `within_s`."""
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def name_of(module: str) -> str:

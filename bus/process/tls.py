@@ -23,7 +23,7 @@ from markets.errors import StartupError
 from .certificate import files_of, read_certificate
 from .connections import AsgiApp, Scope
 from .http_headers import joined
-from .programs import command_of, environment_of
+from .programs import command_of, environment_of, wait_or_kill
 from .settings import Settings
 
 log = structlog.get_logger()
@@ -122,11 +122,7 @@ class PublicPort:
             ours.close()
         if self._process is not None:
             self._process.terminate()
-            try:
-                self._process.wait(STOPS_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            wait_or_kill(self._process, STOPS_S)
 
     async def run(self) -> None:
         """Keep the process running, and hear what it says."""

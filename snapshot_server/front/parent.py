@@ -23,7 +23,7 @@ from bus.clock import Clock
 from bus.process.http_requests import BadRequest, next_head
 from bus.process.http_server import Server
 from bus.process.lifecycle import Stop
-from bus.process.programs import command_of, environment_of
+from bus.process.programs import command_of, environment_of, wait_or_kill
 from bus.protocol.memory import Keeping
 from bus.threads import Owner
 from snapshot_server.asgi import SLOW_S, App
@@ -469,11 +469,7 @@ class Front:
 
     def _end(self, link: Link) -> None:
         link.stream.close()
-        try:
-            link.process.wait(STOPS_S)
-        except subprocess.TimeoutExpired:
-            link.process.kill()
-            link.process.wait()
+        wait_or_kill(link.process, STOPS_S)
 
 
 def _send(stream: socket.socket, news: News) -> None:

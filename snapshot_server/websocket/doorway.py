@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from bus.process.programs import command_of, environment_of
+from bus.process.programs import command_of, environment_of, wait_or_kill
 from bus.threads import Owner
 
 from .figures import Board, Figures
@@ -70,11 +70,7 @@ class Doorway:
             self._ours.close()
             self._ours = None
         if self._process is not None:
-            try:
-                self._process.wait(STOPS_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            wait_or_kill(self._process, STOPS_S)
 
     def _open(self) -> socket.socket:
         """Return our end of the pair; the other end belongs to a running process."""

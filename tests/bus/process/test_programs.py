@@ -1,5 +1,9 @@
 """How our programs are named to the person who starts them."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from bus.process import programs
@@ -20,3 +24,15 @@ def test_an_installation_has_only_the_console_command(monkeypatch: pytest.Monkey
 
     assert programs.to_type("run") == "kalshi-bus run"
     assert programs.to_type("doctor") == "kalshi-bus doctor"
+
+
+def test_a_process_that_ends_is_waited_for_and_one_that_does_not_is_killed() -> None:
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as obedient:
+        assert obedient.stdin is not None
+        obedient.stdin.close()
+        programs.wait_or_kill(obedient, 30)
+        assert obedient.returncode == 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as deaf:
+        programs.wait_or_kill(deaf, 0.01)
+        assert deaf.returncode == -signal.SIGKILL
