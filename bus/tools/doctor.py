@@ -34,7 +34,7 @@ from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_con
 from bus.sockets import MAX_FEED, connect, make, make_context
 from bus.trading.ended import EndedStrategies
 from bus.trading.gateway import STANDS_STILL, GatewayStatus
-from bus.trading.shapes import told
+from bus.trading.shapes import TraderStatus, told
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 
 HEARTBEAT_WAIT_MS: Final = 2_000
@@ -81,7 +81,6 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
     yield from certificate_findings(settings, clock)
     yield from _supervised(settings)
     yield from (_role(settings, role) for role in ROLES)
-    yield from _strategies(settings, environ, cwd)
     context = make_context(settings.curve_key)
     try:
         yield from _feed(settings, context, clock)
@@ -89,8 +88,11 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
         yield _socket(context, "query", settings.query, "the snapshot server")
         if settings.mode != "paper":
             yield gateway_ready(context, settings)
+        status = None
         if holder(settings.run_dir, "trader"):
-            yield trader_begun(context, settings)
+            finding, status = trader_begun(context, settings)
+            yield finding
+        yield from _strategies(settings, status, environ, cwd)
         if settings.alerts == "yes":
             yield from alerts_well(context, settings)
     finally:
@@ -188,17 +190,38 @@ def _role(settings: Settings, role: str) -> Finding:
     return Finding(True, role, f"running, pid {pid}") if pid else Finding(None, role, "not running")
 
 
-def _strategies(settings: Settings, environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
-    """Whether the trader can load what it would trade with, and what it leaves out."""
+def _strategies(
+    settings: Settings, status: TraderStatus | None, environ: Mapping[str, str], cwd: Path
+) -> Iterator[Finding]:
+    """With what the trader trades, if one answers, else would trade; and whether a start could load that."""
     try:
         check_trader(environ, cwd)
-        for ended in EndedStrategies(settings.data_dir).read():
-            said = f"{ended.strategy} is not loaded: {ended.reason}"
-            yield Finding(False, "strategies", f"{said}: {to_type('trader allow')} {ended.strategy}")
+        ended = EndedStrategies(settings.data_dir).read()
     except StartupError as error:
-        yield Finding(False, "strategies", str(error))
+        yield Finding(False, "strategies", str(error) if status is None else f"at its next start: {error}")
     else:
-        yield Finding(True, "strategies", ", ".join(settings.strategies))
+        if status is None:
+            yield from (_ended(one.strategy, one.reason) for one in ended)
+            yield Finding(True, "strategies", ", ".join(settings.strategies))
+    if status is not None:
+        yield from running_strategies(status)
+
+
+def running_strategies(status: TraderStatus) -> Iterator[Finding]:
+    """Yield which strategies a running trader trades with, and why it does not with others."""
+    for one in status.strategy_states:
+        if one.state == "ended":
+            yield _ended(one.name, f"{one.error}")
+        elif one.state == "dropped":
+            said = f"{one.name} is dropped until the next session: {one.call} failed ({one.error})"
+            yield Finding(False, "strategies", f"{said}: the trader's log says where")
+    trading = [one.text for one in status.strategy_states if one.state == "trades"]
+    yield Finding(True, "strategies", f"the trader trades with {', '.join(trading) or 'none'}")
+
+
+def _ended(name: str, reason: str) -> Finding:
+    said = f"{name} is not loaded: {reason}"
+    return Finding(False, "strategies", f"{said}: {to_type('trader allow')} {name}")
 
 
 def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterator[Finding]:
@@ -271,15 +294,19 @@ def gateway_ready(context: zmq.Context[Any], settings: Settings) -> Finding:
     return Finding(status.state == "ready" and status.error is None, "gateway", said)
 
 
-def trader_begun(context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000) -> Finding:
-    """Return whether a running trader has begun to trade."""
+def trader_begun(
+    context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000
+) -> tuple[Finding, TraderStatus | None]:
+    """Return whether a running trader has begun to trade, and what it then says about itself."""
     try:
-        ask(context, settings.trader_control, {"op": "ping", "id": 1}, timeout_ms)
+        question = {"op": "status", "id": 1}
+        status = told(ask(context, settings.trader_control, question, timeout_ms), TraderStatus)
     except KalshiBusError as error:
         waits = "it begins once the order gateway has said whose account it has"
         said = f"{error}" if settings.mode == "paper" else f"{error}: {waits}"
-        return Finding(False, "trader_control", said)
-    return Finding(True, "trader_control", "the trader answers")
+        return Finding(False, "trader_control", said), None
+    reasons = f": {', '.join(status.reasons)}" if status.reasons else ""
+    return Finding(True, "trader_control", f"the trader answers, {status.state}{reasons}"), status
 
 
 def alerts_well(context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000) -> Iterator[Finding]:

@@ -4,8 +4,11 @@ import contextlib
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import zmq
 
 from bus.clock import SystemClock
 from bus.drift import DriftRow
@@ -13,6 +16,7 @@ from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
 from bus.process.programs import to_type
 from bus.process.settings import Settings
+from bus.protocol.answers import Answers
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
@@ -20,6 +24,8 @@ from bus.sockets import make_context
 from bus.tools import doctor
 from bus.tools.doctor import run
 from bus.trading.ended import EndedStrategies, EndedStrategy
+from bus.trading.shapes import StrategyStatus
+from tests.bus.trading.samples import a_status
 from tests.certificates import make_certificate
 from tests.support import free_ports
 
@@ -66,12 +72,12 @@ def test_what_is_down_is_a_problem_with_its_remedy(environ: dict[str, str], shor
 def test_a_trader_that_waits_for_the_gateway_is_said(environ: dict[str, str], short_dir: Path) -> None:
     context = make_context()
     try:
-        found = doctor.trader_begun(
+        found, status = doctor.trader_begun(
             context, Settings.load({**environ, "KALSHI_BUS_MODE": "sim"}, short_dir), timeout_ms=50
         )
     finally:
         context.term()
-    assert not found.ok
+    assert (found.ok, status) == (False, None)
     assert "it begins once the order gateway has said whose account it has" in found.said
 
 
@@ -123,6 +129,48 @@ def test_strategies_that_cannot_be_loaded_and_those_left_out_are_problems(
     allow = to_type("trader allow value")
     said = f"WRONG  strategies: value is not loaded: on_update did not return: {allow}"
     assert said in lines
+
+
+def test_the_strategies_named_are_those_of_the_running_trader(
+    environ: dict[str, str], short_dir: Path, zmq_context: Any
+) -> None:
+    def a_strategy(name: str, **changes: Any) -> StrategyStatus:
+        fields = {"text": f"{name}(hours=6)", "state": "trades", "call": None, "error": None}
+        return StrategyStatus(name=name, **{**fields, "slow_calls": 0, "slowest_ms": None, **changes})
+
+    status = a_status(
+        reasons=("paused",),
+        strategy_states=(
+            a_strategy("mine"),
+            a_strategy("odd", state="dropped", call="on_update", error="ValueError: no"),
+            a_strategy("value", state="ended", call="on_update", error="on_update did not return"),
+        ),
+    )
+    settings = Settings.load(environ, private_dir(short_dir))
+    private_dir(settings.run_dir)
+    answers = Answers(lambda: None)
+    answers.add("status", lambda _question, _now_ms: msgspec.structs.asdict(status))
+    with zmq_context.socket(zmq.REP) as trader, hold_role(settings.run_dir, "trader"):
+        trader.bind(settings.trader_control)
+
+        def answer() -> None:
+            trader.send(answers.answer(trader.recv(), 0)[0])
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        lines: list[str] = []
+        run(environ, short_dir, lines.append)
+        thread.join()
+
+    assert [line for line in lines if "strateg" in line or "trader_control" in line] == [
+        "ok     trader_control: the trader answers, running: paused",
+        (
+            "WRONG  strategies: odd is dropped until the next session: on_update failed (ValueError: no): "
+            "the trader's log says where"
+        ),
+        "WRONG  strategies: value is not loaded: on_update did not return: " + to_type("trader allow value"),
+        "ok     strategies: the trader trades with mine(hours=6)",
+    ]
 
 
 @pytest.mark.parametrize(("key", "word"), [("ok", "ok"), ("refused", "WRONG")])
