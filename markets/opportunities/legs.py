@@ -28,7 +28,7 @@ ONE_E18: Final = 10**18
 PRICE_E18: Final = ONE_E18 // PRICE_ONE_E4
 
 
-class Ladder(msgspec.Struct, frozen=True):
+class Ladder(msgspec.Struct, frozen=True, gc=False):
     """Asks of one outcome, best first, and when they were seen."""
 
     levels: tuple[Level, ...]

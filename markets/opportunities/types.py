@@ -12,7 +12,7 @@ CONSENSUS: Final = "consensus"
 """`FairValue.source` of the leave-one-out consensus, whose inputs are the other legs' prices."""
 
 
-class MarketView(msgspec.Struct, frozen=True):
+class MarketView(msgspec.Struct, frozen=True, gc=False):
     """One market as a replica holds it.
 
     The ages are the replica's: a streamed market's quote may be younger than the record's own `as_of_ms`.
@@ -28,7 +28,7 @@ class MarketView(msgspec.Struct, frozen=True):
     vouched: bool = False
 
 
-class EventView(msgspec.Struct, frozen=True):
+class EventView(msgspec.Struct, frozen=True, gc=False):
     """One event with everything the scanner needs. `markets` must hold all its known markets.
 
     `related` are other events of the same match, if the caller wants opportunities that span them;
