@@ -17,9 +17,13 @@ from markets.errors import StartupError
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog=name_of("bridge"), description=__doc__)
     root.add_argument("address", help="nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][/STREAM]; also tls://")
-    root.add_argument("--replicas", type=int, default=1, help="servers of a cluster that have it (default 1)")
-    root.add_argument("--max-gb", type=float, default=10.0, help="then the oldest gives way (default 10)")
-    root.add_argument("--max-hours", type=float, default=24.0, help="older gives way (default 24)")
+    root.add_argument(
+        "--replicas", type=int, default=1, help="how many servers of a cluster keep it (default 1)"
+    )
+    root.add_argument(
+        "--max-gb", type=float, default=10.0, help="keep at most so much: the oldest gives way (default 10)"
+    )
+    root.add_argument("--max-hours", type=float, default=24.0, help="keep it for so long (default 24)")
     return root
 
 

@@ -1,4 +1,4 @@
-"""``kalshi-bus backtest | laboratory``: run ideas over simulated days and recordings, and compare them."""
+"""Run ideas over simulated days and recordings, and compare them. docs/laboratory.md."""
 
 import argparse
 import math
@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from bus.process.programs import name_of
+from bus.process.programs import explain_each, name_of
 from bus.process.settings import Settings
 from markets.errors import KalshiBusError
 from simulator.floor.halts import Activity
@@ -65,27 +65,34 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--walk-forward", type=int, metavar="PARTS", help="choose on one part of the seeds, judge on the next"
     )
-    run.add_argument("--processes", type=int, default=max(1, os.cpu_count() or 1), help="(%(default)s)")
+    run.add_argument(
+        "--processes", type=int, default=max(1, os.cpu_count() or 1), help="runs at a time (%(default)s)"
+    )
     run.add_argument(
         "--out", type=Path, help="folder for results and report (default: in the data directory)"
     )
-    run.add_argument("--title", default="Laboratory report")
+    run.add_argument("--title", default="Laboratory report", help="title of the report")
     run.set_defaults(do=_run)
     compare = commands.add_parser("compare", help="compare two or more folders of results")
-    compare.add_argument("folders", nargs="+", type=Path)
+    compare.add_argument("folders", nargs="+", type=Path, help="results of backtests")
     compare.add_argument("--out", type=Path, required=True, help="folder of the report")
     compare.set_defaults(do=_compare)
     fills = commands.add_parser("fills", help="measure the error of the fill model for recordings")
     _add_what(fills)
     fills.set_defaults(do=_fills)
+    explain_each(commands)
     return root
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--simulate", metavar="TIME", help="how much time to simulate: 30m, 12h, 7d")
-    parser.add_argument("--seeds", "--seed", default="1", help="3, or 1..20, or 1,5,9 (%(default)s)")
-    parser.add_argument("--markets", type=int, default=1_500, help="of the simulated exchange (%(default)s)")
-    parser.add_argument("--rivals", choices=("yes", "no", "both"), default="yes", help="(%(default)s)")
+    parser.add_argument("--seeds", "--seed", default="1", help="seeds: 3, or 1..20, or 1,5,9 (%(default)s)")
+    parser.add_argument(
+        "--markets", type=int, default=1_500, help="markets of the simulated exchange (%(default)s)"
+    )
+    parser.add_argument(
+        "--rivals", choices=("yes", "no", "both"), default="yes", help="whether others compete (%(default)s)"
+    )
     parser.add_argument(
         "--latency", type=float, default=0.5, help="seconds from a decision to the exchange (%(default)s)"
     )
@@ -98,7 +105,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="values of a setting; separate them by ';' if they contain commas",
     )
     parser.add_argument(
-        "--exchange", action="append", default=[], metavar="NAME=NUMBER", help="such as void_rate=0.05"
+        "--exchange",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="a trait of the simulated exchange, such as void_rate=0.05",
     )
 
 

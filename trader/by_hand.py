@@ -10,7 +10,7 @@ import msgspec
 
 from bus.ask import Asker, NoAnswer
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED
-from bus.process.programs import to_type
+from bus.process.programs import explain_each, to_type
 from bus.process.settings import Settings
 from bus.protocol.answers import Refusal
 from bus.trading.gateway import AccountAnswer, AccountAsk
@@ -59,21 +59,24 @@ def add_parsers(commands: SubParsers) -> None:
     prepare = commands.add_parser("prepare", help="make a ticket that says what would be done; does nothing")
     what = prepare.add_subparsers(dest="what", required=True)
     buy = what.add_parser("buy", help="buy contracts of a market")
-    buy.add_argument("ticker")
-    buy.add_argument("side", choices=("yes", "no"))
+    buy.add_argument("ticker", help="of the market")
+    buy.add_argument("side", choices=("yes", "no"), help="what to buy")
     buy.add_argument("count", help="whole contracts")
     buy.add_argument("limit", help="the highest price, in dollars: 0.43")
     buy.add_argument("--rest", type=int, metavar="SECONDS", help="let the part not filled at once rest")
     sell = what.add_parser("sell", help="sell a position")
-    sell.add_argument("ticker")
+    sell.add_argument("ticker", help="of the market")
     sell.add_argument("count", nargs="?", help="whole contracts; all if left out")
     sell.add_argument("--limit", help="the lowest price of the side held, in dollars")
-    what.add_parser("cancel", help="cancel an order").add_argument("number", type=int)
+    what.add_parser("cancel", help="cancel an order").add_argument(
+        "number", type=int, help="of the order, whoever placed it"
+    )
     what.add_parser("flatten", help="pause, cancel everything, sell everything, prove it")
+    explain_each(what)
     confirm = commands.add_parser("confirm", help="do what a ticket says, within 60 s")
-    confirm.add_argument("ticket", type=int)
+    confirm.add_argument("ticket", type=int, help="the number that prepare printed")
     adopt = commands.add_parser("adopt", help=f"show unexplained differences (drift); adopt {ADOPT} accepts")
-    adopt.add_argument("word", nargs="?", default="")
+    adopt.add_argument("word", nargs="?", default="", help=f"{ADOPT}, to accept what is shown without it")
 
 
 def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int:

@@ -111,7 +111,12 @@ def wanted(texts: Iterable[str]) -> dict[int, int]:
     return found
 
 
-def cash(settings: Settings, want: Iterable[str], context: Any, *, move: bool, yes: bool) -> int:
+def moving(want: Sequence[str]) -> str:
+    """Return the command that carries out what was planned for these wishes."""
+    return " ".join([to_type("trader cash"), *(f"--want {each}" for each in want), "--move --yes"])
+
+
+def cash(settings: Settings, want: Sequence[str], context: Any, *, move: bool, yes: bool) -> int:
     """Print the cash on each shard and what to move; move it if asked to. Return the exit code.
 
     Raises:
@@ -135,7 +140,7 @@ def cash(settings: Settings, want: Iterable[str], context: Any, *, move: bool, y
         print(as_text(listed.shards, made))
         if not move:
             if made.transfers:
-                print(f"nothing was moved; to move it: {to_type('trader cash --move --yes')}")
+                print(f"nothing was moved; to move it: {moving(want)}")
             return 0
         if not yes:
             raise Refusal("bad_request", "--move moves cash at the exchange: confirm with --move --yes")

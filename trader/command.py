@@ -17,7 +17,7 @@ from bus.clock import SystemClock
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
 from bus.process.locks import hold_role, private_dir
 from bus.process.logs import hide
-from bus.process.programs import name_of, to_type
+from bus.process.programs import explain_each, name_of, to_type
 from bus.process.settings import Settings, variable_of
 from bus.protocol.answers import Refusal
 from bus.sockets import make_context
@@ -60,15 +60,17 @@ READS_MAX = 500
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     root = argparse.ArgumentParser(prog=name_of("trader"), description=__doc__)
-    commands = root.add_subparsers(dest="command", required=True)
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("status", help="print the trader's status as JSON")
     for name, text in (("pause", "stop trading until resume"), ("kill", "stop trading, whatever restarts")):
-        commands.add_parser(name, help=text).add_argument("reason", nargs="*")
+        commands.add_parser(name, help=text).add_argument(
+            "reason", nargs="*", help="shown wherever it is asked why"
+        )
     resume = commands.add_parser("resume", help=f"trade again; after a kill or the daily loss: resume {WORD}")
-    resume.add_argument("word", nargs="?", default="")
+    resume.add_argument("word", nargs="?", default="", help=f"{WORD}, where it is needed")
     allow = commands.add_parser("allow", help="allow an ended strategy to be loaded again")
-    allow.add_argument("name")
-    commands.add_parser("check", help="load the settings' strategies and sources, say what is wrong")
+    allow.add_argument("name", help="of the strategy, or as in the settings")
+    commands.add_parser("check", help="load the settings' strategies and sources, and say what is wrong")
     checking = commands.add_parser("reconcile", help="check the journal's sums, and it against the exchange")
     checking.add_argument("--json", action="store_true", help="print it as JSON")
     explaining = commands.add_parser("explain", help="an order's black box, or why something was not traded")
@@ -79,14 +81,17 @@ def parser() -> argparse.ArgumentParser:
         reporting.add_argument(f"--{name}", metavar="DAY", help=f"{text} day (UTC), like 2026-01-31")
     reporting.add_argument("--json", action="store_true", help="print it as JSON")
     taxed = commands.add_parser("tax", help="the tax lots closed in a year, first in first out, as CSV")
-    taxed.add_argument("year", type=int)
+    taxed.add_argument("year", type=int, help="such as 2026")
     taxed.add_argument("--csv", metavar="FILE", help="write to this file instead of the output")
     moving = commands.add_parser("cash", help="cash of each shard, and what to move where orders lack it")
-    moving.add_argument("--want", action="append", default=[], metavar="SHARD=DOLLARS", help="cash to free")
+    moving.add_argument(
+        "--want", action="append", default=[], metavar="SHARD=DOLLARS", help="cash to have free there"
+    )
     moving.add_argument("--move", action="store_true", help="carry out the plan; needs --yes")
-    moving.add_argument("--yes", action="store_true")
+    moving.add_argument("--yes", action="store_true", help="money is moved without asking again")
     by_hand.add_parsers(commands)
     commands.add_parser("verify", help="decide every input of the journal again and compare")
+    explain_each(commands)
     return root
 
 

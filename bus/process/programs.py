@@ -5,7 +5,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import argparse
 
 HOME: Final = Path(__file__).resolve().parents[2]
 """Where our packages are: a checkout, or the site-packages of an installation."""
@@ -43,6 +46,13 @@ def wait_or_kill(process: subprocess.Popen[bytes], within_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def explain_each(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Have the ``--help`` of each command begin with the line that the list of commands has for it."""
+    for row in commands._choices_actions:  # noqa: SLF001  argparse keeps these lines nowhere else
+        text = row.help or ""
+        commands.choices[row.dest].description = f"{text[:1].upper()}{text[1:]}."
 
 
 def name_of(module: str) -> str:

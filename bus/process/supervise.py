@@ -166,7 +166,7 @@ def _tell_start(variables: Mapping[str, str]) -> None:
 
 def main() -> None:
     """Become supervisord, or say why not and exit with 2."""
-    no_arguments("bus.process.supervise", "Starts everything, as make run does; Ctrl-C stops it.")
+    no_arguments("bus.process.supervise", "Starts everything; Ctrl-C stops it.")
     os.umask(0o077)  # for all files that any process makes
     try:
         settings = Settings.load(os.environ, Path.cwd())

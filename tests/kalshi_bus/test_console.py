@@ -1,8 +1,10 @@
 """The console command: each word runs what ``python -m`` runs."""
 
+import argparse
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ from kalshi_bus import __version__
 from kalshi_bus.__main__ import COMMANDS, main
 from kalshi_bus.completion import SHELLS, script, tree
 from tests.support import ROOT
+
+NO_PARSER = {"kalshi-bus", "kalshi-bus run", "kalshi-bus completion"}
+"""What the completion knows only by name."""
 
 
 def console(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -60,6 +65,26 @@ def test_usage_lines_say_what_was_typed(typed: list[str], usage: str) -> None:
     done = console(*typed)
     assert done.stdout.startswith(usage), done
     assert done.returncode == 0
+
+
+def test_help_explains_every_command_and_every_argument() -> None:
+    def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for below in action.choices.values():
+                    yield from parsers(below)
+
+    found = [parser for parser in parsers(tree()) if parser.prog not in NO_PARSER]
+    assert len(found) > 40
+    assert [parser.prog for parser in found if not parser.description] == []
+    unexplained = [
+        f"{parser.prog} {action.dest}"
+        for parser in found
+        for action in parser._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert unexplained == []
 
 
 def test_what_a_command_returns_is_the_exit_code(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from markets.units import format_time
 from tests.trader.by_hand import HOME, Person
 from tests.trader.stand import Stand
 from tests.trader.world import JOURNAL_ID, NOW_MS, basket, quiet, settled
-from trader.cash import Plan, plan, wanted
+from trader.cash import Plan, moving, plan, wanted
+from trader.command import parser
 from trader.explain import explain_order, explain_untraded, order_text, untraded_text
 from trader.ledger.lots import Closed
 from trader.tax import COLUMNS, as_csv, closed_in
@@ -198,6 +199,12 @@ def test_the_same_plan_has_the_same_id_until_cash_has_moved() -> None:
 
     assert ids(before) == ids(listed((1, -1_000_000), (0, 9_000_000)))
     assert ids(before) != ids(listed((0, 9_000_000), (1, -1_000_000), moved=("x",)))
+
+
+def test_the_command_that_moves_it_has_the_same_wishes() -> None:
+    asked = parser().parse_args(moving(["1=20", "2=1.50"]).split()[2:])
+
+    assert (asked.command, asked.want, asked.move, asked.yes) == ("cash", ["1=20", "2=1.50"], True, True)
 
 
 @pytest.mark.parametrize("text", ["1", "x=5", "1=", "1=-5", "1=nan", "99999=1", "=5"])
