@@ -55,7 +55,11 @@ def named(asked: HttpRequest) -> tuple[str, ...]:
 
 
 def template(
-    request: bytes, edition: int, response: HttpResponse, body: Prepared | None = None
+    request: bytes,
+    edition: int,
+    response: HttpResponse,
+    body: Prepared | None = None,
+    until_s: float = 0.0,
 ) -> Template | None:
     """Return the template of an answer; None if it depends on more than edition and time.
 
@@ -63,16 +67,19 @@ def template(
         request: the bytes of its request.
         edition: the number of the edition that it was made from.
         body: the body without its end, where it is Large.
+        until_s: as in Template.
     """
     if response.status != 200 or not response.varies or response.wishes:
         return None
-    end = b""
+    end, position, complete_ms = b"", (0, 0, 0), None
     if isinstance(response.body, bytes):
         body = Prepared(IDENTITY, (response.body,), 0, len(response.body))
     elif body is None:
         return None
     else:
-        end = response.body.end
+        end, made_of = response.body.end, response.body.edition
+        position = made_of.epoch, made_of.seq, made_of.changed_ms
+        complete_ms = made_of.complete_ms
     varying = "etag" if response.varies == "ages" else "age"
     kept = [(name.encode(), value.encode("latin-1")) for name, value in response.headers if name != varying]
     return Template(
@@ -87,6 +94,9 @@ def template(
         size=body.size,
         end=end,
         as_of_ms=response.as_of_ms,
+        position=position,
+        complete_ms=complete_ms,
+        until_s=until_s,
     )
 
 
