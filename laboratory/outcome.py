@@ -103,7 +103,7 @@ class Trade(msgspec.Struct, kw_only=True):
     """One decision and everything that came of it.
 
     Attributes:
-        kind, source: as in `trader report` (docs/trader.md).
+        kind, source: as in `kalshi-bus trader report` (docs/trader.md).
         promised_e6: expected profit at the decision.
         legs: (ticker, side, contracts wanted in 1/100) of its first orders.
         first: what those got: "even", "missed" (a leg or a part of one was missed), "nothing".

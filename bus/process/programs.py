@@ -18,6 +18,9 @@ IS_CHECKOUT: Final = (HOME / "pyproject.toml").is_file()
 DOCS: Final = HOME / "docs" if IS_CHECKOUT else HOME / "kalshi_bus" / "docs"
 """The folder that messages call ``docs/``. The container has none."""
 
+HAS_MAKE: Final = IS_CHECKOUT and (HOME / "Makefile").is_file()
+"""Whether there is ``make run``: not in an installation, nor in the container."""
+
 COMMAND: Final = ".venv/bin/kalshi-bus" if (HOME / ".venv/bin/kalshi-bus").exists() else "kalshi-bus"
 """Our command as it is typed: ``make`` puts it where no shell looks for it."""
 
@@ -65,7 +68,7 @@ def to_type(words: str) -> str:
 
     That is ``kalshi-bus trader allow``; in a checkout ``make run``, and the others by their path from there.
     """
-    return "make run" if IS_CHECKOUT and words == "run" else f"{COMMAND} {words}"
+    return "make run" if HAS_MAKE and words == "run" else f"{COMMAND} {words}"
 
 
 def data_file(name: str) -> Path:

@@ -30,7 +30,7 @@ RECONCILING: Final = "reconciling"
 HALTS: Final = {
     KILLED: "trading is killed",
     HALTED: "the journal cannot be written or does not add up",
-    DRIFT: "the exchange's account and the journal differ, and nothing explains it (trader adopt)",
+    DRIFT: "the exchange's account and the journal differ, and nothing explains it: kalshi-bus trader adopt",
     OTHER_ACCOUNT: "the order gateway belongs to another account or exchange",
     PAUSED: "trading is paused",
     DAILY_LOSS: "the daily loss has reached its limit",
@@ -150,7 +150,7 @@ REFUSALS: Final = {
     SHARD_LIMIT: "above the limit for one shard of the exchange",
     STRATEGY_LIMIT: "above the limit for one strategy",
     CASH: "not enough cash",
-    CASH_ON_SHARD: "not enough cash on the market's shard; trader cash says what to move",
+    CASH_ON_SHARD: "not enough cash on the market's shard: kalshi-bus trader cash says what to move",
     ERROR: "an error prevented a decision; the log has it",
 }
 """Why a trade was refused before anything was sent."""

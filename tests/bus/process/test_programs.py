@@ -18,8 +18,8 @@ def test_a_checkout_has_make(typed: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert programs.to_type("trader allow") == f"{typed} trader allow"
 
 
-def test_an_installation_has_only_the_console_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "IS_CHECKOUT", False)
+def test_installation_and_container_have_only_the_console_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "HAS_MAKE", False)
     monkeypatch.setattr(programs, "COMMAND", "kalshi-bus")
 
     assert programs.to_type("run") == "kalshi-bus run"
