@@ -15,7 +15,7 @@ from .record import Record
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
 NOTHING_STAYS: Final = (1.0, 0.0)
-"""What a market's quote has no bounds yet for: no truth is between them."""
+"""The bounds `stays_from` and `stays_to` of a quote while they are not known: no truth is within them."""
 
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
 

@@ -11,7 +11,7 @@ from markets.units import parse_time_ms
 from simulator.floor.happenings import Trade
 from simulator.floor.latent import Underlying, Window
 from simulator.floor.mispricing import fee_multiplier, nested
-from simulator.floor.model import ACTIVE, Event, Market
+from simulator.floor.model import ACTIVE, NOTHING_STAYS, Event, Market
 from simulator.universe.templates import Role
 from tests.simulator.venue import START_MS, Client
 
@@ -83,6 +83,22 @@ def test_no_quote_of_an_unplanted_market_gives_money_away(client: Client) -> Non
             assert not market.bid_e2 or market.bid_e4 <= 1e4 * market.p + 1e-6
             assert not market.ask_e2 or market.ask_e4 >= 1e4 * market.p - 1e-6
             assert not (market.bid_e2 and market.ask_e2) or market.bid_e4 < market.ask_e4
+
+
+def test_what_is_known_of_how_long_a_quote_stays_is_of_the_present_quote(client: Client) -> None:
+    exchange = client.api.exchange
+    known = 0
+    for _ in range(10):
+        client.advance(30)
+        for market in exchange.markets.values():
+            bounds = market.stays_from, market.stays_to
+            if bounds == NOTHING_STAYS:
+                continue
+            known += 1
+            assert not market.bid_e2 or bounds[0] == market.bid_e4
+            assert not market.ask_e2 or bounds[1] <= market.ask_e4
+            assert market.bid_e2 or market.ask_e2
+    assert known > 100
 
 
 def test_probabilities_of_an_exclusive_event_sum_to_one_at_most_and_ladders_fall(client: Client) -> None:
