@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -66,6 +67,9 @@ MAX_AHEAD_S: Final = 0.03
 LASTS_S: Final = 0.1
 """A body that took longer than this to prepare is not made with each edition: the front has it for as long as
 the snapshot server would answer with it."""
+
+MAX_SLOW: Final = 4
+"""The most requests with such bodies that the front has answers to: those asked last."""
 
 MAX_BYTES: Final = 4 * 1_048_576
 """The largest body the front is given; they are given anew with each edition."""
@@ -373,9 +377,9 @@ class Front:
             self._tell_template(stream, request, known, number, edition)
             left_s -= known.took_s
         if edition is not None:
-            for request, known in self._asked.hot(self._steady_s()):
-                if known.slow:
-                    self._tell_template(stream, request, known, number, edition)
+            slow = ((request, known) for request, known in self._asked.hot(self._steady_s()) if known.slow)
+            for request, known in islice(slow, MAX_SLOW):
+                self._tell_template(stream, request, known, number, edition)
 
     def _tell_missing(self, link: Link) -> None:
         """Tell a front that is new what all markets are, for as long as it can do without a pulse."""
@@ -386,8 +390,8 @@ class Front:
                     return
                 number, edition = self._latest
                 assert edition is not None
-                found = next(link.missing, None)
                 try:
+                    found = next(link.missing, None)
                     if found is None:
                         link.missing = None
                         _send(link.stream, Complete())

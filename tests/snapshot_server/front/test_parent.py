@@ -11,7 +11,7 @@ from snapshot_server.asgi import MAX_REUSE_S, App, Kept
 from snapshot_server.edition import Edition
 from snapshot_server.front.asked import HOT_S, Hot
 from snapshot_server.front.messages import Inbox, Template
-from snapshot_server.front.parent import LASTS_S, MAX_BYTES, Front
+from snapshot_server.front.parent import LASTS_S, MAX_BYTES, MAX_SLOW, Front
 from snapshot_server.front.table import MAX_LASTING
 from snapshot_server.http import Large
 from snapshot_server.view import View
@@ -149,6 +149,15 @@ def test_it_is_told_for_as_long_as_it_is_asked_for() -> None:
             assert told_new() == []
             world.front._asked.answered(ASKED, world.clock.steady_s)
             world.app.make(world.clock.steady_s, 3.0)
+        for number in range(3 * MAX_SLOW):
+            asked = request("/markets", "accept-encoding: gzip", f"x-number: {number}")
+            for _ in range(2):
+                world.front._asked.ask(asked, world.clock.steady_s)
+        for _, known in world.front._asked.hot(world.clock.steady_s):
+            known.slow = True
+        while world.front._asked.new() is not None:
+            pass
+        assert len(told_new()) == MAX_SLOW, "however many ask in how many ways"
         world.clock.steady_s += HOT_S + 1
         world.app.make(world.clock.steady_s, 3.0)
         assert told_new() == []
