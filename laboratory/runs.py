@@ -1,6 +1,7 @@
 """Many runs, in processes of their own; each result is kept as soon as it is available."""
 
 import gc
+import os
 import signal
 import tempfile
 import time
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 import xxhash
 
+from bus.process.child import die_with_parent
 from markets.errors import KalshiBusError
 
 from .outcome import Outcome, Plan
@@ -170,7 +172,9 @@ def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple
     with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
         folder = Path(name)
         context = get_context("spawn")
-        pool = ProcessPoolExecutor(min(processes, len(missing)), mp_context=context, initializer=_in_child)
+        pool = ProcessPoolExecutor(
+            min(processes, len(missing)), context, initializer=_in_child, initargs=(os.getpid(),)
+        )
         try:
             running = {pool.submit(_run_in_child, plan, folder): plan for plan in missing}
             while running:
@@ -189,8 +193,9 @@ def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple
             _kill(pool)
 
 
-def _in_child() -> None:
+def _in_child(parent_pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the child
+    die_with_parent(parent_pid)
 
 
 def _run_in_child(plan: Plan, folder: Path) -> Outcome:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bus.process.locks import private_dir
@@ -136,3 +137,27 @@ def test_ctrl_c_keeps_finished_runs(tmp_path: Path) -> None:
     assert "finished runs are kept" in err
     assert "Traceback" not in err
     assert Store(tmp_path).all()
+
+
+def test_a_laboratory_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
+    words = [*SHORT, "--processes", "2", "--simulate", "30d", "--seeds", "1..2", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "laboratory", *words]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        eventually(lambda: len(working(process.pid)) == 2, 60)
+        left = working(process.pid)
+        process.kill()
+    eventually(lambda: all(map(over, left)), 30)
+
+
+def working(pid: int) -> list[psutil.Process]:
+    """Return the child processes in which runs are under way."""
+    children = psutil.Process(pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def over(process: psutil.Process) -> bool:
+    """Whether a process has ended, whoever collects it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
