@@ -158,6 +158,6 @@ def working(pid: int) -> list[psutil.Process]:
 def over(process: psutil.Process) -> bool:
     """Whether a process has ended, whoever collects it."""
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
