@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -20,6 +21,11 @@ from tests.support import Runner
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("fixed")
+
+# nohup, and a shell's &, start a program with these ignored, and so would be all that the tests start.
+for _number, _usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
