@@ -83,17 +83,13 @@ class Kept(msgspec.Struct):
 
     def serves(self, edition: Edition, now_s: float) -> bool:
         """Whether it may answer for `edition` without making a successor."""
-        return self.edition is edition or now_s < self.until_s
+        if self.edition is edition:
+            return True
+        return self.took_s > SLOW_S and now_s - self.ready_s < min(MAX_REUSE_S, SHARE * self.took_s)
 
-    @property
-    def until_s(self) -> float:
-        """Until when it may answer for later editions; in the past if it was made quickly."""
-        return self.ready_s + (min(MAX_REUSE_S, SHARE * self.took_s) if self.slow else 0.0)
-
-    @property
-    def slow(self) -> bool:
-        """Whether it took so long that it serves a while."""
-        return self.took_s > SLOW_S
+    def lingers(self, now_s: float) -> bool:
+        """Whether it may still answer for a later edition: until its successor is made, which takes long."""
+        return self.took_s > SLOW_S and now_s - self.ready_s < KEPT_S
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -342,7 +338,7 @@ class App:
             return kept
         if making is None:
             making = self._making[key] = asyncio.create_task(self._make(large))
-        if kept is not None and kept.slow and now_s - kept.ready_s < KEPT_S:
+        if kept is not None and kept.lingers(now_s):
             return kept
         return await asyncio.shield(making)
 

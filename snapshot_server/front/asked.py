@@ -19,18 +19,10 @@ MAX_REQUEST: Final = 2_048
 
 
 class Hot(msgspec.Struct):
-    """A repeated request.
-
-    Attributes:
-        took_s: how long its template last took to make and send.
-        slow: its body takes long to make, so that each serves a while (asgi.Kept); the front has the one that
-            was ready at `ready_s`.
-    """
+    """A repeated request, and how long its template last took to make and send."""
 
     asked_s: float
     took_s: float = 0.0
-    slow: bool = False
-    ready_s: float = 0.0
 
 
 class Asked:
@@ -82,8 +74,6 @@ class Asked:
     def all_new(self) -> None:
         """Have all of them returned by `new` again."""
         with self._lock:
-            for known in self._hot.values():
-                known.ready_s = 0.0
             self._new.update(self._hot)
 
     def forget(self, request: bytes) -> None:

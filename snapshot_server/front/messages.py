@@ -38,9 +38,6 @@ class Template(msgspec.Struct, frozen=True, tag=True):
         encoding, chunks, crc32, size: the body without its end (body.Prepared).
         end: the body's end, where it does not vary.
         as_of_ms: from when `age` counts.
-        position: epoch, seq and `changed_ms` of the edition. complete_ms: its, from which ages count.
-        until_s: by the steady clock, until when it answers whatever edition is shown: its body takes long to
-            make. 0: only while its edition is shown.
     """
 
     request: bytes
@@ -54,9 +51,6 @@ class Template(msgspec.Struct, frozen=True, tag=True):
     size: int
     end: bytes
     as_of_ms: int | None
-    position: tuple[int, int, int] = (0, 0, 0)
-    complete_ms: int | None = None
-    until_s: float = 0.0
 
     @property
     def length(self) -> int:

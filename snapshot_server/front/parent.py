@@ -14,7 +14,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +26,7 @@ from bus.process.lifecycle import Stop
 from bus.process.programs import command_of, environment_of, wait_or_kill
 from bus.protocol.memory import Keeping
 from bus.threads import Owner
-from snapshot_server.asgi import App, Kept
+from snapshot_server.asgi import SLOW_S, App
 from snapshot_server.body import Prepared
 from snapshot_server.edition import Edition
 from snapshot_server.http import Large, respond
@@ -63,13 +62,6 @@ MAX_AHEAD: Final = 64
 
 MAX_AHEAD_S: Final = 0.03
 """The most time spent on that before the edition is shown, and at a time on requests that are new."""
-
-LASTS_S: Final = 0.1
-"""A body that took longer than this to prepare is not made with each edition: the front has it for as long as
-the snapshot server would answer with it."""
-
-MAX_SLOW: Final = 4
-"""The most requests with such bodies that the front has answers to: those asked last."""
 
 MAX_BYTES: Final = 4 * 1_048_576
 """The largest body the front is given; they are given anew with each edition."""
@@ -211,7 +203,7 @@ class Front:
             passed = read_packet(body)
             for route, count in passed.answered.items():
                 self._requests[route, 200] += count
-            now_s = self._steady_s()
+            now_s = self._clock.monotonic_ns() / 1e9
             for request in passed.asked:
                 self._asked.answered(request, now_s)
             data = self._pieces.add(passed)
@@ -230,7 +222,7 @@ class Front:
         with suppress(BadRequest):
             found = next_head(data)
             if found is not None and found[0].startswith(b"GET "):
-                self._asked.ask(found[0], self._steady_s())
+                self._asked.ask(found[0], self._clock.monotonic_ns() / 1e9)
         server.adopt(connection, data)
 
     # -- the thread that makes editions
@@ -255,19 +247,17 @@ class Front:
                 self._drop(error)
 
     def _tell_changed(self, link: Link, number: int, edition: Edition, previous: Edition) -> None:
-        begun_s = self._steady_s()
+        begun_s = self._clock.monotonic_ns() / 1e9
         for kind, changed in parts.changed(edition, previous):
             self._tell_parts(link, number, edition, kind, changed)
             self._pulse_in_time(link)
             self._pause()
-            if self._steady_s() - begun_s > MAX_TELLS_S:
+            if self._clock.monotonic_ns() / 1e9 - begun_s > MAX_TELLS_S:
                 raise TimeoutError("it listens too slowly")
 
     def _tell_edition(self, stream: socket.socket, number: int, edition: Edition) -> None:
         left_s = MAX_AHEAD_S
-        for index, (request, known) in enumerate(self._asked.hot(self._steady_s())):
-            if known.slow:
-                continue  # what the front has of it lasts
+        for index, (request, known) in enumerate(self._asked.hot(self._clock.monotonic_ns() / 1e9)):
             if index < MAX_AHEAD and known.took_s <= left_s:
                 left_s -= known.took_s
                 self._tell_template(stream, request, known, number, edition)
@@ -288,12 +278,12 @@ class Front:
                 if link is None:
                     if self._latest[1] is None:
                         continue
-                    if self._steady_s() - begun_s >= AGAIN_MOST_S:
+                    if self._clock.monotonic_ns() / 1e9 - begun_s >= AGAIN_MOST_S:
                         pause_s = AGAIN_S
                     else:
                         stop.wait(pause_s)
                         pause_s = min(2 * pause_s, AGAIN_MOST_S)
-                    begun_s = self._steady_s()
+                    begun_s = self._clock.monotonic_ns() / 1e9
                     self._begin(stop)
                     continue
                 with self._lock:
@@ -376,15 +366,11 @@ class Front:
             request, known = new
             self._tell_template(stream, request, known, number, edition)
             left_s -= known.took_s
-        if edition is not None:
-            slow = ((request, known) for request, known in self._asked.hot(self._steady_s()) if known.slow)
-            for request, known in islice(slow, MAX_SLOW):
-                self._tell_template(stream, request, known, number, edition)
 
     def _tell_missing(self, link: Link) -> None:
         """Tell a front that is new what all markets are, for as long as it can do without a pulse."""
-        begun_s = self._steady_s()
-        while link.missing is not None and self._steady_s() - begun_s < PULSE_S:
+        begun_s = self._clock.monotonic_ns() / 1e9
+        while link.missing is not None and self._clock.monotonic_ns() / 1e9 - begun_s < PULSE_S:
             with self._lock:
                 if self._link is not link:
                     return
@@ -414,7 +400,7 @@ class Front:
 
     def _pulse_in_time(self, link: Link) -> None:
         """Tell how the feed is, if it is time to."""
-        now_s = self._steady_s()
+        now_s = self._clock.monotonic_ns() / 1e9
         if now_s - link.pulsed_s >= PULSE_S / 2:
             link.pulsed_s = now_s
             _send(link.stream, self._pulse())
@@ -440,54 +426,40 @@ class Front:
         self, stream: socket.socket, request: bytes, known: Hot, number: int, edition: Edition
     ) -> None:
         """Tell the front what an edition answers to a request, if that depends on little else."""
-        started_s = self._steady_s()
+        started_s = self._clock.monotonic_ns() / 1e9
         try:
             template = self._template(request, known, number, edition)
         except Exception:  # one question must not end the service for the others
             log.exception("front.no_template", request=request[:200])
             template = None
-        if template is not None:
+        if template is None:
+            self._asked.forget(request)
+        else:
             told = frame(template)
             if self._told + len(told) <= MAX_TOLD:
                 self._told += len(told)
                 stream.sendall(told)
-        elif not known.slow:
-            self._asked.forget(request)
-        known.took_s = self._steady_s() - started_s
+        known.took_s = self._clock.monotonic_ns() / 1e9 - started_s
 
     def _template(self, request: bytes, known: Hot, number: int, edition: Edition) -> Template | None:
         asked = templates.question(request)
         if asked is None:
-            known.slow = False
             return None
         view = msgspec.structs.replace(self._view(), edition=edition)
         response = respond(asked, view, self._now_ms())
-        large, body, until_s = response.body, None, 0.0
-        if isinstance(large, Large):
-            kept = self._app.kept(large)
-            if kept is not None and (known.slow or not known.took_s):
-                known.slow = kept.took_s > LASTS_S and kept.body.length <= MAX_BYTES
-            if not known.slow:
-                body = self._body(large, known, kept)
-            elif kept is None or kept.ready_s == known.ready_s or self._steady_s() >= kept.until_s:
-                return None
-            else:
-                known.ready_s, body, until_s = kept.ready_s, kept.body, kept.until_s
-                response = respond(asked, msgspec.structs.replace(view, edition=kept.edition), self._now_ms())
-        template = templates.template(request, number, response, body, until_s)
+        body = self._body(response.body, known) if isinstance(response.body, Large) else None
+        template = templates.template(request, number, response, body)
         return template if template is not None and template.length <= MAX_BYTES else None
 
-    def _body(self, large: Large, known: Hot, kept: Kept | None) -> Prepared | None:
+    def _body(self, large: Large, known: Hot) -> Prepared | None:
         """Return a body without its end, unless it takes long to make."""
+        kept = self._app.kept(large)
         if kept is not None and kept.edition is large.edition:
             return kept.body
-        if kept is not None and kept.took_s > LASTS_S:
-            return None
-        quick = kept is not None and not kept.slow and kept.body.length <= MAX_BYTES
+        if kept is not None and kept.lingers(self._clock.monotonic_ns() / 1e9):
+            return None  # whoever had ours and then asks the snapshot server would be taken back in time
+        quick = kept is not None and kept.took_s <= SLOW_S and kept.body.length <= MAX_BYTES
         return large.prepare(self._pause) if large.small or known.took_s or quick else None
-
-    def _steady_s(self) -> float:
-        return self._clock.monotonic_ns() / 1e9
 
     def _drop(self, error: Exception) -> None:
         """Give up a front that does not listen. The event loop hears it by its end of the pair."""

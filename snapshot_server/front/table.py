@@ -24,9 +24,6 @@ MAX_OWN: Final = 512
 MAX_OWN_BYTES: Final = 65_536
 """The longest body that one of them keeps."""
 
-MAX_LASTING: Final = 16
-"""The most templates that last longer than an edition: 4 MB each, a few seconds."""
-
 SETTLE: Final = 500
 """How many parts of editions shown are settled with each news; twice as many as it brings, at least."""
 
@@ -53,7 +50,6 @@ class Table:
         self._templates: dict[bytes, Template] = {}
         self._next: dict[bytes, Template] = {}
         """Those of the edition that is about to be shown."""
-        self._lasting: dict[bytes, Template] = {}
         self._own: dict[bytes, Template] = {}
         self._shelves = Shelves()
         self._complete = False
@@ -78,11 +74,6 @@ class Table:
                 self._shelves.unpack(news.dictionary)
             case Complete():
                 self._complete = True
-            case Template() if news.until_s:
-                self._lasting.pop(news.request, None)
-                if len(self._lasting) >= MAX_LASTING:
-                    del self._lasting[next(iter(self._lasting))]
-                self._lasting[news.request] = news
             case Template():
                 held = self._next if news.edition > self.number else self._templates
                 held[news.request] = news
@@ -108,7 +99,7 @@ class Table:
             self._made.clear()
         made = self._made.get(request)
         if made is None:
-            template = self._template(request, now_ms, steady_s)
+            template = self._templates.get(request) or self._own_template(request, now_ms)
             if template is None:
                 return None
             made = self._completed(template, now_ms, steady_s)
@@ -130,18 +121,6 @@ class Table:
             del self._asked[request]
             asked.append(request)
         return tuple(asked)
-
-    def _template(self, request: bytes, now_ms: int, steady_s: float) -> Template | None:
-        found = self._templates.get(request)
-        if found is not None:
-            return found
-        lasting = self._lasting.get(request)
-        if lasting is None:
-            return self._own_template(request, now_ms)
-        if steady_s < lasting.until_s:
-            return lasting
-        del self._lasting[request]
-        return None
 
     def _own_template(self, request: bytes, now_ms: int) -> Template | None:
         """Return the template of an answer about markets that the request names, None if it is about others.
@@ -175,9 +154,7 @@ class Table:
 
     def _completed(self, template: Template, now_ms: int, steady_s: float) -> Answer | None:
         shown, pulse = self._shown, self._pulse
-        if shown is None or pulse is None:
-            return None
-        if template.edition != shown.number and not template.until_s:
+        if shown is None or pulse is None or template.edition != shown.number:
             return None
         if pulse.heartbeat is None or pulse.heartbeat.source != "live" or pulse.status.source != "live":
             return None  # a recording has a time of its own
@@ -194,9 +171,9 @@ class Table:
             if template.as_of_ms is not None:
                 varying = b"age: %b\r\n" % age_since(template.as_of_ms, now_ms).encode()
             return _answer(template, varying, _body(template, template.end))
-        age_ms = age_of(template.complete_ms, now_ms)
+        age_ms = age_of(shown.cycle.complete_ms if shown.cycle is not None else None, now_ms)
         stale = is_stale(age_ms, pulse.stale_after_ms)
-        etag = etag_of(*template.position, stale)
+        etag = etag_of(shown.epoch, shown.seq, shown.changed_ms, stale)
         return _answer(template, b"etag: %b\r\n" % etag.encode(), _body(template, ending(age_ms, stale)))
 
 

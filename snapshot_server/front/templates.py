@@ -55,11 +55,7 @@ def named(asked: HttpRequest) -> tuple[str, ...]:
 
 
 def template(
-    request: bytes,
-    edition: int,
-    response: HttpResponse,
-    body: Prepared | None = None,
-    until_s: float = 0.0,
+    request: bytes, edition: int, response: HttpResponse, body: Prepared | None = None
 ) -> Template | None:
     """Return the template of an answer; None if it depends on more than edition and time.
 
@@ -67,19 +63,16 @@ def template(
         request: the bytes of its request.
         edition: the number of the edition that it was made from.
         body: the body without its end, where it is Large.
-        until_s: as in Template.
     """
     if response.status != 200 or not response.varies or response.wishes:
         return None
-    end, position, complete_ms = b"", (0, 0, 0), None
+    end = b""
     if isinstance(response.body, bytes):
         body = Prepared(IDENTITY, (response.body,), 0, len(response.body))
     elif body is None:
         return None
     else:
-        end, made_of = response.body.end, response.body.edition
-        position = made_of.epoch, made_of.seq, made_of.changed_ms
-        complete_ms = made_of.complete_ms
+        end = response.body.end
     varying = "etag" if response.varies == "ages" else "age"
     kept = [(name.encode(), value.encode("latin-1")) for name, value in response.headers if name != varying]
     return Template(
@@ -94,9 +87,6 @@ def template(
         size=body.size,
         end=end,
         as_of_ms=response.as_of_ms,
-        position=position,
-        complete_ms=complete_ms,
-        until_s=until_s,
     )
 
 
