@@ -122,6 +122,24 @@ def direct() -> Iterator[int]:
     stop.close()
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="Linux only")
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_on_loopback_large_answers_are_not_sent_at_a_pace(host: str) -> None:
+    (port,) = free_ports(1)
+    stop = Stop()
+    found: list[bytes] = []
+
+    def begun(_server: http_server.Server, listener: socket.socket) -> None:
+        found.append(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0"))
+        stop.set()
+
+    uvloop.run(http_server.Server(Place(app, host, port, ()), ready, stop).run(begun))
+    stop.close()
+    with socket.socket() as other:
+        systems = other.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+    assert found == [http_server.UNPACED if host == "127.0.0.1" else systems]
+
+
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
