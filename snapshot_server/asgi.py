@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,11 +16,11 @@ from bus.process.http_headers import joined
 from bus.process.http_server import write_answer
 from bus.threads import Owner
 
-from .body import Prepared
-from .edition import Edition, Query
+from .bodies import Bodies, Kept, Key
+from .edition import Edition
 from .http import BUSY, CRASHED, HttpRequest, HttpResponse, Large, respond, upgrade
 from .shared import Pause
-from .trade_api import Listing, Wish
+from .trade_api import Wish
 from .view import View
 from .websocket import handshake
 
@@ -34,15 +35,6 @@ MAX_SENDING: Final = 32
 STALLS_S: Final = 1.0
 """A reader that has not taken a chunk for this long gives way to others."""
 
-SLOW_S: Final = 0.02
-"""A body that took longer than this to prepare serves a while longer, until its successor is ready."""
-
-SHARE: Final = 10
-"""How much longer it serves, in multiples of the time it took to prepare."""
-
-MAX_REUSE_S: Final = 2.0
-"""The longest that it continues to serve."""
-
 MAX_AHEAD: Final = 8
 """The most bodies made with an edition before it is shown: those most recently asked for."""
 
@@ -52,44 +44,14 @@ MAX_AHEAD_S: Final = 0.03
 MAX_MAKING: Final = 24
 """The most bodies made at a time; a request for another one gets 503."""
 
-KEPT_S: Final = 10.0
-"""How long a prepared body is kept."""
-
-KEPT_BYTES: Final = 256 * 1_048_576
-"""The most that prepared bodies may take; the oldest give way."""
-
 NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
 
 BODY: Final = "http.response.body"
 
-Key = tuple[Query | Listing, str]
 Asked = tuple[str, str, bytes, tuple[tuple[bytes, bytes], ...], str]
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-
-
-class Kept(msgspec.Struct):
-    """A prepared body, its edition, when it was ready (by the event loop's clock) and how long it took.
-
-    `asked_s`: when it was last asked for.
-    """
-
-    edition: Edition
-    body: Prepared
-    ready_s: float
-    took_s: float
-    asked_s: float
-
-    def serves(self, edition: Edition, now_s: float) -> bool:
-        """Whether it may answer for `edition` without making a successor."""
-        if self.edition is edition:
-            return True
-        return self.took_s > SLOW_S and now_s - self.ready_s < min(MAX_REUSE_S, SHARE * self.took_s)
-
-    def lingers(self, now_s: float) -> bool:
-        """Whether it may still answer for a later edition: until its successor is made, which takes long."""
-        return self.took_s > SLOW_S and now_s - self.ready_s < KEPT_S
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -141,8 +103,7 @@ class App:
         self._pause = pause
         self._preparers = ThreadPoolExecutor(2, "prepare")
         self._long = ThreadPoolExecutor(1, "prepare-long")
-        self._kept: dict[Key, Kept] = {}
-        self._ahead: tuple[Edition | None, dict[Key, tuple[Prepared, float]]] = (None, {})
+        self.bodies = Bodies()
         self._making: dict[Key, asyncio.Task[Kept]] = {}
         self._sending: dict[asyncio.Timeout, float] = {}  # since when each has waited for its reader
         self._owner = Owner("the HTTP application")
@@ -157,21 +118,21 @@ class App:
 
         So nobody waits for it, several times a second. Runs in the thread that makes editions.
         """
-        hot = sorted(self._kept.items(), key=lambda item: -item[1].asked_s)[:MAX_AHEAD]
-        made: dict[Key, tuple[Prepared, float]] = {}
+        self.bodies.expire(self._clock_s())
         left_s = MAX_AHEAD_S
-        for key, kept in hot:
+        for (asked, encoding), kept in self.bodies.hot(self._clock_s())[:MAX_AHEAD]:
             left_s -= kept.took_s
-            if kept.took_s > SLOW_S or left_s < 0:
-                continue
-            started_s = self._clock_s()
-            body = Large(edition, key[0], key[1], b"", page=True).prepare(self._pause)
-            made[key] = body, self._clock_s() - started_s
-        self._ahead = edition, made
+            if not kept.slow and left_s >= 0:
+                self.make(Large(edition, asked, encoding, b"", page=True))
 
-    def kept(self, large: Large) -> Kept | None:
-        """Return the body last made for the same question, of whatever edition. Any thread."""
-        return self._kept.get(large.key)
+    def make(self, large: Large, *, shown: bool = False) -> Kept:
+        """Make a body and keep it. Any thread. `shown`: its edition is shown already."""
+        started_s = self._clock_s()
+        body = large.prepare(self._pause)
+        ready_s = self._clock_s()
+        kept = Kept(large.edition, body, ready_s, ready_s - started_s)
+        self.bodies.put(large.key, kept, shown=shown)
+        return kept
 
     def ready(self, head: bytes) -> bytes | None:
         """Return the whole answer to a request, given its bytes, if that was already given at this moment."""
@@ -324,52 +285,35 @@ class App:
 
         None when there is too much to do already.
         """
-        key, now_s = large.key, asyncio.get_running_loop().time()
-        kept = self._kept.get(key)
-        if kept is not None:
-            kept.asked_s = now_s
-            ahead = self._ahead
-            if ahead[0] is large.edition is not kept.edition and key in ahead[1]:
-                kept = self._keep(large, *ahead[1][key])
-        if kept is not None and kept.serves(large.edition, now_s):
-            return kept
-        making = self._making.get(key)
-        if making is None and len(self._making) >= MAX_MAKING:
-            return kept
-        if making is None:
-            making = self._making[key] = asyncio.create_task(self._make(large))
-        if kept is not None and kept.lingers(now_s):
-            return kept
-        return await asyncio.shield(making)
+        key, number = large.key, large.edition.number
+        while True:
+            now_s = self._clock_s()
+            kept = self.bodies.get(key, number)
+            if kept is not None:
+                kept.asked_s = now_s
+                if kept.serves(large.edition, now_s):
+                    return kept
+            making = self._making.get(key)
+            if making is None:
+                if len(self._making) >= MAX_MAKING:
+                    return kept
+                making = self._making[key] = asyncio.create_task(self._make(large, now_s))
+            if kept is not None and kept.lingers(now_s):
+                return kept
+            made = await asyncio.shield(making)
+            # It may be that of an earlier edition, begun for somebody else.
+            if made.edition.number >= number or made.slow:
+                return self.bodies.get(key, number) or made
 
-    async def _make(self, large: Large) -> Kept:
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
+    async def _make(self, large: Large, asked_s: float) -> Kept:
         try:
             preparers = self._preparers if large.page else self._long
-            body = await loop.run_in_executor(preparers, large.prepare, self._pause)
+            make = partial(self.make, large, shown=True)
+            kept = await asyncio.get_running_loop().run_in_executor(preparers, make)
         finally:
             del self._making[large.key]
-        return self._keep(large, body, loop.time() - started_s)
-
-    def _keep(self, large: Large, body: Prepared, took_s: float) -> Kept:
-        loop = asyncio.get_running_loop()
-        ready_s = loop.time()
-        self._kept.pop(large.key, None)  # keeps the dict in order of age
-        made = self._kept[large.key] = Kept(large.edition, body, ready_s, took_s, ready_s)
-        total = sum(kept.body.length for kept in self._kept.values())
-        for key, kept in list(self._kept.items())[:-1]:
-            if total <= KEPT_BYTES:
-                break
-            total -= kept.body.length
-            del self._kept[key]
-        loop.call_later(KEPT_S, self._forget, large.key, made)
-        return made
-
-    def _forget(self, key: Key, kept: Kept) -> None:
-        """Release a body and its edition: a catalogue that nobody asks for any more is not kept."""
-        if self._kept.get(key) is kept:
-            del self._kept[key]
+        kept.asked_s = max(kept.asked_s, asked_s)
+        return kept
 
 
 def _start(response: HttpResponse, length: int | None) -> Mapping[str, Any]:

@@ -49,6 +49,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
     """The state at one (epoch, seq), ready to be served.
 
     Attributes:
+        number: counts the editions of a process; a later one has a larger number.
         state: frozen; it has no streams.
         digest: that of the whole state at `seq`.
         tickers: all markets shown, ascending. A market is shown once both its parts are known.
@@ -65,6 +66,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         timed_ms: when `in_play` was last computed; `changed_ms`: when the content last changed.
     """
 
+    number: int
     state: Records
     digest: int
     tickers: SharedOrder[str]
@@ -237,6 +239,7 @@ def next_edition(
     same = (state.epoch, state.seq, digest) == (old.epoch, old.seq, old.digest) and not retimed
     confirmed_ms = (state.cycle.as_of_ms if state.cycle else None) or 0
     return Edition(
+        number=old.number + 1,
         state=state,
         digest=digest,
         tickers=tickers,
@@ -522,6 +525,7 @@ def _retimed(
 
 
 _EMPTY: Final = Edition(
+    number=0,
     state=Records(),
     digest=0,
     tickers=SharedOrder(),

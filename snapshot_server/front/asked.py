@@ -34,22 +34,23 @@ class Asked:
         self._hot: dict[bytes, Hot] = {}  # those asked last come last
         self._new: dict[bytes, Hot] = {}
 
-    def ask(self, request: bytes, now_s: float) -> None:
-        """Note a request that the front could not answer."""
+    def ask(self, request: bytes, now_s: float) -> bool:
+        """Note a request that the front could not answer; return whether it is a repeated one from now on."""
         if len(request) > MAX_REQUEST:
-            return
+            return False
         with self._lock:
             if self._renew(request, now_s):
-                return
+                return False
             before_s = self._once.pop(request, None)
             if before_s is None or now_s - before_s > HOT_S:
                 if len(self._once) >= MAX_ONCE:
                     del self._once[next(iter(self._once))]
                 self._once[request] = now_s
-                return
+                return False
             if len(self._hot) >= MAX_HOT:
                 self._forget(next(iter(self._hot)))
             self._hot[request] = self._new[request] = Hot(now_s)
+            return True
 
     def answered(self, request: bytes, now_s: float) -> None:
         """Note a request that the front has answered."""

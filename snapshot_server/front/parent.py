@@ -1,8 +1,8 @@
 """The snapshot server's side of its front: what the front is told, and the connections that come from it.
 
-Threads: `run` begins the front, and again when it has ended, tells it all parts of an edition (parts.py), and
-ten times a second how the feed is; `show`, in the thread that makes editions, tells it each edition; the rest
-is the event loop's.
+Threads: `run` begins the front, and again when it has ended, tells it all parts of an edition (parts.py), ten
+times a second how the feed is, and what is asked again as soon as it is; `show`, in the thread that makes
+editions, tells it each edition; the rest is the event loop's.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from bus.process.lifecycle import Stop
 from bus.process.programs import command_of, environment_of, wait_or_kill
 from bus.protocol.memory import Keeping
 from bus.threads import Owner
-from snapshot_server.asgi import SLOW_S, App
+from snapshot_server.asgi import App
 from snapshot_server.body import Prepared
 from snapshot_server.edition import Edition
 from snapshot_server.http import Large, respond
@@ -60,7 +60,7 @@ PULSE_S: Final = 0.1
 MAX_AHEAD: Final = 64
 """The most requests that an edition is prepared for: those asked last."""
 
-MAX_AHEAD_S: Final = 0.03
+MAX_AHEAD_S: Final = 0.06
 """The most time spent on that before the edition is shown, and at a time on requests that are new."""
 
 MAX_BYTES: Final = 4 * 1_048_576
@@ -141,6 +141,8 @@ class Front:
         self._link: Link | None = None
         self._latest: tuple[int, Edition | None] = (0, None)
         self._asked = Asked()
+        self._repeated = threading.Event()
+        """A request is a repeated one from now on."""
         self._told = 0
         """How many bytes the front has been given with the latest edition."""
         self._packets: socket.socket | None = None
@@ -221,8 +223,9 @@ class Front:
             self._shows(edition)
         with suppress(BadRequest):
             found = next_head(data)
-            if found is not None and found[0].startswith(b"GET "):
-                self._asked.ask(found[0], self._clock.monotonic_ns() / 1e9)
+            now_s = self._clock.monotonic_ns() / 1e9
+            if found is not None and found[0].startswith(b"GET ") and self._asked.ask(found[0], now_s):
+                self._repeated.set()
         server.adopt(connection, data)
 
     # -- the thread that makes editions
@@ -273,7 +276,9 @@ class Front:
             while not stop.is_set() and not self._serving.wait(PULSE_S):
                 pass
             begun_s, pause_s = -AGAIN_MOST_S, AGAIN_S
-            while not stop.wait(PULSE_S):
+            while not stop.is_set():
+                self._repeated.wait(PULSE_S)
+                self._repeated.clear()
                 link = self._link
                 if link is None:
                     if self._latest[1] is None:
@@ -287,11 +292,14 @@ class Front:
                     self._begin(stop)
                     continue
                 with self._lock:
+                    since_s = self._clock.monotonic_ns() / 1e9
                     try:
                         self._pulse_in_time(link)
                         self._tell_new(link.stream)
                     except OSError as error:
                         self._drop(error)
+                    held_s = self._clock.monotonic_ns() / 1e9 - since_s
+                stop.wait(min(held_s, PULSE_S))  # an edition gets its turn, however much is new
                 self._tell_missing(link)
         finally:
             with self._lock:
@@ -453,13 +461,14 @@ class Front:
 
     def _body(self, large: Large, known: Hot) -> Prepared | None:
         """Return a body without its end, unless it takes long to make."""
-        kept = self._app.kept(large)
+        if large.small:
+            return large.prepare(self._pause)
+        kept = self._app.bodies.get(large.key, large.edition.number)
         if kept is not None and kept.edition is large.edition:
             return kept.body
-        if kept is not None and kept.lingers(self._clock.monotonic_ns() / 1e9):
-            return None  # whoever had ours and then asks the snapshot server would be taken back in time
-        quick = kept is not None and kept.took_s <= SLOW_S and kept.body.length <= MAX_BYTES
-        return large.prepare(self._pause) if large.small or known.took_s or quick else None
+        quick = kept is not None and not kept.slow and kept.body.length <= MAX_BYTES
+        # Kept there, too: whoever then asks the snapshot server must not get an earlier one.
+        return self._app.make(large).body if known.took_s or quick else None
 
     def _drop(self, error: Exception) -> None:
         """Give up a front that does not listen. The event loop hears it by its end of the pair."""

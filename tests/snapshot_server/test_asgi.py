@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 import structlog.testing
 
-from snapshot_server import asgi, body
+from snapshot_server import asgi, bodies, body
 from snapshot_server.asgi import App
 from snapshot_server.view import View
 from tests.snapshot_server.venue import a_cycle, a_writer
@@ -59,7 +60,7 @@ class Server:
         self.pauses = 0
         self.hold: Callable[[], None] = lambda: None
         self.requests: Counter[tuple[str, int]] = Counter()
-        self.app = App(lambda: self.view, lambda: NOW_MS, self.requests, self._pause)
+        self.app = App(lambda: self.view, lambda: NOW_MS, self.requests, self._pause, clock_s=time.monotonic)
 
     def _pause(self) -> None:
         self.pauses += 1
@@ -92,7 +93,7 @@ def server() -> Iterator[Server]:
 def next_view(seconds: int) -> View:
     writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
     writer.commit([], a_cycle(NOW_MS - seconds * 1_000, 300), 0, 0)
-    return view_of(edition_of(writer))
+    return view_of(msgspec.structs.replace(edition_of(writer), number=1 + seconds))
 
 
 def assert_true(value: bool) -> None:
@@ -123,7 +124,7 @@ def test_a_body_is_prepared_once_for_all_who_ask_for_it(server: Server) -> None:
 def test_a_quick_body_is_always_of_the_latest_edition(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asgi, "SLOW_S", 60)
+    monkeypatch.setattr(bodies, "SLOW_S", 60)
 
     async def main() -> None:
         first = await server.get("/markets")
@@ -145,8 +146,8 @@ def _seq(view: View) -> int:
 def test_a_slow_body_serves_on_and_is_true_to_its_own_edition(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asgi, "SLOW_S", -1)
-    monkeypatch.setattr(asgi, "MAX_REUSE_S", 0)  # a successor is made at once, but nobody waits for it
+    monkeypatch.setattr(bodies, "SLOW_S", -1)
+    monkeypatch.setattr(bodies, "MAX_REUSE_S", 0)  # a successor is made at once, but nobody waits for it
 
     async def main() -> None:
         first = await server.get("/markets", accept_encoding="gzip")
@@ -167,6 +168,30 @@ def test_a_slow_body_serves_on_and_is_true_to_its_own_edition(
     run(main())
 
 
+def test_nobody_gets_what_was_begun_for_somebody_who_asked_before_a_commit(server: Server) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert release.wait(TIMEOUT_S)
+
+    async def main() -> None:
+        server.hold = hold
+        first = asyncio.create_task(server.get("/markets"))
+        await asyncio.to_thread(begun.wait)
+        server.view = next_view(5)
+        second = asyncio.create_task(server.get("/markets"))
+        await asyncio.sleep(0)
+        server.hold = lambda: None
+        release.set()
+        assert json.loads((await first).body)["seq"] == _seq(VIEW)
+        assert json.loads((await second).body)["seq"] == _seq(server.view)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "SLOW_S", TIMEOUT_S)  # however long it was held
+        run(main())
+
+
 def test_large_bodies_leave_at_the_pace_of_the_reader_who_must_not_stop(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,18 +210,6 @@ def test_large_bodies_leave_at_the_pace_of_the_reader_who_must_not_stop(
 
     run(main())
     assert server.requests == {("/markets", 200): 3}
-
-
-def test_kept_bodies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        await server.get("/markets")
-        size = server.app._kept[next(iter(server.app._kept))].body.length
-        monkeypatch.setattr(asgi, "KEPT_BYTES", 3 * size)
-        for limit in range(200, 220):
-            await server.get("/markets", f"limit={limit}")
-            assert sum(kept.body.length for kept in server.app._kept.values()) <= 3 * size
-
-    run(main())
 
 
 def test_the_same_request_in_the_same_moment_is_answered_from_memory() -> None:
@@ -255,12 +268,15 @@ def test_a_large_answer_to_head_does_not_say_how_long_it_is(server: Server) -> N
 def test_a_kept_body_is_let_go_when_nobody_asks_any_more(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asgi, "KEPT_S", 0.01)
-
     async def main() -> None:
         await server.get("/markets")
-        assert server.app._kept
-        await asyncio.to_thread(eventually, lambda: not server.app._kept)
+        assert VIEW.edition is not None
+        (key,) = (key for key, _ in server.app.bodies.hot(time.monotonic()))
+        server.app.make_ahead(VIEW.edition)
+        assert server.app.bodies.get(key, VIEW.edition.number) is not None
+        monkeypatch.setattr(bodies, "KEPT_S", 0.0)
+        server.app.make_ahead(VIEW.edition)
+        assert server.app.bodies.get(key, VIEW.edition.number) is None
 
     run(main())
 
@@ -364,7 +380,7 @@ def test_nobody_waits_for_a_body_under_way_of_another_query(server: Server) -> N
 def test_what_was_asked_for_lately_is_made_with_the_edition(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asgi, "SLOW_S", 60.0)  # however slow the machine is
+    monkeypatch.setattr(bodies, "SLOW_S", 60.0)  # however slow the machine is
     monkeypatch.setattr(asgi, "MAX_AHEAD_S", 600.0)
 
     async def main() -> None:
@@ -388,7 +404,7 @@ def test_what_was_asked_for_lately_is_made_with_the_edition(
 def test_what_was_made_for_an_edition_that_is_not_shown_is_not_served(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asgi, "SLOW_S", 60.0)  # however slow the machine is
+    monkeypatch.setattr(bodies, "SLOW_S", 60.0)  # however slow the machine is
     monkeypatch.setattr(asgi, "MAX_AHEAD_S", 600.0)
 
     async def main() -> None:

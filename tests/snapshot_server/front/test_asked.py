@@ -8,12 +8,13 @@ from snapshot_server.front.messages import Passed, Pieces
 
 def test_what_is_asked_twice_in_time_is_hot_until_it_is_asked_no_more() -> None:
     asked = Asked()
-    asked.ask(b"once", 0.0)
-    asked.ask(b"late", 0.0)
-    asked.ask(b"late", HOT_S + 1)
-    asked.ask(b"twice", 0.0)
+    assert not asked.ask(b"once", 0.0)
+    assert not asked.ask(b"late", 0.0)
+    assert not asked.ask(b"late", HOT_S + 1)
+    assert not asked.ask(b"twice", 0.0)
     assert asked.new() is None
-    asked.ask(b"twice", 1.0)
+    assert asked.ask(b"twice", 1.0)
+    assert not asked.ask(b"twice", 1.0)
     assert [request for request, _ in asked.hot(1.0)] == [b"twice"]
     new = asked.new()
     assert new is not None

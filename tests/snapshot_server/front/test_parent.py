@@ -1,10 +1,13 @@
-"""What the front is told of answers that took the snapshot server long to make."""
+"""What the front is told of answers that take the snapshot server long to make."""
 
 from collections import Counter
-from typing import cast
+from collections.abc import Iterator
+
+import pytest
 
 from bus.clock import SystemClock
-from snapshot_server.asgi import KEPT_S, SLOW_S, App, Kept
+from snapshot_server import bodies
+from snapshot_server.asgi import App
 from snapshot_server.front.asked import Hot
 from snapshot_server.front.messages import Template
 from snapshot_server.front.parent import Front
@@ -16,17 +19,8 @@ from tests.snapshot_server.views import CATALOGUE, NOW_MS, edition_after, editio
 ASKED = request("/markets", "accept-encoding: gzip")
 
 
-class Clock(SystemClock):
-    """A steady clock that is set."""
-
-    steady_s = 1_000.0
-
-    def monotonic_ns(self) -> int:
-        return int(self.steady_s * 1e9)
-
-
 class World:
-    """Two editions: of the first the snapshot server has made a body, and the front is told of the second."""
+    """Two editions, and the front that is told of the second."""
 
     def __init__(self) -> None:
         writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
@@ -34,40 +28,79 @@ class World:
         writer.state.take_touched()
         writer.commit([], a_cycle(NOW_MS + 500, len(CATALOGUE.markets)), 0, NOW_MS)
         self.second = edition_after(writer, self.first, NOW_MS + 500)
-        self.made: Kept | None = None
-        self.clock = Clock()
+        clock = SystemClock()
+        counted: Counter[tuple[str, int]] = Counter()
+        self.app = App(
+            lambda: view_of(self.second),
+            lambda: NOW_MS,
+            counted,
+            lambda: None,
+            clock_s=lambda: clock.monotonic_ns() / 1e9,
+        )
         self.front = Front(
-            cast(App, self),
+            self.app,
             lambda: view_of(self.second),
             lambda _edition: None,
-            Counter(),
+            counted,
             lambda: None,
             lambda: NOW_MS,
-            self.clock,
+            clock,
         )
 
-    def kept(self, _large: Large) -> Kept | None:
-        return self.made
+    def large(self) -> Large:
+        large = answered(ASKED, view_of(self.second), NOW_MS).body
+        assert isinstance(large, Large)
+        return large
 
-    def make(self, took_s: float) -> None:
+    def make_first(self) -> None:
         large = answered(ASKED, view_of(self.first), NOW_MS).body
         assert isinstance(large, Large)
-        now_s = self.clock.steady_s
-        self.made = Kept(self.first, large.prepare(lambda: None), now_s, took_s, now_s)
+        self.app.make(large)
 
-    def template(self) -> Template | None:
-        return self.front._template(ASKED, Hot(0.0, took_s=0.001), NUMBER + 1, self.second)
+    def template(self, known: Hot) -> Template | None:
+        return self.front._template(ASKED, known, NUMBER + 1, self.second)
 
 
-def test_while_the_snapshot_server_may_answer_with_an_earlier_body_the_front_has_no_later_one() -> None:
+@pytest.fixture
+def world() -> Iterator[World]:
     world = World()
-    world.make(took_s=2 * SLOW_S)
-    assert world.template() is None
-    world.clock.steady_s += KEPT_S
-    assert world.template() is not None
+    yield world
+    world.app.close()
 
 
-def test_what_is_made_quickly_is_given_to_the_front_with_each_edition() -> None:
-    world = World()
-    world.make(took_s=SLOW_S / 2)
-    assert world.template() is not None
+def test_what_the_front_is_told_the_snapshot_server_answers_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else its earlier body, which serves on until a successor is ready, would take a reader back in time.
+    monkeypatch.setattr(bodies, "SLOW_S", -1.0)
+    world.make_first()
+    template = world.template(Hot(0.0, took_s=0.001))
+    assert template is not None
+    kept = world.app.bodies.get(world.large().key, world.second.number)
+    assert kept is not None
+    assert kept.edition is world.second
+    assert kept.body.chunks == template.chunks
+
+
+def test_what_took_long_is_not_made_for_a_request_that_is_new(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "SLOW_S", -1.0)
+    world.make_first()
+    assert world.template(Hot(0.0)) is None
+
+
+def test_what_is_made_quickly_is_given_to_the_front_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "SLOW_S", 60.0)  # however slow the machine is
+    assert world.template(Hot(0.0)) is None  # nobody knows yet
+    world.make_first()
+    assert world.template(Hot(0.0)) is not None
+
+
+def test_what_is_there_already_is_not_made_again(world: World) -> None:
+    made = world.app.make(world.large())
+    template = world.template(Hot(0.0))
+    assert template is not None
+    assert template.chunks is made.body.chunks
