@@ -121,16 +121,25 @@ class App:
         self.bodies.expire(self._clock_s())
         left_s = MAX_AHEAD_S
         for (asked, encoding), kept in self.bodies.hot(self._clock_s())[:MAX_AHEAD]:
+            if kept.slow or kept.took_s > left_s:
+                continue
             left_s -= kept.took_s
-            if not kept.slow and left_s >= 0:
+            try:
                 self.make(Large(edition, asked, encoding, b"", page=True))
+            except Exception:  # one question must not end the service for the others
+                log.exception("ahead.crashed", asked=repr(asked)[:200])
 
-    def make(self, large: Large, *, shown: bool = False) -> Kept:
-        """Make a body and keep it. Any thread. `shown`: its edition is shown already."""
+    def make(self, large: Large, *, shown: bool = False, asked_s: float = -math.inf) -> Kept:
+        """Make a body and keep it. Any thread.
+
+        Args:
+            shown: its edition is shown already.
+            asked_s: when it was asked for here; not at all: -inf.
+        """
         started_s = self._clock_s()
         body = large.prepare(self._pause)
         ready_s = self._clock_s()
-        kept = Kept(large.edition, body, ready_s, ready_s - started_s)
+        kept = Kept(large.edition, body, ready_s, ready_s - started_s, asked_s)
         self.bodies.put(large.key, kept, shown=shown)
         return kept
 
@@ -285,9 +294,9 @@ class App:
 
         None when there is too much to do already.
         """
-        key, number = large.key, large.edition.number
+        key = large.key
         while True:
-            now_s = self._clock_s()
+            number, now_s = large.edition.number, self._clock_s()
             kept = self.bodies.get(key, number)
             if kept is not None:
                 kept.asked_s = now_s
@@ -301,19 +310,21 @@ class App:
             if kept is not None and kept.lingers(now_s):
                 return kept
             made = await asyncio.shield(making)
-            # It may be that of an earlier edition, begun for somebody else.
-            if made.edition.number >= number or made.slow:
-                return self.bodies.get(key, number) or made
+            kept = self.bodies.get(key, number)
+            if kept is None and made.edition.number >= number:  # it had to give way at once
+                kept = made
+            if kept is not None and (kept.edition.number >= number or kept.slow):
+                return kept
+            # It was of an earlier edition, begun for somebody else. All who waited now want the same one.
+            large = msgspec.structs.replace(large, edition=self._view().edition or large.edition)
 
     async def _make(self, large: Large, asked_s: float) -> Kept:
         try:
             preparers = self._preparers if large.page else self._long
-            make = partial(self.make, large, shown=True)
-            kept = await asyncio.get_running_loop().run_in_executor(preparers, make)
+            make = partial(self.make, large, shown=True, asked_s=asked_s)
+            return await asyncio.get_running_loop().run_in_executor(preparers, make)
         finally:
             del self._making[large.key]
-        kept.asked_s = max(kept.asked_s, asked_s)
-        return kept
 
 
 def _start(response: HttpResponse, length: int | None) -> Mapping[str, Any]:

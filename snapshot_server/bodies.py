@@ -23,7 +23,10 @@ KEPT_S: Final = 10.0
 """How long a prepared body is kept."""
 
 KEPT_BYTES: Final = 256 * 1_048_576
-"""The most that prepared bodies may take; the oldest give way."""
+"""The most that prepared bodies may take; those that nobody has asked for here for longest give way."""
+
+MAX_KNOWN: Final = 4_096
+"""Of how many questions it is remembered how late an edition may have been given out."""
 
 _LATEST: Final = 2
 """How many are kept of each question: until the next edition is shown, the one before answers."""
@@ -72,16 +75,24 @@ class Bodies:
         self._lock = threading.Lock()
         self._kept: dict[Key, tuple[Kept, ...]] = {}
         """Of later editions last; the questions whose bodies came last come last."""
+        self._latest: dict[Key, int] = {}
+        """The number of the latest edition that there was a body of, also if it is not kept any more."""
 
     def put(self, key: Key, kept: Kept, *, shown: bool = False) -> None:
         """Keep a body, in place of another of its edition.
 
         `shown`: that edition is shown already, so earlier ones are not needed any more.
         """
+        number = kept.edition.number
         with self._lock:
             former = self._kept.pop(key, ())
+            latest = self._latest.pop(key, 0)
+            self._latest[key] = max(number, latest)
+            if len(self._latest) > MAX_KNOWN:
+                del self._latest[next(iter(self._latest))]
+            if not former and number < latest:
+                return
             kept.asked_s = max(each.asked_s for each in (kept, *former))
-            number = kept.edition.number
             others = [
                 other
                 for other in former
@@ -90,7 +101,8 @@ class Bodies:
             self._kept[key] = tuple(sorted((*others, kept), key=_number))[-_LATEST:]
             total = sum(map(_size, self._kept.values()))
             while total > KEPT_BYTES and len(self._kept) > 1:
-                total -= _size(self._kept.pop(next(iter(self._kept))))
+                unasked = min(self._kept, key=lambda key: self._kept[key][-1].asked_s)
+                total -= _size(self._kept.pop(unasked))
 
     def get(self, key: Key, number: int) -> Kept | None:
         """Return the latest body of no later edition than that with a number."""

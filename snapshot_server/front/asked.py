@@ -19,10 +19,17 @@ MAX_REQUEST: Final = 2_048
 
 
 class Hot(msgspec.Struct):
-    """A repeated request, and how long its template last took to make and send."""
+    """A repeated request.
+
+    Attributes:
+        asked_s: when it was last made.
+        took_s: how long its template is expected to take to make and send; 0: it was not made yet.
+        makes_s: how long the body took when it was last made, by whomever.
+    """
 
     asked_s: float
     took_s: float = 0.0
+    makes_s: float = 0.0
 
 
 class Asked:

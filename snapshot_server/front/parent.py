@@ -63,6 +63,9 @@ MAX_AHEAD: Final = 64
 MAX_AHEAD_S: Final = 0.06
 """The most time spent on that before the edition is shown, and at a time on requests that are new."""
 
+MAX_MAKES_S: Final = 2 * MAX_AHEAD_S
+"""A body that took longer is not made for the front: the edition would wait."""
+
 MAX_BYTES: Final = 4 * 1_048_576
 """The largest body the front is given; they are given anew with each edition."""
 
@@ -221,12 +224,14 @@ class Front:
         if self._shown < shown == number and edition is not None:
             self._shown = number
             self._shows(edition)
+        repeated = False
         with suppress(BadRequest):
             found = next_head(data)
             now_s = self._clock.monotonic_ns() / 1e9
-            if found is not None and found[0].startswith(b"GET ") and self._asked.ask(found[0], now_s):
-                self._repeated.set()
+            repeated = found is not None and found[0].startswith(b"GET ") and self._asked.ask(found[0], now_s)
         server.adopt(connection, data)
+        if repeated:  # now it is told what is made for this request
+            self._repeated.set()
 
     # -- the thread that makes editions
 
@@ -264,8 +269,8 @@ class Front:
             if index < MAX_AHEAD and known.took_s <= left_s:
                 left_s -= known.took_s
                 self._tell_template(stream, request, known, number, edition)
-            else:
-                known.took_s /= 2  # so that it is tried again some time
+            elif known.took_s > MAX_AHEAD_S:
+                known.took_s /= 2  # it may have been slow for once, and is tried again
         self._show(stream, number, edition)
 
     # -- the thread of `run`
@@ -292,14 +297,15 @@ class Front:
                     self._begin(stop)
                     continue
                 with self._lock:
-                    since_s = self._clock.monotonic_ns() / 1e9
+                    since_s, in_vain = self._clock.monotonic_ns() / 1e9, False
                     try:
                         self._pulse_in_time(link)
-                        self._tell_new(link.stream)
+                        in_vain = self._tell_new(link.stream)
                     except OSError as error:
                         self._drop(error)
                     held_s = self._clock.monotonic_ns() / 1e9 - since_s
-                stop.wait(min(held_s, PULSE_S))  # an edition gets its turn, however much is new
+                # An edition gets its turn, however much is new.
+                stop.wait(PULSE_S if in_vain else min(held_s, PULSE_S))
                 self._tell_missing(link)
         finally:
             with self._lock:
@@ -367,13 +373,16 @@ class Front:
         processes = None if view.processes is None else dict(view.processes)
         return Pulse(view.replica, view.heartbeat, processes, view.stale_after_ms)
 
-    def _tell_new(self, stream: socket.socket) -> None:
+    def _tell_new(self, stream: socket.socket) -> bool:
+        """Tell the answers to requests that are new; return whether there were some, but no answers."""
         number, edition = self._latest
         left_s = MAX_AHEAD_S  # an edition must not wait for long
+        told: list[bool] = []
         while left_s > 0 and edition is not None and (new := self._asked.new()) is not None:
             request, known = new
-            self._tell_template(stream, request, known, number, edition)
+            told.append(self._tell_template(stream, request, known, number, edition))
             left_s -= known.took_s
+        return bool(told) and not any(told)
 
     def _tell_missing(self, link: Link) -> None:
         """Tell a front that is new what all markets are, for as long as it can do without a pulse."""
@@ -432,8 +441,8 @@ class Front:
 
     def _tell_template(
         self, stream: socket.socket, request: bytes, known: Hot, number: int, edition: Edition
-    ) -> None:
-        """Tell the front what an edition answers to a request, if that depends on little else."""
+    ) -> bool:
+        """Tell the front what an edition answers to a request; return False if it cannot be told."""
         started_s = self._clock.monotonic_ns() / 1e9
         try:
             template = self._template(request, known, number, edition)
@@ -447,7 +456,8 @@ class Front:
             if self._told + len(told) <= MAX_TOLD:
                 self._told += len(told)
                 stream.sendall(told)
-        known.took_s = self._clock.monotonic_ns() / 1e9 - started_s
+        known.took_s = max(self._clock.monotonic_ns() / 1e9 - started_s, known.makes_s)
+        return template is not None
 
     def _template(self, request: bytes, known: Hot, number: int, edition: Edition) -> Template | None:
         asked = templates.question(request)
@@ -455,6 +465,8 @@ class Front:
             return None
         view = msgspec.structs.replace(self._view(), edition=edition)
         response = respond(asked, view, self._now_ms())
+        if not templates.lasts(response):
+            return None
         body = self._body(response.body, known) if isinstance(response.body, Large) else None
         template = templates.template(request, number, response, body)
         return template if template is not None and template.length <= MAX_BYTES else None
@@ -464,11 +476,18 @@ class Front:
         if large.small:
             return large.prepare(self._pause)
         kept = self._app.bodies.get(large.key, large.edition.number)
-        if kept is not None and kept.edition is large.edition:
-            return kept.body
-        quick = kept is not None and not kept.slow and kept.body.length <= MAX_BYTES
+        if kept is not None:
+            known.makes_s = kept.took_s
+            if kept.edition is large.edition:
+                return kept.body
+        if known.makes_s > MAX_MAKES_S or (kept is not None and kept.body.length > MAX_BYTES):
+            return None
+        if not known.took_s and (kept is None or kept.slow):
+            return None
         # Kept there, too: whoever then asks the snapshot server must not get an earlier one.
-        return self._app.make(large).body if known.took_s or quick else None
+        made = self._app.make(large)
+        known.makes_s = made.took_s
+        return made.body
 
     def _drop(self, error: Exception) -> None:
         """Give up a front that does not listen. The event loop hears it by its end of the pair."""

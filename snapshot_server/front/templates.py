@@ -54,6 +54,11 @@ def named(asked: HttpRequest) -> tuple[str, ...]:
     return tickers if len(tickers) <= MAX_NAMED else ()
 
 
+def lasts(response: HttpResponse) -> bool:
+    """Return whether an answer depends on edition and time alone."""
+    return response.status == 200 and bool(response.varies) and not response.wishes
+
+
 def template(
     request: bytes, edition: int, response: HttpResponse, body: Prepared | None = None
 ) -> Template | None:
@@ -64,7 +69,7 @@ def template(
         edition: the number of the edition that it was made from.
         body: the body without its end, where it is Large.
     """
-    if response.status != 200 or not response.varies or response.wishes:
+    if not lasts(response):
         return None
     end = b""
     if isinstance(response.body, bytes):

@@ -192,6 +192,37 @@ def test_nobody_gets_what_was_begun_for_somebody_who_asked_before_a_commit(serve
         run(main())
 
 
+def test_all_who_waited_for_what_was_begun_before_commits_get_the_same(server: Server) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert release.wait(TIMEOUT_S)
+
+    async def main() -> None:
+        server.hold = hold
+        first = asyncio.create_task(server.get("/markets"))
+        await asyncio.to_thread(begun.wait)
+        later = []
+        for seconds in range(1, 6):
+            server.view = next_view(seconds)
+            later.append(asyncio.create_task(server.get("/markets")))
+            await asyncio.sleep(0)
+        server.hold = lambda: None
+        release.set()
+        await first
+        pauses = server.pauses
+        assert {json.loads((await each).body)["seq"] for each in later} == {_seq(server.view)}
+        made = server.pauses - pauses
+        server.view = next_view(6)
+        await server.get("/markets")
+        assert made <= server.pauses - pauses - made, "once for all of them"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "SLOW_S", TIMEOUT_S)  # however long it was held
+        run(main())
+
+
 def test_large_bodies_leave_at_the_pace_of_the_reader_who_must_not_stop(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

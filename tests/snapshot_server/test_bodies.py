@@ -67,6 +67,43 @@ def test_the_oldest_give_way_when_they_take_too_much(monkeypatch: pytest.MonkeyP
     assert [key for key in keys if held.get(key, 1) is not None] == keys[-3:]
 
 
+def test_those_asked_for_here_stay_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "KEPT_BYTES", 300)
+    held = Bodies()
+    whole = kept(EDITIONS[1], size=200)
+    whole.asked_s = 1_000.0
+    held.put(WHOLE, whole)
+    for limit in range(1, 5):  # made for the front alone
+        held.put((Query(limit=limit), IDENTITY), kept(EDITIONS[1], size=100))
+    assert held.get(WHOLE, 1) is whole
+
+
+@pytest.mark.parametrize("how", ["it is old", "it gives way"])
+def test_what_is_gone_is_not_followed_by_what_was_begun_before_it(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    held = Bodies()
+    held.put(WHOLE, kept(EDITIONS[2]))
+    if how == "it is old":
+        held.expire(KEPT_S)
+    else:
+        monkeypatch.setattr(bodies, "KEPT_BYTES", 0)
+        held.put((Query(), "gzip"), kept(EDITIONS[2]))
+    assert held.get(WHOLE, 2) is None
+    held.put(WHOLE, kept(EDITIONS[1]), shown=True)
+    assert held.get(WHOLE, 2) is None
+    held.put(WHOLE, kept(EDITIONS[2]), shown=True)
+    assert number_of(held.get(WHOLE, 2)) == 2
+
+
+def test_the_number_of_questions_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_KNOWN", 3)
+    held = Bodies()
+    for limit in range(1, 10):
+        held.put((Query(limit=limit), IDENTITY), kept(EDITIONS[2]))
+    assert len(held._latest) == 3
+
+
 def test_only_what_was_asked_for_lately_is_hot_and_is_so_across_editions() -> None:
     held, now_s = Bodies(), 1_000.0
     asked = kept(EDITIONS[1], now_s)

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from bus.clock import SystemClock
 from snapshot_server import bodies
 from snapshot_server.asgi import App
+from snapshot_server.front import parent, templates
 from snapshot_server.front.asked import Hot
 from snapshot_server.front.messages import Template
 from snapshot_server.front.parent import Front
@@ -88,6 +90,34 @@ def test_what_took_long_is_not_made_for_a_request_that_is_new(
     monkeypatch.setattr(bodies, "SLOW_S", -1.0)
     world.make_first()
     assert world.template(Hot(0.0)) is None
+
+
+def test_what_takes_too_long_is_not_made_while_an_edition_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parent, "MAX_MAKES_S", -1.0)
+    made = world.app.make(world.large())
+    known = Hot(0.0)
+    assert world.template(known) is not None  # it is there already, but the next one will not be
+    assert known.makes_s == made.took_s
+    large = msgspec.structs.replace(world.large(), edition=world.first)
+    for kept in (False, True):
+        if not kept:
+            world.app.bodies = bodies.Bodies()
+        else:
+            world.app.make(large)
+        known.took_s = 0.001  # as if it had been tried before
+        assert world.template(known) is None
+
+
+def test_what_does_not_last_is_not_even_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SLOW_S", 60.0)  # however slow the machine is
+    monkeypatch.setattr(templates, "lasts", lambda _response: False)
+    world.make_first()
+    assert world.template(Hot(0.0, took_s=0.001)) is None
+    kept = world.app.bodies.get(world.large().key, world.second.number)
+    assert kept is not None
+    assert kept.edition is world.first
 
 
 def test_what_is_made_quickly_is_given_to_the_front_at_once(
