@@ -38,7 +38,9 @@ def record_session(stack: Stack, path: Path) -> Truth:
         return len(truth) >= SAMPLES
 
     eventually(sampled, 2 * START_S, "the session goes on")
-    eventually(lambda: messages_of(path)[-1].seq > max(truth), START_S, "all of it is on disk")
+    eventually(
+        lambda: any(one.seq > max(truth) for one in messages_of(path)), START_S, "all of it is on disk"
+    )
     assert recorder.stop() == 0
     for name in ("snapshot_server", "publisher", "simulator"):
         assert stack.processes.pop(name).stop() == 0
@@ -176,7 +178,8 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     control = stack.runner.start("bus", "control", "resume")
     assert control.wait() == 0, control.output()
     replay.wait_all_at(recorded[-1].seq)
-    eventually(lambda: messages_of(again)[-1].seq == recorded[-1].seq, what="all of it is on disk")
+    last = recorded[-1].seq
+    eventually(lambda: [one.seq for one in messages_of(again)][-1:] == [last], what="all of it is on disk")
     assert recorder.stop() == 0
     assert said(again) == [one for one in said(path) if one[0] > first.head.as_of]
 
