@@ -85,6 +85,9 @@ def read_certificate(files: Files) -> Certificate:
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
+    # A client that reads in one thread and writes in another, as that of `websockets` does, would read the
+    # tickets while it writes its request, which CPython 3.11 does not guard: now and then it waits for ever.
+    context.num_tickets = 0
     certificate, key = files
     try:
         context.load_cert_chain(certificate, key, passphrase)
