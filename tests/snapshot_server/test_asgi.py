@@ -168,31 +168,7 @@ def test_a_slow_body_serves_on_and_is_true_to_its_own_edition(
     run(main())
 
 
-def test_nobody_gets_what_was_begun_for_somebody_who_asked_before_a_commit(server: Server) -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        assert release.wait(TIMEOUT_S)
-
-    async def main() -> None:
-        server.hold = hold
-        first = asyncio.create_task(server.get("/markets"))
-        await asyncio.to_thread(begun.wait)
-        server.view = next_view(5)
-        second = asyncio.create_task(server.get("/markets"))
-        await asyncio.sleep(0)
-        server.hold = lambda: None
-        release.set()
-        assert json.loads((await first).body)["seq"] == _seq(VIEW)
-        assert json.loads((await second).body)["seq"] == _seq(server.view)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bodies, "SLOW_S", TIMEOUT_S)  # however long it was held
-        run(main())
-
-
-def test_all_who_waited_for_what_was_begun_before_commits_get_the_same(server: Server) -> None:
+def test_nobody_gets_what_was_begun_before_a_commit_and_all_who_waited_get_the_same(server: Server) -> None:
     begun, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -210,7 +186,7 @@ def test_all_who_waited_for_what_was_begun_before_commits_get_the_same(server: S
             await asyncio.sleep(0)
         server.hold = lambda: None
         release.set()
-        await first
+        assert json.loads((await first).body)["seq"] == _seq(VIEW)
         pauses = server.pauses
         assert {json.loads((await each).body)["seq"] for each in later} == {_seq(server.view)}
         made = server.pauses - pauses
