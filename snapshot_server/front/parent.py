@@ -208,7 +208,7 @@ class Front:
             passed = read_packet(body)
             for route, count in passed.answered.items():
                 self._requests[route, 200] += count
-            now_s = self._clock.monotonic_ns() / 1e9
+            now_s = self._steady_s()
             for request in passed.asked:
                 self._asked.answered(request, now_s)
             data = self._pieces.add(passed)
@@ -227,7 +227,7 @@ class Front:
         repeated = False
         with suppress(BadRequest):
             found = next_head(data)
-            now_s = self._clock.monotonic_ns() / 1e9
+            now_s = self._steady_s()
             repeated = found is not None and found[0].startswith(b"GET ") and self._asked.ask(found[0], now_s)
         server.adopt(connection, data)
         if repeated:  # now it is told what is made for this request
@@ -255,17 +255,17 @@ class Front:
                 self._drop(error)
 
     def _tell_changed(self, link: Link, number: int, edition: Edition, previous: Edition) -> None:
-        begun_s = self._clock.monotonic_ns() / 1e9
+        begun_s = self._steady_s()
         for kind, changed in parts.changed(edition, previous):
             self._tell_parts(link, number, edition, kind, changed)
             self._pulse_in_time(link)
             self._pause()
-            if self._clock.monotonic_ns() / 1e9 - begun_s > MAX_TELLS_S:
+            if self._steady_s() - begun_s > MAX_TELLS_S:
                 raise TimeoutError("it listens too slowly")
 
     def _tell_edition(self, stream: socket.socket, number: int, edition: Edition) -> None:
         left_s = MAX_AHEAD_S
-        for index, (request, known) in enumerate(self._asked.hot(self._clock.monotonic_ns() / 1e9)):
+        for index, (request, known) in enumerate(self._asked.hot(self._steady_s())):
             if index < MAX_AHEAD and known.took_s <= left_s:
                 left_s -= known.took_s
                 self._tell_template(stream, request, known, number, edition)
@@ -288,22 +288,22 @@ class Front:
                 if link is None:
                     if self._latest[1] is None:
                         continue
-                    if self._clock.monotonic_ns() / 1e9 - begun_s >= AGAIN_MOST_S:
+                    if self._steady_s() - begun_s >= AGAIN_MOST_S:
                         pause_s = AGAIN_S
                     else:
                         stop.wait(pause_s)
                         pause_s = min(2 * pause_s, AGAIN_MOST_S)
-                    begun_s = self._clock.monotonic_ns() / 1e9
+                    begun_s = self._steady_s()
                     self._begin(stop)
                     continue
                 with self._lock:
-                    since_s, in_vain = self._clock.monotonic_ns() / 1e9, False
+                    since_s, in_vain = self._steady_s(), False
                     try:
                         self._pulse_in_time(link)
                         in_vain = self._tell_new(link.stream)
                     except OSError as error:
                         self._drop(error)
-                    held_s = self._clock.monotonic_ns() / 1e9 - since_s
+                    held_s = self._steady_s() - since_s
                 # An edition gets its turn, however much is new.
                 stop.wait(PULSE_S if in_vain else min(held_s, PULSE_S))
                 self._tell_missing(link)
@@ -386,8 +386,8 @@ class Front:
 
     def _tell_missing(self, link: Link) -> None:
         """Tell a front that is new what all markets are, for as long as it can do without a pulse."""
-        begun_s = self._clock.monotonic_ns() / 1e9
-        while link.missing is not None and self._clock.monotonic_ns() / 1e9 - begun_s < PULSE_S:
+        begun_s = self._steady_s()
+        while link.missing is not None and self._steady_s() - begun_s < PULSE_S:
             with self._lock:
                 if self._link is not link:
                     return
@@ -417,7 +417,7 @@ class Front:
 
     def _pulse_in_time(self, link: Link) -> None:
         """Tell how the feed is, if it is time to."""
-        now_s = self._clock.monotonic_ns() / 1e9
+        now_s = self._steady_s()
         if now_s - link.pulsed_s >= PULSE_S / 2:
             link.pulsed_s = now_s
             _send(link.stream, self._pulse())
@@ -443,7 +443,7 @@ class Front:
         self, stream: socket.socket, request: bytes, known: Hot, number: int, edition: Edition
     ) -> bool:
         """Tell the front what an edition answers to a request; return False if it cannot be told."""
-        started_s = self._clock.monotonic_ns() / 1e9
+        started_s = self._steady_s()
         try:
             template = self._template(request, known, number, edition)
         except Exception:  # one question must not end the service for the others
@@ -456,7 +456,7 @@ class Front:
             if self._told + len(told) <= MAX_TOLD:
                 self._told += len(told)
                 stream.sendall(told)
-        known.took_s = max(self._clock.monotonic_ns() / 1e9 - started_s, known.makes_s)
+        known.took_s = max(self._steady_s() - started_s, known.makes_s)
         return template is not None
 
     def _template(self, request: bytes, known: Hot, number: int, edition: Edition) -> Template | None:
@@ -488,6 +488,9 @@ class Front:
         made = self._app.make(large)
         known.makes_s = made.took_s
         return made.body
+
+    def _steady_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
 
     def _drop(self, error: Exception) -> None:
         """Give up a front that does not listen. The event loop hears it by its end of the pair."""
