@@ -267,6 +267,22 @@ Prices = tuple[Status, int, int, int, int]
 """A market's status, and best YES bid and ask by the quote and by the newer of quote and book; -1: none."""
 
 
+def prices_in(quote: Quote, newer: Book | None) -> Prices:
+    """Return the prices of a market by its quote and by its book, if that is `newer`."""
+    bid_e4 = quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else -1
+    ask_e4 = quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else -1
+    if newer is None:
+        return quote.status, bid_e4, ask_e4, bid_e4, ask_e4
+    yes, no = newer.yes, newer.no
+    return (
+        quote.status,
+        bid_e4,
+        ask_e4,
+        yes[-1][0] if yes else -1,
+        PRICE_ONE_E4 - no[-1][0] if no else -1,
+    )
+
+
 def prices_of(state: Records) -> Callable[[str], Prices | None]:
     """Return what says of a market's ticker what `prices_seen` does of `market_view`, without a view.
 
@@ -284,7 +300,7 @@ def prices_of(state: Records) -> Callable[[str], Prices | None]:
             at_ms = book.as_of_ms
             if at_ms < quote.as_of_ms or at_ms < (ages.get(ticker, confirmed_ms) if ages else confirmed_ms):
                 book = None
-        return _prices(quote, book)
+        return prices_in(quote, book)
 
     return prices
 
@@ -292,7 +308,7 @@ def prices_of(state: Records) -> Callable[[str], Prices | None]:
 def prices_seen(seen: MarketView) -> Prices:
     """Return what decides whether a market offers an opportunity, if that depends on prices alone."""
     book = seen.book
-    return _prices(
+    return prices_in(
         seen.quote, book if book is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms else None
     )
 
@@ -308,19 +324,4 @@ def no_better(now: Prices, before: Prices) -> bool:
         and now[3] <= before[3]
         and (now[2] < 0 or now[2] >= before[2] >= 0)
         and (now[4] < 0 or now[4] >= before[4] >= 0)
-    )
-
-
-def _prices(quote: Quote, newer: Book | None) -> Prices:
-    bid_e4 = quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else -1
-    ask_e4 = quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else -1
-    if newer is None:
-        return quote.status, bid_e4, ask_e4, bid_e4, ask_e4
-    yes, no = newer.yes, newer.no
-    return (
-        quote.status,
-        bid_e4,
-        ask_e4,
-        yes[-1][0] if yes else -1,
-        PRICE_ONE_E4 - no[-1][0] if no else -1,
     )

@@ -39,7 +39,7 @@ from markets.records import Book, Event, FairValue, Level, Quote
 from markets.units import opposite
 
 from .failures import Failures
-from .membership import Membership, Prices, market_views, no_better, prices_of, prices_seen
+from .membership import Membership, Prices, market_views, no_better, prices_in, prices_of, prices_seen
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica reports when its state has moved in other ways than by Changed."""
@@ -94,7 +94,7 @@ class _Barren(msgspec.Struct):
     Attributes:
         prices: those of its markets when they last moved.
         view: how it was when it was passed over, since nothing of it could pay; None if it was not.
-        markets: those of the view, each as it was when its prices last moved.
+        markets: those of the view by ticker, each as it was when its prices last moved.
         minded: whether it was held or wanted then: once its prices move it is to be looked at, not passed.
         shown: quote and book of markets in which both have the same best prices: whichever is the newer,
             while both stand its prices do.
@@ -102,23 +102,28 @@ class _Barren(msgspec.Struct):
 
     prices: dict[str, Prices]
     view: EventView | None
-    markets: list[MarketView]
+    markets: dict[str, MarketView]
     minded: bool
     shown: dict[str, tuple[Quote, Sequence[Level], Sequence[Level]]]
 
     def see(self, moved: Sequence[MarketView]) -> None:
         """Take markets whose prices have moved."""
         for now in moved:
-            ticker = now.market.ticker
-            for at, seen in enumerate(self.markets):
-                if seen.market.ticker == ticker:
-                    self.markets[at] = now
+            if now.market.ticker in self.markets:
+                self.markets[now.market.ticker] = now
+
+    def shows(self, ticker: str, quote: Quote | None, book: Book | None) -> bool:
+        """Whether a market's prices are plainly those known, as most are that change or are swept."""
+        if book is None:
+            return quote is not None and prices_in(quote, None) == self.prices.get(ticker)
+        shown = self.shown.get(ticker)
+        return shown is not None and shown[1] is book.yes and shown[2] is book.no and shown[0] is quote
 
     def now(self) -> EventView:
         """Return the event with its markets as they are now."""
         view = self.view
         assert view is not None, "it was passed over"
-        markets = tuple(self.markets)
+        markets = tuple(self.markets.values())
         return EventView(view.event, view.series, markets, view.timing, view.related, view.match)
 
 
@@ -238,20 +243,16 @@ class Rescan:
         def stands(event_ticker: str, ticker: str) -> bool:
             """Whether an event had nothing, and has nothing as far as this market's prices say."""
             known = barren.get(event_ticker)
-            if known is None or (heeds.get(event_ticker) or heeded(event_ticker)) is Heed.CHANGES:
+            if known is None:
                 return False
-            shown, book = known.shown.get(ticker), books.get(ticker)
-            if (
-                shown is not None
-                and book is not None
-                and shown[1] is book.yes
-                and shown[2] is book.no
-                and shown[0] is quotes.get(ticker)
-            ):
-                return True  # as nearly all are that a sweep confirms
+            minded = event_ticker in held or event_ticker in recent
+            if minded and (heeds.get(event_ticker) or heeded(event_ticker)) is Heed.CHANGES:
+                return False
             # What is held is looked at once its prices have moved.
-            values = None if event_ticker in held or event_ticker in recent else fair_values
-            return self._stands(state, event_ticker, known, ticker, prices_now(ticker), values)
+            values = None if minded else fair_values
+            return known.shows(ticker, quotes.get(ticker), books.get(ticker)) or self._stands(
+                state, event_ticker, known, ticker, prices_now(ticker), values
+            )
 
         self._touch(state, batch, stands, touched)
         ordered = sorted(touched)
@@ -296,8 +297,12 @@ class Rescan:
         """Add the events that a batch gives a reason to look at."""
         membership, related = self.membership, self._related
         event_of = membership.event_of
+        asked: set[str] = set()
         for kind, key in batch.records:
             if kind in _OF_PRICES:
+                if key in asked:  # its quote and its book have changed, and the answer is that of both
+                    continue
+                asked.add(key)
                 # What is looked at anyway need not be compared: what it has is noted again then.
                 if related:
                     for event_ticker in self._seen_in(key):
@@ -383,7 +388,11 @@ class Rescan:
             markets = tuple(chain(markets, *(other.markets for other in view.related)))
         prices = {seen.market.ticker: prices_seen(seen) for seen in markets}
         self._barren[view.event.event_ticker] = _Barren(
-            prices, view if passed else None, list(view.markets) if passed else [], minded, {}
+            prices,
+            view if passed else None,
+            {seen.market.ticker: seen for seen in view.markets} if passed else {},
+            minded,
+            {},
         )
 
     def relevant(
