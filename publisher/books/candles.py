@@ -57,7 +57,7 @@ class CandlePlanner:
     def __init__(self) -> None:
         self._wished = Wished(MARKETS_MAX)
         self._fetched_ms: dict[tuple[str, Period], int] = {}
-        self._thread = Owner("the planner of price history")
+        self._owner = Owner("the planner of price history")
 
     def wish(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
         """Wish for the price history of these markets for `ttl_s` seconds. Any thread."""
@@ -65,7 +65,7 @@ class CandlePlanner:
 
     def wished(self, known: Container[str], now_ms: int) -> frozenset[str]:
         """Return those `known` markets whose price history is wished for now."""
-        self._thread.check()
+        self._owner.check()
         wished = frozenset(ticker for ticker in self._wished.at(now_ms) if ticker in known)
         self._fetched_ms = {of: at_ms for of, at_ms in self._fetched_ms.items() if of[0] in wished}
         return wished

@@ -80,7 +80,7 @@ class Enrichment:
         self._stop = stop
         self._interval_s = interval_s
         self._work: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._thread = Owner("the enrichment")
+        self._owner = Owner("the enrichment")
 
     def begin(self, sweep_requests: int) -> None:
         """Start the cycle of a commit. Any thread."""
@@ -92,7 +92,7 @@ class Enrichment:
 
     def run(self) -> None:
         """Work until `end`."""
-        self._thread.check()
+        self._owner.check()
         try:
             while (sweep_requests := self._work.get()) is not None:
                 try:

@@ -95,7 +95,7 @@ class Planner:
         self._planned: list[list[str]] = []
         self._planned_for: tuple[int, int] | None = None
         self._planned_ms = 0
-        self._thread = Owner("the planner of books")
+        self._owner = Owner("the planner of books")
 
     @property
     def calls(self) -> int:
@@ -108,7 +108,7 @@ class Planner:
 
     def plan_of(self, state: State, now_ms: int, calls: int) -> list[list[str]]:
         """Make a new plan; with many markets, keep the old one for some cycles: values change over hours."""
-        self._thread.check()
+        self._owner.check()
         key = calls, self.wished.fresh
         many = len(state.markets) > REPLAN_FROM_MARKETS
         self.failures = []
@@ -123,7 +123,7 @@ class Planner:
 
         An event that is fetched as a whole is not split between two requests.
         """
-        self._thread.check()
+        self._owner.check()
         wished = self.wished.at(now_ms)
         self.failures = []
         units = self._units(tradables, wished, now_ms)
