@@ -46,7 +46,6 @@ from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 from trader.engine.engine import Engine
 from trader.engine.payouts import VOID_MS
-from trader.engine.rebalance import uneven
 from trader.engine.worth import LotWorth
 from trader.fair_values.trial import Mean, Trials
 from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
@@ -336,7 +335,7 @@ def _uneven(engine: Engine) -> Iterator[UnevenBasket]:
     works = {intent.trade for intent in engine.ledger.open.values() if intent.time_in_force != "gtc"}
     for trade, basket in engine.ledger.baskets.items():
         by_hand = basket.tries >= CLOSED_BY_HAND
-        if by_hand or trade in works or not uneven(basket):
+        if by_hand or trade in works or trade not in engine.ledger.lacking:
             continue
         yield UnevenBasket(
             trade=trade,

@@ -95,7 +95,7 @@ from .outputs import Amended as AmendBooked
 from .payouts import Payouts
 from .people import People
 from .quoting import fair_e6, own_bids, quote_edge_e6
-from .rebalance import Pace, Terms, follow_ups, patience_ms, uneven
+from .rebalance import Pace, Terms, follow_ups, patience_ms
 from .reconciliation import Reconciliation, new_movements
 from .refused import Refusals
 from .risk import Facts, Limits
@@ -394,16 +394,20 @@ class Engine:
             view is None
             or self.rules < 2
             or self.leg_risk.minds(event_ticker)
+            or self._stirs(self.ledger.trades_in(event_ticker))
             or self.taken.minds(view)
-            or any(self._stirs(trade) for trade in self.ledger.trades_in(event_ticker))
         ):
             return Heed.CHANGES
         return Heed.PRICES if self.worth.locked(event_ticker) else Heed.COMMITS
 
-    def _stirs(self, trade: int) -> bool:
-        """Whether a trade has an order, or a basket that lacks something."""
-        basket = self.ledger.baskets.get(trade)
-        return self.ledger.ordered(trade) or basket is None or self.pace.uneven(trade, basket)
+    def _stirs(self, trades: frozenset[int]) -> bool:
+        """Whether any of these trades has an order, no basket, or one that lacks something."""
+        ledger = self.ledger
+        return not (
+            ledger.lacking.isdisjoint(trades)
+            and ledger.stakes.orders_of.keys().isdisjoint(trades)
+            and ledger.baskets.keys() >= trades
+        )
 
     def _watch(self, view: EventView, offered: Opportunity) -> None:
         """Follow what becomes of a basket that could be bought but is not, if its prices are current."""
@@ -520,8 +524,10 @@ class Engine:
         """Complete the short legs of uneven baskets in this event, or sell the surplus of the others."""
         ledger, paced = self.ledger, self.rules >= 2
         trades = ledger.trades_in(view.event.event_ticker)
-        if paced and not any(not ledger.ordered(trade) and self._is_due(trade) for trade in trades):
-            return
+        if paced:
+            trades = trades & ledger.lacking  # mostly none
+            if not trades or not any(not ledger.ordered(trade) and self._is_due(trade) for trade in trades):
+                return
         view = self.taken.left(view)
         for trade in sorted(trades):
             basket = ledger.baskets.get(trade)
@@ -551,8 +557,7 @@ class Engine:
 
     def _is_due(self, trade: int) -> bool:
         """Whether a trade has a basket that lacks something, and it is time to look at it."""
-        basket = self.ledger.baskets.get(trade)
-        return basket is not None and self.pace.uneven(trade, basket) and self.pace.due(trade, self.paced_ms)
+        return trade in self.ledger.lacking and self.pace.due(trade, self.paced_ms)
 
     def _terms(self, trade: int, basket: Basket, view: EventView) -> Terms:
         lots = [lot for lot in self.ledger.lots_in(basket.event_ticker) if lot.trade == trade]
@@ -563,7 +568,7 @@ class Engine:
         """Note what has come of baskets that missed a leg, once they are even."""
         for trade in self.leg_risk.uneven:
             basket = self.ledger.baskets.get(trade)
-            if self.ledger.ordered(trade) or (basket is not None and uneven(basket)):
+            if self.ledger.ordered(trade) or trade in self.ledger.lacking:
                 continue
             least_e6 = 0
             if basket is not None:
@@ -579,7 +584,7 @@ class Engine:
         if self.rules < 2:
             return
         self.pace.keep(self.ledger.baskets)
-        for trade in self.pace.all_due(self.ledger.baskets, self.paced_ms):
+        for trade in self.pace.all_due(self.ledger, self.paced_ms):
             view = self.views.get(self.ledger.baskets[trade].event_ticker)
             if view is not None and self._is_due(trade):
                 self._even_out(view)
@@ -728,7 +733,7 @@ class Engine:
         if not self.leg_risk.bears(like, edge):
             return reasons.LEG_RISK
         ledger = self.ledger
-        lacking = {trade for trade, basket in ledger.baskets.items() if uneven(basket)}
+        lacking = ledger.lacking
         at_stake_e6 = sum(
             lot.cost_e6 + lot.fees_e6
             for event_ticker in {ledger.baskets[trade].event_ticker for trade in lacking}

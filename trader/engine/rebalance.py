@@ -29,8 +29,8 @@ from markets.fees import FeeSchedule, fee_schedule, fill_fee, taker_fees_e6
 from markets.opportunities import EventView, Failure, MarketView, ScanLimits, least_payout_e6
 from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
-from markets.units import COUNT_ONE_E2, MINUTE_MS, PRICE_ONE_E4
-from trader.ledger.ledger import CLOSED_BY_HAND, Basket
+from markets.units import MINUTE_MS, PRICE_ONE_E4
+from trader.ledger.ledger import CLOSED_BY_HAND, Basket, Ledger, missing_e2, uneven, whole_e2
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3
@@ -86,14 +86,6 @@ class Pace:
     def __init__(self) -> None:
         self._earns_e6: dict[int, int] = {}
         self._uneven: dict[int, _Uneven] = {}
-        self._judged: dict[int, tuple[Basket, bool]] = {}
-
-    def uneven(self, trade: int, basket: Basket) -> bool:
-        """Return `uneven` of a trade's basket, computed once for each version of the basket."""
-        judged = self._judged.get(trade)
-        if judged is None or judged[0] is not basket:
-            judged = self._judged[trade] = basket, uneven(basket)
-        return judged[1]
 
     def planned(self, trade: int, earns_e6: int) -> None:
         """Note what a basket earns if no leg is missed."""
@@ -104,14 +96,11 @@ class Pace:
         known = self._uneven.get(trade)
         return known is None or known.due_ms <= steady_ms
 
-    def all_due(self, trades: Mapping[int, Basket], steady_ms: int) -> list[int]:
-        """Return those of these baskets that were tried before, are due again, and still lack something."""
+    def all_due(self, ledger: Ledger, steady_ms: int) -> list[int]:
+        """Return the baskets that were tried before, are due again, and still lack something."""
+        uneven = self._uneven
         return sorted(
-            [
-                trade
-                for trade, known in self._uneven.items()
-                if known.due_ms <= steady_ms and trade in trades and self.uneven(trade, trades[trade])
-            ]
+            [trade for trade in ledger.lacking if trade in uneven and uneven[trade].due_ms <= steady_ms]
         )
 
     def terms(
@@ -138,7 +127,7 @@ class Pace:
 
     def keep(self, trades: Mapping[int, Basket]) -> None:
         """Forget all baskets but these."""
-        for known in (self._uneven, self._earns_e6, self._judged):
+        for known in (self._uneven, self._earns_e6):
             if not known.keys() <= trades.keys():
                 for trade in known.keys() - trades.keys():
                     del known[trade]
@@ -153,23 +142,12 @@ def patience_ms(view: EventView, now_ms: int, waited_ms: int = 0) -> int:
     return max(0, min([left_ms, *(end_ms - BEFORE_END_MS - now_ms for end_ms in ends_ms)]))
 
 
-def missing_e2(basket: Basket) -> list[int]:
-    """Return for each leg how many whole contracts it lacks to the fullest ones, within its plan."""
-    level_e2 = max(one.got_e2 for one in basket.legs)
-    return [_whole(min(one.planned_e2, level_e2) - one.got_e2) for one in basket.legs]
-
-
 def excess_e2(basket: Basket) -> list[int]:
     """Return for each leg how many whole contracts it has beyond the emptiest of the short ones."""
     level_e2 = min((one.got_e2 for one in basket.legs if one.got_e2 < one.planned_e2), default=None)
     if level_e2 is None:
         return [0] * len(basket.legs)
-    return [_whole(one.got_e2 - level_e2) for one in basket.legs]
-
-
-def uneven(basket: Basket) -> bool:
-    """Whether a leg lacks what others have."""
-    return any(missing_e2(basket))
+    return [whole_e2(one.got_e2 - level_e2) for one in basket.legs]
 
 
 def follow_ups(
@@ -308,7 +286,3 @@ def _legs(
 
 def _cost_e6(bought: Sequence[Purchase], fees: FeeSchedule, now_ms: int) -> int:
     return sum(cost_e6(levels) + taker_fees_e6(fees, levels, time_ms=now_ms) for _, levels in bought)
-
-
-def _whole(count_e2: int) -> int:
-    return max(0, count_e2) // COUNT_ONE_E2 * COUNT_ONE_E2

@@ -33,7 +33,7 @@ import msgspec
 from bus.trading.gateway import ForeignFill
 from markets.errors import KalshiBusError
 from markets.orders import Fill, Intent, Position, Settlement
-from markets.units import CENT_E6, DAY_MS, PRICE_ONE_E4
+from markets.units import CENT_E6, COUNT_ONE_E2, DAY_MS, PRICE_ONE_E4
 
 from .lots import (
     FOREIGN,
@@ -77,6 +77,22 @@ class Basket(msgspec.Struct, frozen=True, array_like=True):
     event_ticker: str
     legs: tuple[BasketLeg, ...] = ()
     tries: int = 0
+
+
+def missing_e2(basket: Basket) -> list[int]:
+    """Return for each leg how many whole contracts it lacks to the fullest ones, within its plan."""
+    level_e2 = max([one.got_e2 for one in basket.legs], default=0)
+    return [whole_e2(min(one.planned_e2, level_e2) - one.got_e2) for one in basket.legs]
+
+
+def uneven(basket: Basket) -> bool:
+    """Whether a leg lacks what others have."""
+    return any(missing_e2(basket))
+
+
+def whole_e2(count_e2: int) -> int:
+    """Return how many whole contracts these are, none if they are negative."""
+    return max(0, count_e2) // COUNT_ONE_E2 * COUNT_ONE_E2
 
 
 class PaidLeg(msgspec.Struct, frozen=True, array_like=True):
@@ -132,6 +148,7 @@ class Sums(NamedTuple):
 
 
 NOTHING: Final = Sums(0, 0)
+_NO_TRADES: Final = frozenset[int]()
 
 
 def sums_of(lots: Collection[Lot]) -> Sums:
@@ -150,6 +167,9 @@ class Stakes:
         touched: events whose lots have changed since they were last valued.
     """
 
+    # Looks at an event ask for its trades far more often than its stakes change: `_put` and `_take`
+    # forget what `trades` worked out.
+
     def __init__(self) -> None:
         self.cost_e6 = self.clearing_e6 = self.at_stake_e6 = self.reserved_e6 = 0
         self.orders_of: Counter[int] = Counter()
@@ -158,6 +178,7 @@ class Stakes:
         self.changed: set[str] = set()
         self.touched: set[str] = set()
         self._events: frozenset[str] | None = None
+        self._trades: dict[str, frozenset[int]] = {}
 
     def put_lots(self, event_ticker: str, ticker: str, lots: Iterable[Lot]) -> None:
         """Count a market's lots, in place of those it had."""
@@ -200,7 +221,19 @@ class Stakes:
             self._events = frozenset(self.in_event)
         return self._events
 
+    def trades(self, event_ticker: str) -> frozenset[int]:
+        """Return the trades with a stake in an event."""
+        stakes = self.in_event.get(event_ticker)
+        if stakes is None:
+            return _NO_TRADES
+        trades = self._trades.get(event_ticker)
+        if trades is None:
+            trades = frozenset([trade for stake in stakes.values() for trade in stake.trades])
+            self._trades[event_ticker] = trades
+        return trades
+
     def _put(self, event_ticker: str, key: str | int, stake: Stake) -> None:
+        self._trades.pop(event_ticker, None)
         stakes = self.in_event.get(event_ticker)
         if stakes is None:
             self._events = None
@@ -208,6 +241,7 @@ class Stakes:
         stakes[key] = stake
 
     def _take(self, event_ticker: str, key: str | int) -> Stake | None:
+        self._trades.pop(event_ticker, None)
         stakes = self.in_event.get(event_ticker, {})
         stake = stakes.pop(key, None)
         if stake is not None and not stakes:
@@ -295,6 +329,11 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             stakes.put_order(intent, self.left_e6(intent))
         return stakes
 
+    @cached_property
+    def lacking(self) -> set[int]:
+        """The trades whose baskets are `uneven`. What changes a basket (`_put_basket`) changes this too."""
+        return {trade for trade, basket in self.baskets.items() if uneven(basket)}
+
     # -- reading
 
     @property
@@ -359,12 +398,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         stakes = self.stakes.in_event.get(event_ticker, {})
         return [lot for key in stakes if isinstance(key, str) for lot in self.lots[key].values()]
 
-    def trades_in(self, event_ticker: str) -> set[int]:
+    def trades_in(self, event_ticker: str) -> frozenset[int]:
         """Return the trades that are open in an event: those with a lot or an open order."""
-        trades: set[int] = set()
-        for stake in self.stakes.in_event.get(event_ticker, {}).values():
-            trades.update(stake.trades)
-        return trades
+        return self.stakes.trades(event_ticker)
 
     def events(self) -> frozenset[str]:
         """Return the events with a lot or an open order: the same object until one comes or goes."""
@@ -403,7 +439,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         else:
             leg = self._with_lot(BasketLeg(intent.ticker, intent.side, intent.count_e2), intent.trade)
             basket = msgspec.structs.replace(basket, legs=(*basket.legs, leg))
-        self.baskets[intent.trade] = basket
+        self._put_basket(intent.trade, basket)
 
     def beyond(self, number: int, fill: Fill) -> str | None:
         """Return why an open order does not allow a fill, None if it does."""
@@ -452,7 +488,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             self._buy(foreign, part)
             if part.trade != FOREIGN:
                 closed.append((part.trade, part.count_e2))
-                self.baskets.pop(part.trade, None)
+                self._drop_basket(part.trade)
         return tuple(closed)
 
     def adopt(self, amount_e6: int) -> None:
@@ -502,8 +538,16 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             and not self.ordered(intent.trade)
             and not any(leg.got_e2 for leg in basket.legs)
         ):
-            del self.baskets[intent.trade]
+            self._drop_basket(intent.trade)
         return intent
+
+    def _put_basket(self, trade: int, basket: Basket) -> None:
+        self.baskets[trade] = basket
+        (self.lacking.add if uneven(basket) else self.lacking.discard)(trade)
+
+    def _drop_basket(self, trade: int) -> None:
+        self.baskets.pop(trade, None)
+        self.lacking.discard(trade)
 
     def _count(self, intent: Intent) -> None:
         """Note in the trade's basket what it now has of this market."""
@@ -513,7 +557,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         legs = tuple(
             self._with_lot(leg, intent.trade) if leg.ticker == intent.ticker else leg for leg in basket.legs
         )
-        self.baskets[intent.trade] = msgspec.structs.replace(basket, legs=legs)
+        self._put_basket(intent.trade, msgspec.structs.replace(basket, legs=legs))
 
     def _with_lot(self, leg: BasketLeg, trade: int) -> BasketLeg:
         """Return a leg with what the trade's own lot has, negative if that is on the other side."""
@@ -631,7 +675,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         for trade in self.trades_in(event_ticker):
             basket = self.baskets.get(trade)
             if basket is not None and any(leg.ticker == ticker for leg in basket.legs):
-                del self.baskets[trade]
+                self._drop_basket(trade)
         position = self.positions.pop(ticker, None)
         payout_e6, fee_e6 = _payout(position, value_e4, whole_cents=whole_cents, paid_e6=paid_e6)
         closed = settled(lots.values(), Paid(ticker, value_e4, time_ms, fee_e6))
@@ -748,7 +792,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         if stakes.reserved_e6 != reserved_e6:
             raise LedgerError(f"{stakes.reserved_e6} is reserved for orders that hold {reserved_e6}")
         while stakes.changed:
-            self._check_market(stakes.changed.pop())
+            ticker = stakes.changed.pop()
+            self._check_market(ticker)
+            for trade in self.lots.get(ticker, ()):
+                self._check_basket(trade)
 
     def _check_market(self, ticker: str) -> None:
         lots, position = self.lots.get(ticker, {}), self.positions.get(ticker)
@@ -759,8 +806,6 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         net_e2 = 0 if position is None else position.signed_e2
         if signed_e2 != net_e2:
             raise LedgerError(f"{ticker}: its lots are {signed_e2} contracts, the position is {net_e2}")
-        for trade in lots:
-            self._check_basket(trade)
 
     def _check_basket(self, trade: int) -> None:
         basket = self.baskets.get(trade)
@@ -779,6 +824,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             self._check_market(ticker)
         for trade in self.baskets:
             self._check_basket(trade)
+        lacking = {trade for trade, basket in self.baskets.items() if uneven(basket)}
+        if self.lacking != lacking:
+            raise LedgerError(f"baskets {lacking} lack something, those kept as such are {self.lacking}")
         sums = self.stakes.markets.values()
         found = tuple(map(sum, zip(*((*of, max(0, of.basis_e6)) for of in sums), strict=True))) or (0, 0, 0)
         kept = (self.stakes.cost_e6, self.stakes.clearing_e6, self.stakes.at_stake_e6)

@@ -41,13 +41,11 @@ from trader.engine.rebalance import (
     TRIES,
     excess_e2,
     follow_ups,
-    missing_e2,
-    uneven,
 )
 from trader.engine.replay import replay
 from trader.engine.risk import check
 from trader.journal.reader import Reader
-from trader.ledger.ledger import Basket, Ledger
+from trader.ledger.ledger import Basket, Ledger, missing_e2, uneven
 from trader.report import report
 
 EVENT = event_of()

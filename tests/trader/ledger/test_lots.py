@@ -21,10 +21,9 @@ from trader.command import command
 from trader.engine.engine import Engine
 from trader.engine.inputs import AnyInput, Orders, Values
 from trader.engine.outputs import AnyOutput, Place, Settled
-from trader.engine.rebalance import uneven
 from trader.engine.risk import Facts, check
 from trader.journal.reader import Reader
-from trader.ledger.ledger import Basket, BasketLeg, Ledger
+from trader.ledger.ledger import Basket, BasketLeg, Ledger, uneven
 from trader.ledger.lots import (
     Bought,
     Lot,
