@@ -4,6 +4,7 @@ The quote process knows only best prices and sizes. A book is made when somebody
 an order; from then on it follows the quote level by level, so that snapshots and differences always agree.
 """
 
+from math import log
 from random import Random
 from typing import Final
 
@@ -14,6 +15,9 @@ from .grid import Grid
 
 _DEPTH: Final = 12
 """How many levels a side aims to have behind its best."""
+
+_MOST: Final = 3 * _DEPTH
+"""How many levels a side has at most."""
 
 _NOBODY: Final = (0, 0)
 """The best level of an empty side."""
@@ -55,10 +59,10 @@ class Depth:
             typical_e2: usual size of a level of this market.
             changes: the differences are added to it, in a fixed order.
         """
-        moved = self._side(YES, self.book.yes, grid, bid, typical_e2, changes)
-        return (
-            self._side(NO, self.book.no, grid, (PRICE_ONE_E4 - ask[0], ask[1]), typical_e2, changes) or moved
-        )
+        book = self.book
+        moved = self._side(YES, book.yes, grid, bid, typical_e2, changes)
+        no_bid = PRICE_ONE_E4 - ask[0], ask[1]
+        return self._side(NO, book.no, grid, no_bid, typical_e2, changes) or moved
 
     def flicker(self, grid: Grid, typical_e2: int) -> list[Change]:
         """Change one level behind a best one, as quoters do all the time."""
@@ -71,7 +75,7 @@ class Depth:
         price, _ = rungs[rng.randrange(behind)]
         if rng.random() < 0.3 and behind > 3:
             return [Change(side, price, half.set_crowd(price, 0))]
-        if rng.random() < 0.3 and behind < 3 * _DEPTH - 1:
+        if rng.random() < 0.3 and behind < _MOST - 1:
             deeper = grid.below(price)
             if deeper is not None and deeper not in half.crowd:
                 price = deeper
@@ -88,32 +92,34 @@ class Depth:
         typical_e2: int,
         changes: list[Change] | None,
     ) -> bool:
-        rungs = half.rungs
-        changed = half.lead_crowd(best) if not rungs or rungs[-1] != best else ()
-        if changes is not None:
-            changes += [Change(side, level, delta) for level, delta in changed]
-        moved = bool(changed)
-        if not best[1] or _DEPTH < len(rungs) <= 3 * _DEPTH:
+        rungs, moved = half.rungs, False
+        if not rungs or rungs[-1] != best:
+            changed = half.lead_crowd(best)
+            if changed:
+                moved = True
+                if changes is not None:
+                    changes += [Change(side, level, delta) for level, delta in changed]
+        if not best[1] or _DEPTH < len(rungs) <= _MOST:
             return moved
-        levels, price, rng = half.crowd, best[0], self._rng
+        levels, price, chance = half.crowd, best[0], self._rng.random
         # A new book gets its depth at once, an old one gradually.
-        for _ in range(3 * _DEPTH if len(rungs) < 2 else 1):
+        for _ in range(_MOST if len(rungs) < 2 else 1):
             if len(rungs) > _DEPTH:
                 break
-            deepest = rungs[0][0] if rng.random() < 0.7 else price
-            below = grid.below(deepest, 1 + int(rng.expovariate(1.2)))
+            deepest = rungs[0][0] if chance() < 0.7 else price
+            below = grid.below(deepest, 1 + int(-log(1 - chance()) / 1.2))
             if below is None:
                 below = grid.prices[0]
             if below >= price or below in levels:
                 continue
             # At a cent or two there is size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
-            size = max(100, int(typical_e2 * scale * rng.lognormvariate(0, 1)) // 100 * 100)
+            size = max(100, int(typical_e2 * scale * self._rng.lognormvariate(0, 1)) // 100 * 100)
             moved = True
             delta = half.set_crowd(below, size)
             if changes is not None:
                 changes.append(Change(side, below, delta))
-        while len(rungs) > 3 * _DEPTH:
+        while len(rungs) > _MOST:
             moved = True
             worst, _ = rungs[0]
             delta = half.set_crowd(worst, 0)

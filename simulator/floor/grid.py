@@ -1,6 +1,7 @@
 """Price grids: which prices a market may trade at."""
 
 from bisect import bisect_left, bisect_right
+from math import ceil
 from typing import Any, Final
 
 from markets.units import PRICE_ONE_E4, format_price, parse_price_e4
@@ -44,7 +45,8 @@ class Grid:
     def around(self, low_e4: float, high_e4: float) -> tuple[int | None, int | None]:
         """Return the highest tradable price up to `low_e4`, and the lowest from `high_e4` on."""
         prices = self.prices
-        index, end = bisect_right(prices, low_e4), bisect_left(prices, high_e4)
+        # Among whole numbers a whole one is found sooner. There is no price below 1, so `int` will do.
+        index, end = bisect_right(prices, int(low_e4)), bisect_left(prices, ceil(high_e4))
         return prices[index - 1] if index else None, prices[end] if end < len(prices) else None
 
     def below(self, price_e4: int, steps: int = 1) -> int | None:

@@ -97,8 +97,7 @@ class Half:
         if count_e2 or before:
             self._set(price_e4, count_e2)
         if count_e2 < before and self.orders:
-            for order in self.orders.get(price_e4, ()):
-                order.ahead_e2 = order.ahead_e2 * count_e2 // before
+            self._bring_forward(price_e4, count_e2, before)
         return count_e2 - before
 
     def lead_crowd(self, best: tuple[int, int]) -> list[tuple[int, int]]:
@@ -117,9 +116,25 @@ class Half:
                 for order in self.orders.get(level, ()):
                     order.ahead_e2 = 0
         changed.reverse()
-        if count and crowd.get(price) != count:
-            changed.append((price, self.set_crowd(price, count)))
+        if not count:
+            return changed
+        # What remains is at this price or worse: no place need be looked for.
+        held = rungs[-1][1] if rungs and rungs[-1][0] == price else 0
+        if count != held:
+            if held:
+                rungs[-1] = best
+            else:
+                rungs.append(best)
+            crowd[price] = count
+            if count < held and self.orders:
+                self._bring_forward(price, count, held)
+            changed.append((price, count - held))
         return changed
+
+    def _bring_forward(self, price_e4: int, count_e2: int, before_e2: int) -> None:
+        """Let the orders at a price advance: the crowd's contracts there have become fewer."""
+        for order in self.orders.get(price_e4, ()):
+            order.ahead_e2 = order.ahead_e2 * count_e2 // before_e2
 
     def _set(self, price_e4: int, count_e2: int) -> None:
         """Set how much the crowd has at a price; 0 only where it has something."""
