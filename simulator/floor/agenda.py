@@ -37,10 +37,10 @@ class Agenda:
         heap, start_ms = self._heap, self.start_ms
         while heap and heap[0][0] <= now_ms:
             time_ms, _, action, subject = heappop(heap)
-            if time_ms > start_ms:
-                if time_ms > self.now_ms:
-                    self.now_ms = time_ms
-                time_ms = self.now_ms
+            if time_ms > self.now_ms:
+                self.now_ms = time_ms
+            elif time_ms > start_ms:
+                time_ms = self.now_ms  # it came late
             action(subject, time_ms)
         self.now_ms = max(self.now_ms, now_ms)
 

@@ -17,7 +17,7 @@ from .happenings import Herald
 from .latent import Combo
 from .listed import Listings
 from .model import ACTIVE, INITIALIZED, NOTHING_STAYS, Event, Group, Market
-from .screen import Level, Screen, crowds_interest
+from .screen import NO_ASK, NO_BID, Level, Screen, crowds_interest
 
 PLANTED_SIZE_E2: Final = 5_000
 """Least size of a planted quote, to be worth a client's while."""
@@ -66,15 +66,17 @@ class Crowd:
         self._close = close
 
     def advance_latent(self, group: Group, time_ms: int) -> bool:
-        dt_s = max(0.0, (time_ms - group.updated_ms) / 1000)
+        passed_ms = time_ms - group.updated_ms
         group.updated_ms = time_ms
-        return group.latent.advance(dt_s, self._rng)
+        return group.latent.advance(passed_ms / 1000 if passed_ms > 0 else 0.0, self._rng)
 
     def plan_tick(self, group: Group, time_ms: int) -> None:
         """Plan the next move of a group, replacing one planned before."""
         group.tick += 1
-        mean_s = 1.5 if group.in_play else group.interval_s
-        wait_ms = 1 + int(1000 * mean_s * -log(1 - self._rng.random()) / max(self._activity.pace, 1e-6))
+        mean_s, pace = 1.5 if group.in_play else group.interval_s, self._activity.pace
+        if pace < 1e-6:
+            pace = 1e-6
+        wait_ms = 1 + int(1000 * mean_s * -log(1 - self._rng.random()) / pace)
         self._agenda.at(time_ms + wait_ms, self._tick, (group, group.tick))
 
     def _tick(self, planned: tuple[Group, int], time_ms: int) -> None:
@@ -186,7 +188,9 @@ class Crowd:
         if draw - index >= 0.25:
             size -= size % 100
         least = PLANTED_SIZE_E2 if market.fair_shift_e4 else 100
-        return max(least, size)
+        if size < least:
+            size = least
+        return size
 
     def requote(self, market: Market, time_ms: int) -> None:
         """Requote a market: bid <= truth <= ask on its grid, its usual spread, fresh sizes.
@@ -195,7 +199,7 @@ class Crowd:
         """
         if market.paused or market.event.shard not in self._halts.trading:
             return
-        grid, planted, chance, size = market.grid, market.fair_shift_e4, self._rng.random, self._size
+        grid, planted, chance = market.grid, market.fair_shift_e4, self._rng.random
         fair = market.p * PRICE_ONE_E4 + planted
         half = 0.0 if planted else market.half_e4 * (0.7 + 0.6 * chance())
         bid, ask = grid.around(fair - half, fair + half)
@@ -204,15 +208,21 @@ class Crowd:
                 bid = grid.below(bid)  # what is planted too cheaply keeps its ask
             else:
                 ask = grid.above(bid)
-        before = old_bid, old_ask = self.quote(market)
-        new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
-        if bid is not None:
-            keep = not planted and bid == old_bid[0] and old_bid[1] and chance() < 0.5
-            new_bid = old_bid if keep else (bid, size(market))
-        if ask is not None:
-            keep = not planted and ask == old_ask[0] and old_ask[1] and chance() < 0.5
-            new_ask = old_ask if keep else (ask, size(market))
-        self._set_quote(market, before, new_bid, new_ask, time_ms)
+        old_bid, old_ask = self.quote(market)
+        if bid is None:
+            new_bid = NO_BID
+        elif bid == old_bid[0] and old_bid[1] and not planted and chance() < 0.5:
+            new_bid = old_bid
+        else:
+            new_bid = bid, self._size(market)
+        if ask is None:
+            new_ask = NO_ASK
+        elif ask == old_ask[0] and old_ask[1] and not planted and chance() < 0.5:
+            new_ask = old_ask
+        else:
+            new_ask = ask, self._size(market)
+        if new_bid != old_bid or new_ask != old_ask:
+            self._set_quote(market, new_bid, new_ask, time_ms)
 
     def quote(self, market: Market) -> tuple[Level, Level]:
         """Return the crowd's own best YES bid and ask: what is shown, less users' orders."""
@@ -223,16 +233,14 @@ class Crowd:
 
     def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
         """Set the crowd's best bid and ask; a count of 0 empties the side. It trades with what it crosses."""
-        self._set_quote(market, self.quote(market), bid, ask, time_ms)
+        if self.quote(market) != (bid, ask):
+            self._set_quote(market, bid, ask, time_ms)
 
-    def _set_quote(
-        self, market: Market, before: tuple[Level, Level], bid: Level, ask: Level, time_ms: int
-    ) -> None:
+    def _set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
+        """The same, if they are not what the crowd quotes already."""
         depth = market.depth
         if depth is None:
             self._screen.show(market, bid, ask, [], time_ms)
-            return
-        if before == (bid, ask):
             return
         has_orders = depth.book.has_orders
         changes: list[Change] | None = [] if has_orders or self._herald.detailed else None
@@ -274,9 +282,15 @@ class Crowd:
         rng = self._rng
         buys_yes = rng.random() < 0.5
         size = market.ask_e2 if buys_yes else market.bid_e2
-        count = min(size, max(1, int(rng.expovariate(1 / max(market.size_e2 / 20, 1500)))))
+        count = int(rng.expovariate(1 / max(market.size_e2 / 20, 1500)))
+        if count > size:
+            count = size
+        least = 1
         if rng.random() < 0.8:
-            count = min(size, max(100, count // 100 * 100))
+            count -= count % 100
+            least = 100
+        if count < least:
+            count = min(size, least)
         self._take(market, BID if buys_yes else ASK, count, time_ms)
 
     def _take(self, market: Market, side: Side, count: int, time_ms: int) -> None:
@@ -287,21 +301,19 @@ class Crowd:
         if market.depth is not None and market.depth.book.has_orders:
             self._matching.take(market, side, price, count, time_ms)
             return
-        digits, opened = f"{rng.getrandbits(128):032x}", rng.random() < 0.6
+        digits, opened = rng.getrandbits(128).to_bytes(16).hex(), rng.random() < 0.6
         trade_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
         change_e2 = crowds_interest(market, count, opened)
         taker = "yes" if buys_yes else "no"
         self._screen.print_trade(market, trade_id, price, count, taker, change_e2, time_ms)
-        left = size - count
-        grid = market.grid
-        bid, ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
+        left = price, size - count
+        if count == size:
+            worse = market.grid.above(price) if buys_yes else market.grid.below(price)
+            left = (worse, self._size(market)) if worse else NO_ASK if buys_yes else NO_BID
         if buys_yes:
-            worse = grid.above(price)
-            ask = (price, left) if left else (worse, self._size(market)) if worse else (PRICE_ONE_E4, 0)
+            self._set_quote(market, (market.bid_e4, market.bid_e2), left, time_ms)
         else:
-            worse = grid.below(price)
-            bid = (price, left) if left else (worse, self._size(market)) if worse else (0, 0)
-        self.set_quote(market, bid, ask, time_ms)
+            self._set_quote(market, left, (market.ask_e4, market.ask_e2), time_ms)
 
 
 def _stays(market: Market) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What the public sees of each market: quote, trades, history. All changes to these pass here."""
 
 from collections import deque
+from typing import Final
 
 from markets.units import PRICE_ONE_E4
 from simulator.matching.book import Change
@@ -12,6 +13,10 @@ from .record import MINUTE_MS, Memory, Record, Span, trade_bytes
 
 Level = tuple[int, int]
 """A price and the number of contracts there: (price_e4, count_e2)."""
+
+NO_BID: Final[Level] = (0, 0)
+NO_ASK: Final[Level] = (PRICE_ONE_E4, 0)
+"""The best levels of empty sides."""
 
 
 class Screen:
@@ -54,8 +59,7 @@ class Screen:
         if span is not None:
             _extend(span.bid, bid_e4 if bid_e2 else 0)
             _extend(span.ask, ask_e4 if ask_e2 else PRICE_ONE_E4)
-        if self._herald.listeners:
-            self._herald.quoted(market, changes, time_ms)
+        self._herald.quoted(market, changes, time_ms)
 
     def print_trade(
         self,
@@ -97,10 +101,11 @@ class Screen:
 
     def _span(self, market: Market, time_ms: int) -> Span | None:
         """Return the record of the present minute; None if no more than the beginning is kept."""
-        minute, record = time_ms // MINUTE_MS, market.record
+        record = market.record
+        if record is not None and not self._keeping.minutes:
+            return None
+        minute = time_ms // MINUTE_MS
         if record is not None:
-            if not self._keeping.minutes:
-                return None
             last = record.last
             return last if last.minute == minute else record.begin(minute)
         bid, ask = market.shown
