@@ -362,16 +362,18 @@ class Engine:
             if self.roster.curious or may_pay(left, values):
                 found = candidates(left, values, self.now_ms, self.scan).opportunities
         event_ticker = view.event.event_ticker
-        offered = next((one for one in found if one.tradable and one.probability is None), None)
+        tradable = [one for one in found if one.tradable]
+        offered = next((one for one in tradable if one.probability is None), None) if tradable else None
         if offered is not None:
             earns_e4 = (offered.net_edge_e6 or 0) // max(1, offered.count_e2)
             tickers = {leg.ticker for leg in offered.legs}
             quoted_ms = (seen.quote.as_of_ms for seen in left.markets if seen.market.ticker in tickers)
             self.leg_risk.see(event_ticker, earns_e4, quoted_ms, self.now_ms, self.paced_ms)
         self.refusals.look_at(event_ticker)
-        update = Update(left, tuple(found), self.now_ms)
-        for wanted in self.roster.update(update, self._own):
-            self._do(wanted, self.taken.left(view))  # what was just ordered is no longer offered
+        if tradable or self.roster.minding:
+            update = Update(left, tuple(found), self.now_ms)
+            for wanted in self.roster.update(update, self._own, offers=bool(tradable)):
+                self._do(wanted, self.taken.left(view))  # what was just ordered is no longer offered
         if offered is not None and self.rules >= 2:
             self._watch(left, offered)
 

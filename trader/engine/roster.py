@@ -77,12 +77,15 @@ class Roster:
         dropped: those that are no longer called, by name.
         curious: those that may look at candidates that are not tradable: all whose own class does not say
             that it does not.
+        minding: those that are asked although nothing is tradable: all whose own class does not say that it
+            only buys.
     """
 
     def __init__(self, load: LoadStrategy = BuiltIn, calls: Calls | None = None) -> None:
         self.active: dict[str, Strategy] = {}
         self.dropped: dict[str, DroppedStrategy] = {}
         self.curious: set[str] = set()
+        self.minding: set[str] = set()
         self._load = load
         self._calls = Unheard() if calls is None else calls
         self._wanting: dict[str, Callable[[Event], bool]] = {}
@@ -106,20 +109,29 @@ class Roster:
         self.active[maker.name] = made
         if vars(type(made)).get("only_tradable") is not True:
             self.curious.add(maker.name)
+        if vars(type(made)).get("only_buys") is not True:
+            self.minding.add(maker.name)
         self._called(maker.name, "on_start", partial(made.on_start, now_ms))
         wants: Callable[[Event], bool] | None = getattr(made, "wants", None)
         if wants is not None and maker.name not in self.dropped:
             self._wanting[maker.name] = wants
 
     def update(
-        self, update: Update, own: Callable[[str, Update], Update] = lambda _name, update: update
+        self,
+        update: Update,
+        own: Callable[[str, Update], Update] = lambda _name, update: update,
+        *,
+        offers: bool = True,
     ) -> Iterator[AnyWanted]:
         """Tell each in turn that an event has changed, and yield what it wants before telling the next.
 
         Args:
             own: adds what a strategy itself has there.
+            offers: whether something is tradable; otherwise only those in `minding` are told.
         """
         for name, strategy in tuple(self.active.items()):
+            if not offers and name not in self.minding:
+                continue
             told = partial(_asked, name, strategy, own(name, update))
             yield from self._called(name, "on_update", told) or ()
 
@@ -170,6 +182,7 @@ class Roster:
         self.active.pop(dropped.strategy, None)
         self._wanting.pop(dropped.strategy, None)
         self.curious.discard(dropped.strategy)
+        self.minding.discard(dropped.strategy)
         if dropped.strategy not in self.dropped:
             self.dropped[dropped.strategy] = msgspec.structs.replace(dropped, trace="")
             if dropped.trace:  # otherwise it was news when it failed

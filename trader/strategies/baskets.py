@@ -17,6 +17,7 @@ class Baskets(Quiet):
 
     name = "baskets"
     only_tradable = True
+    only_buys = True
 
     class Params(SizeParams, frozen=True, kw_only=True):
         kinds: tuple[str, ...] = ()

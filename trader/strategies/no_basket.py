@@ -13,6 +13,7 @@ class NoBasket(Quiet):
 
     name = "no_basket"
     only_tradable = True
+    only_buys = True
 
     def on_update(self, update: Update) -> Sequence[Proposal]:
         return [

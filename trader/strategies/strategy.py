@@ -95,12 +95,15 @@ class Quiet:
 
     A class that looks only at tradable candidates says so with `only_tradable = True`, for itself and not for
     its subclasses. Then it may be told of no candidates where none can be tradable: nobody has to find them.
+    In the same way, one that only ever wants to buy such candidates says `only_buys = True`. Then it is not
+    asked about an event that offers none.
     """
 
     name: str
     Params: ClassVar[type[Parameters]] = Parameters
     wants: ClassVar[Callable[..., bool] | None] = None
     only_tradable: ClassVar[bool] = False
+    only_buys: ClassVar[bool] = False
 
     def __init__(self, params: Parameters | None = None) -> None:
         self.params = self.Params() if params is None else params
