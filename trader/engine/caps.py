@@ -43,7 +43,6 @@ class Cap(NamedTuple):
 class _Group(NamedTuple):
     series: str
     match: str
-    suffix: str
     day: int | None
     shards: frozenset[int] | None
 
@@ -90,25 +89,25 @@ def caps(
             that is no lower says nothing, and these are left out where none of them is.
     """
     groups = Groups() if groups is None else groups
-    own, own_ticker = _group(view, now_ms), view.event.event_ticker
+    own_ticker = view.event.event_ticker
     match_e6 = series_e6 = day_e6 = shard_e6 = 0
     if total_e6 is not None and total_e6 <= min(limits.series_e6, limits.day_e6, limits.shard_e6):
         for event_ticker in ledger.events():
             seen = views.get(event_ticker)
-            other = _unseen(event_ticker) if seen is None else groups.of(seen, now_ms)
-            if event_ticker == own_ticker or _same_match(own, other):
+            if _same_match(own_ticker, view.match, event_ticker, "" if seen is None else seen.match):
                 match_e6 += ledger.at_stake_e6(event_ticker)
         return (
             Cap(reasons.MATCH_LIMIT, match_e6, limits.match_e6),
             Cap(reasons.STRATEGY_LIMIT, strategy_stake_e6(ledger, strategy), limits.strategy_e6),
         )
+    own = _group(view, now_ms)
     for event_ticker in ledger.events():
         stake_e6 = ledger.at_stake_e6(event_ticker)
         other = own
         if event_ticker != own_ticker:
             seen = views.get(event_ticker)
             other = _unseen(event_ticker) if seen is None else groups.of(seen, now_ms)
-        match_e6 += stake_e6 * (event_ticker == own_ticker or _same_match(own, other))
+        match_e6 += stake_e6 * _same_match(own_ticker, own.match, event_ticker, other.match)
         series_e6 += stake_e6 * (own.series == other.series)
         day_e6 += stake_e6 * (None in (own.day, other.day) or own.day == other.day)
         shard_e6 += stake_e6 * (
@@ -128,10 +127,8 @@ def strategy_stake_e6(ledger: Ledger, strategy: str) -> int:
     costs_e6 = [
         lot.cost_e6 for lots in ledger.lots.values() for lot in lots.values() if lot.strategy == strategy
     ]
-    orders = (intent for intent in ledger.open.values() if intent.strategy == strategy)
-    return sum(costs_e6) + sum(
-        max(0, intent.reserve_e6 - ledger.filled(intent.number).paid_e6) for intent in orders
-    )
+    orders = [intent for intent in ledger.open.values() if intent.strategy == strategy]
+    return sum(costs_e6) + sum(map(ledger.left_e6, orders))
 
 
 def room_e6(bounds: Iterable[Cap]) -> int | None:
@@ -141,22 +138,23 @@ def room_e6(bounds: Iterable[Cap]) -> int | None:
 
 def _group(view: EventView, now_ms: int) -> _Group:
     payout_ms = expected_payout_ms(view, now_ms)
-    event_ticker = view.event.event_ticker
     return _Group(
         series=view.event.series_ticker,
         match=view.match,
-        suffix=event_ticker.partition("-")[2],
         day=None if payout_ms is None else payout_ms // DAY_MS,
         shards=frozenset(seen.market.exchange_index or 0 for seen in view.markets),
     )
 
 
 def _unseen(event_ticker: str) -> _Group:
-    series, _, suffix = event_ticker.partition("-")
-    return _Group(series, "", suffix, None, None)
+    return _Group(event_ticker.partition("-")[0], "", None, None)
 
 
-def _same_match(one: _Group, other: _Group) -> bool:
-    if one.match and other.match:
-        return one.match == other.match
-    return bool(one.suffix) and one.suffix == other.suffix
+def _same_match(one: str, one_match: str, other: str, other_match: str) -> bool:
+    """Whether two events are of one match: by its name where that is known of both, else by their tickers."""
+    if one == other:
+        return True
+    if one_match and other_match:
+        return one_match == other_match
+    suffix = one.partition("-")[2]
+    return bool(suffix) and suffix == other.partition("-")[2]

@@ -71,17 +71,14 @@ class Conditions:
             halts.append(reasons.STARTING)
         if self.feed in ("gap", "lost"):
             halts.append(reasons.GAP)
-        if self._stale(now_ms, stale_after_ms):
-            halts.append(reasons.STALE)
-        if not self.trading:
-            halts.append(reasons.CLOSED if self.known else reasons.STATUS_UNKNOWN)
-        return tuple(halts)
-
-    def _stale(self, now_ms: int, stale_after_ms: int) -> bool:
         seen_ms = self.complete_ms
-        return (
+        if (
             seen_ms is None
             or now_ms - seen_ms > stale_after_ms
             or seen_ms - now_ms > FUTURE_MS
             or seen_ms < self.floor_ms
-        )
+        ):
+            halts.append(reasons.STALE)
+        if not self.trading:
+            halts.append(reasons.CLOSED if self.known else reasons.STATUS_UNKNOWN)
+        return tuple(halts)

@@ -92,7 +92,7 @@ from .outputs import (
     Switch,
 )
 from .outputs import Amended as AmendBooked
-from .payouts import Payouts
+from .payouts import Payouts, pays
 from .people import People
 from .quoting import fair_e6, own_bids, quote_edge_e6
 from .rebalance import Pace, Terms, follow_ups, patience_ms
@@ -120,7 +120,8 @@ begun."""
 STRAYS_MAX: Final = 100
 """How many are kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
-_MONEY_MOVES: Final = (Booked, Settled, Corrected, Foreign, External)
+_REQUESTS: Final[tuple[type[AnyOutput], ...]] = (Place, Cancel, Amend)
+_MONEY_MOVES: Final[tuple[type[AnyOutput], ...]] = (Booked, Settled, Corrected, Foreign, External)
 
 
 class Engine:
@@ -205,14 +206,14 @@ class Engine:
             # Data cannot be newer than now: a clock that was set back after a gap sets the floor anew.
             self.conditions.floor_ms = min(self.conditions.floor_ms, taken.now_ms + risk.FUTURE_MS)
         match taken:
-            case Start():
-                self._start(taken)
             case Data():
                 self._data(taken, found or {})
-            case Orders() | Gateway() | Account():
-                self._hear_exchange(taken)
             case Tick():
                 self._tick()
+            case Orders() | Gateway() | Account():
+                self._hear_exchange(taken)
+            case Start():
+                self._start(taken)
             case Feed():
                 self.conditions.feed, self.conditions.degraded = taken.word, taken.degraded
             case TradingStatus():
@@ -236,9 +237,10 @@ class Engine:
         if not isinstance(taken, Start):  # the broker has taken over nothing yet
             self._cancel()
         self._learn()
-        if any(isinstance(output, Place | Cancel | Amend) for output in self._out):
+        decided = set(map(type, self._out))
+        if not decided.isdisjoint(_REQUESTS):
             self.books.request(self.now_ms, self.paced_ms)
-        money_moved = any(isinstance(output, _MONEY_MOVES) for output in self._out)
+        money_moved = not decided.isdisjoint(_MONEY_MOVES)
         self._out += self.worth.points(self.now_ms, self.paced_ms, money_moved=money_moved)
         self._out += self.worth.latch(self.limits.daily_loss_e6)
         self.conditions.lost = self.worth.latched
@@ -266,6 +268,8 @@ class Engine:
 
         At the daily loss, an order that only gives up a lot stays: it reduces risk.
         """
+        if not self.standing.rests:
+            return
         killed, lost = self.conditions.killed is not None, self.conditions.lost
         halts = self.halts() if self.rules >= 2 else ()
         cancels = self.standing.to_cancel(
@@ -328,16 +332,20 @@ class Engine:
         if data.complete_ms != conditions.complete_ms:
             self.refusals.commit()
         conditions.epoch, conditions.seq, conditions.complete_ms = data.epoch, data.seq, data.complete_ms
+        halted = bool(self.halts())  # nothing that follows from data halts or resumes
         for view in data.views:
+            self.decisions += 1
             self.taken.observe(view, self.scan)
             self.worth.mark(self.taken.of_others(view), self.paced_ms, self._failing)
-            self._out += self.payouts.settle(view)
-            self._out += self.payouts.correct(view)
+            if pays(view):
+                self._out += self.payouts.settle(view)
+                self._out += self.payouts.correct(view)
             if self.leg_risk.minds(view.event.event_ticker):
                 left, patient_ms = self.taken.left(view), patience_ms(view, self.now_ms)
                 self.leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
             self._even_out(view)
-            self.scan_and_trade(view, found.get(view.event.event_ticker))
+            if not halted:
+                self._scan_and_trade(view, found.get(view.event.event_ticker))
             self._note_failures(view)
         held = self.ledger.events()
         for view in data.views:
@@ -350,11 +358,8 @@ class Engine:
                 del self.views[event_ticker]
         self.refusals.keep_follow_ups(self.ledger.baskets)
 
-    def scan_and_trade(self, view: EventView, found: Sequence[Opportunity] | None) -> None:
+    def _scan_and_trade(self, view: EventView, found: Sequence[Opportunity] | None) -> None:
         """Look for candidates in a changed event, and trade those that the strategies want."""
-        self.decisions += 1
-        if self.halts():
-            return
         left = self.taken.left(view)
         if found is None or left is not view:
             values = self.fair_values if self.rules >= 2 else consensus_values(view) | self.fair_values
@@ -396,18 +401,19 @@ class Engine:
             view is None
             or self.rules < 2
             or self.leg_risk.minds(event_ticker)
-            or self._stirs(self.ledger.trades_in(event_ticker))
+            or self._stirs(event_ticker)
             or self.taken.minds(view)
         ):
             return Heed.CHANGES
         return Heed.PRICES if self.worth.locked(event_ticker) else Heed.COMMITS
 
-    def _stirs(self, trades: frozenset[int]) -> bool:
-        """Whether any of these trades has an order, no basket, or one that lacks something."""
-        ledger = self.ledger
+    def _stirs(self, event_ticker: str) -> bool:
+        """Whether any trade in an event has an order, no basket, or one that lacks something."""
+        ledger, stakes = self.ledger, self.ledger.stakes
+        trades = stakes.trades(event_ticker)
         return not (
             ledger.lacking.isdisjoint(trades)
-            and ledger.stakes.orders_of.keys().isdisjoint(trades)
+            and stakes.orders_of.keys().isdisjoint(trades)
             and ledger.baskets.keys() >= trades
         )
 
@@ -826,8 +832,9 @@ class Engine:
 
     def _note_failures(self, view: EventView) -> None:
         """Record what failed on an event, after everything else about it has been tried."""
-        self.failures.note(view.event.event_ticker, self._failing)
-        self._failing = []
+        if self._failing or self.failures.standing:
+            self.failures.note(view.event.event_ticker, self._failing)
+            self._failing = []
 
     def _facts(self, view: EventView | None = None, strategy: str = "") -> Facts:
         return Facts(

@@ -158,7 +158,6 @@ class _Own(msgspec.Struct):
     sent_ms: int
     came_e6: int = 0
     missed: bool = False
-    over: bool = False
 
 
 class LegRisk:
@@ -175,6 +174,7 @@ class LegRisk:
         self.latency_ms = LATENCY_MS
         self._found: dict[str, tuple[float, float]] = {}
         self._own: dict[int, _Own] = {}
+        self._over: set[int] = set()  # those of `_own` whose last order has ended
         self._missing: dict[str, _Missing] = {}
         self._seen: dict[str, _Seen] = {}
         self._watches: dict[str, _Watch] = {}
@@ -204,7 +204,7 @@ class LegRisk:
     @property
     def uneven(self) -> list[int]:
         """The trades that missed a leg and have no result yet."""
-        return [trade for trade, own in self._own.items() if own.over]
+        return [trade for trade in self._own if trade in self._over] if self._over else []
 
     def see(
         self, event_ticker: str, edge_e4: int, quoted_ms: Iterable[int], now_ms: int, steady_ms: int
@@ -266,6 +266,7 @@ class LegRisk:
     def sent(self, trade: int, event_ticker: str, like: Like, edge: Edge, steady_ms: int) -> None:
         """Note that a basket is sent: from here its own orders tell, and they change what the event shows."""
         self._own[trade] = _Own(like, edge, steady_ms)
+        self._over.discard(trade)
         self._watches.pop(event_ticker, None)
 
     def paid(self, trade: int, came_e6: int) -> None:
@@ -277,27 +278,29 @@ class LegRisk:
     def ended(self, trade: int, steady_ms: int, *, missed: bool, over: bool) -> None:
         """Note that an order of a basket has ended, whether it missed something, and was the last."""
         own = self._own.get(trade)
-        if own is None or own.over:
+        if own is None or trade in self._over:
             return
         own.missed |= missed
         if not over:
             return
-        own.over = True
+        self._over.add(trade)
         self._count(own.like.of_misses, float(own.missed))
         took_ms = min(max(steady_ms - own.sent_ms, LATENCY_FROM_MS), LATENCY_TO_MS)
         self.latency_ms = (9 * self.latency_ms + took_ms) // 10
         if not own.missed:
-            del self._own[trade]
+            self.drop(trade)
 
     def came_to(self, trade: int, least_e6: int) -> None:
         """Note that a basket that missed a leg is even; `least_e6` is the least that its rest pays."""
-        own = self._own.pop(trade, None)
+        own = self._own.get(trade)
+        self.drop(trade)
         if own is not None:
             self._count_cost(own.like, own.edge, own.came_e6 + least_e6)
 
     def drop(self, trade: int) -> None:
-        """Forget a basket whose leg settled before it was even: that result is luck."""
+        """Forget a basket: if a leg settled before it was even, its result is luck."""
         self._own.pop(trade, None)
+        self._over.discard(trade)
 
     # -- what is only watched
 

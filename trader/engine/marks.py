@@ -42,15 +42,12 @@ class Mark(msgspec.Struct):
 
 
 class _Looked(NamedTuple):
-    """What a market showed when it was last looked at, all that its marks follow from but for times.
+    """What a market showed when it was last looked at: market, status, whether it was suspect, prices.
 
-    `good` has the marks whose bids were good.
+    Its marks follow from that but for times. `good` has those whose bids were good.
     """
 
-    market: Market
-    status: Status
-    suspect: bool
-    prices: tuple[int | None, int | None]
+    shown: tuple[Market, Status, bool, tuple[int | None, int | None]]
     good: list[Mark]
 
 
@@ -108,16 +105,12 @@ class Marks:
     def look(self, seen: MarketView, paced_ms: int) -> bool:
         """Note the bids and the result of a market; return whether a mark or a result may have changed."""
         ticker, status, prices = seen.market.ticker, seen.quote.status, yes_prices(seen)
-        before = self._looked.get(ticker)
-        if (
-            before is not None
-            and before.market is seen.market
-            and before.status is status
-            and before.prices == prices
-            and before.suspect is seen.suspect
-        ):
+        quote_ms, book_ms = seen.quote_as_of_ms, seen.book_as_of_ms
+        seen_ms = quote_ms if book_ms is None or book_ms < quote_ms else book_ms
+        before, shown = self._looked.get(ticker), (seen.market, status, seen.suspect, prices)
+        if before is not None and before.shown == shown:
             for mark in before.good:
-                mark.seen_ms = max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
+                mark.seen_ms = seen_ms
             return False
         result_e4 = settlement_e4(seen.market)
         self.changes += result_e4 != self._results.get(ticker)
@@ -140,9 +133,9 @@ class Marks:
             self.changes += mark.gone_ms is not None
             mark.bid_e4, mark.gone_ms = bid_e4, None
             if good:
-                mark.price_e4, mark.seen_ms = bid_e4, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
+                mark.price_e4, mark.seen_ms = bid_e4, seen_ms
                 seen_good.append(mark)
-        self._looked[ticker] = _Looked(seen.market, status, seen.suspect, prices, seen_good)
+        self._looked[ticker] = _Looked(shown, seen_good)
         return True
 
     def vanish(self, ticker: str, side: str, paced_ms: int) -> None:
@@ -168,9 +161,8 @@ class Marks:
 
     def price_e4(self, ticker: str, side: str) -> int | None:
         """Return a side's result, else its last good bid; None before there was one."""
-        value_e4 = self.result_e4(ticker, side)
-        if value_e4 is not None:
-            return value_e4
+        if ticker in self._results:
+            return self.result_e4(ticker, side)
         mark = self._marks.get((ticker, side))
         return None if mark is None else mark.price_e4
 

@@ -18,6 +18,9 @@ from .worth import Worth
 VOID_MS: Final = 600_000
 """How long to wait for the value of a market paid out without one: lists are cached, results corrected."""
 
+_PAID: Final = Status.FINALIZED
+"""A determined market may still be disputed and amended: money moves when it is finalized."""
+
 
 class Books(Protocol):
     """What this needs of the engine. `gateway`: orders go to an exchange, whose list says what it pays."""
@@ -163,9 +166,13 @@ class Payouts:
         return (quote.yes_bid_e4 + quote.yes_ask_e4) // 2
 
 
+def pays(view: EventView) -> bool:
+    """Whether any market of an event is paid out: no other is settled or corrected, and mostly none is."""
+    return _PAID in [seen.quote.status for seen in view.markets]
+
+
 def _paid(seen: MarketView) -> bool:
-    # A determined market may still be disputed and amended: money moves when it is finalized.
-    return seen.quote.status is Status.FINALIZED
+    return seen.quote.status is _PAID
 
 
 def _result(market: Market, value_e4: int) -> str:

@@ -26,6 +26,11 @@ class Standing:
         self._accepted: set[int] = set()
         self._cancelled: set[int] = set()
 
+    @property
+    def rests(self) -> bool:
+        """Whether any order may rest."""
+        return bool(self._resting)
+
     def add(self, intent: Intent) -> None:
         """Take an order that is being sent, or had been when the process began."""
         if intent.time_in_force == "gtc":

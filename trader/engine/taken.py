@@ -110,16 +110,22 @@ class Taken:
     def observe(self, view: EventView, scan: ScanLimits) -> None:
         """Look at an event as it is now: forget what was taken of levels that have gone or shrunk."""
         self._last = None
-        if not (self.levels or self._met):
+        levels, rests, met = self.levels, self._rests, self._met
+        if not (levels or rests or met):
             return
+        whole = True
         for seen in view.markets:
-            self._see_met(seen)
-            levels = self.levels.get(seen.market.ticker)
-            if levels is None:
+            ticker = seen.market.ticker
+            if ticker not in levels and ticker not in rests and ticker not in met:
                 continue
-            observe(levels, seen, scan)
-            if not levels:
-                del self.levels[seen.market.ticker]
+            whole = False
+            self._see_met(seen)
+            if ticker in levels:
+                observe(levels[ticker], seen, scan)
+                if not levels[ticker]:
+                    del levels[ticker]
+        if whole:
+            self._last = view, view
 
     def _see_met(self, seen: MarketView) -> None:
         """Count what met resting orders only as far as it is still offered at their prices."""
@@ -139,8 +145,11 @@ class Taken:
         levels, rests, met = self.levels, self._rests, self._met
         if not (levels or rests or met):
             return False
-        tickers = [seen.market.ticker for seen in view.markets]
-        return any(ticker in levels or ticker in rests or ticker in met for ticker in tickers)
+        for seen in view.markets:
+            ticker = seen.market.ticker
+            if ticker in levels or ticker in rests or ticker in met:
+                return True
+        return False
 
     def left(self, view: EventView) -> EventView:
         """Return the event with what is left of its levels; the same object if nothing was taken.
@@ -151,8 +160,9 @@ class Taken:
         levels, rests, met = self.levels, self._rests, self._met
         if not (levels or rests or met):
             return view
-        if self._last is not None and self._last[0] is view:
-            return self._last[1]
+        last = self._last
+        if last is not None and last[0] is view:
+            return last[1]
         markets: list[MarketView] | None = None
         rested = False
         for at, seen in enumerate(view.markets):

@@ -12,7 +12,6 @@ Sessions with rules before 2 know only the first, and take an empty book for a b
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import is_
 from typing import Final, NamedTuple
 
 import msgspec
@@ -73,7 +72,7 @@ class _Held(msgspec.Struct):
 
     Attributes:
         splits: trade -> its lots, divided. key: what that follows from.
-        free: what is neither locked nor paired.
+        free: of each trade that has such, what is not locked. loose: what of it is not paired either.
         pairs_e6: the dollars of unlocked pairs. floor_e6: the least that locked lots pay.
         failures: kinds that raised an error over it.
         least_e6: what everything is worth for the daily loss. next_ms: when time alone changes that.
@@ -81,21 +80,22 @@ class _Held(msgspec.Struct):
 
     key: tuple[tuple[Lot, ...], tuple[PaidLeg, ...], Event | None, tuple[Market, ...]]
     splits: dict[int, Split]
-    free: dict[int, list[Part]]
+    free: list[tuple[Part, ...]]
+    loose: list[list[Part]]
     pairs_e6: int
     floor_e6: int
     failures: list[Failure]
     least_e6: int = 0
     next_ms: int | None = None
 
+    def locked(self) -> bool:
+        """Whether nothing depends on what anybody bids."""
+        return not self.loose and not self.pairs_e6
+
     def is_of(self, view: EventView) -> bool:
         """Whether these are the event and the markets that it follows from."""
         _, _, event, markets = self.key
-        return (
-            event is view.event
-            and len(markets) == len(view.markets)
-            and all(map(is_, [seen.market for seen in view.markets], markets))
-        )
+        return event is view.event and markets == tuple([seen.market for seen in view.markets])
 
 
 class Worth:
@@ -176,28 +176,31 @@ class Worth:
             return
         event_ticker = view.event.event_ticker
         self._pass(paced_ms)
-        stakes, seen = self._ledger.stakes.in_event.get(event_ticker), set()
+        stakes, seen, moved = self._ledger.stakes.in_event.get(event_ticker), set(), False
         self._unseen.discard(event_ticker)
         if stakes is None:
             self._views.pop(event_ticker, None)
             return
-        changed, lots, marks = event_ticker in self._ledger.stakes.touched, self._ledger.lots, self._marks
+        lots, marks = self._ledger.lots, self._marks
         for market in view.markets:
             ticker = market.market.ticker
             if ticker in lots:
-                changed = marks.look(market, self._paced_ms) or changed
+                moved = marks.look(market, self._paced_ms) or moved
                 seen.add(ticker)
         for held in stakes:
-            if isinstance(held, str) and held not in seen:  # it has left the list: nobody bids
-                changed = True
+            if held not in seen and isinstance(held, str):  # it has left the list: nobody bids
+                moved = True
                 for side in (YES, NO):
                     marks.vanish(held, side, self._paced_ms)
         self._views[event_ticker] = view
         known = self._held.get(event_ticker)
-        if changed or known is None or not known.is_of(view):
+        if known is None or event_ticker in self._ledger.stakes.touched or not known.is_of(view):
             self._value(event_ticker)
-        if failures is not None and event_ticker in self._held:
-            failures += self._held[event_ticker].failures
+            known = self._held.get(event_ticker)
+        elif moved and known.loose:  # the lots are divided as before
+            self._weigh(event_ticker, known)
+        if failures is not None and known is not None:
+            failures += known.failures
 
     def _mark_by_bid(self, view: EventView) -> None:
         for seen in view.markets:
@@ -275,9 +278,8 @@ class Worth:
         worth_e6 = 0
         for event_ticker, held in self._held.items():
             worth_e6 += held.floor_e6
-            for parted in held.splits.values():
-                if parted.free:
-                    worth_e6 += sum(self._free_e6(event_ticker, parted.free, now_ms)[0])
+            for free in held.free:
+                worth_e6 += sum(self._free_e6(event_ticker, free, now_ms)[0])
         return worth_e6 - self._ledger.clearing_e6
 
     def _free_e6(self, event_ticker: str, free: Sequence[Part], now_ms: int) -> tuple[list[int], list[str]]:
@@ -325,8 +327,7 @@ class Worth:
     def locked(self, event_ticker: str) -> bool:
         """Whether something is held in an event and all of it is locked, whatever anybody bids."""
         held = self._held.get(event_ticker)
-        changed = event_ticker in self._ledger.stakes.touched
-        return held is not None and not changed and not any(held.free.values()) and not held.pairs_e6
+        return held is not None and held.locked() and event_ticker not in self._ledger.stakes.touched
 
     def events(self) -> list[str]:
         """Return the events with lots."""
@@ -458,22 +459,28 @@ class Worth:
 
     def _value(self, event_ticker: str) -> None:
         self._ledger.stakes.touched.discard(event_ticker)
-        before = self._held.pop(event_ticker, None)
-        if before is not None:
-            self._least_e6 -= before.least_e6
+        before = self._held.get(event_ticker)
         lots = self._ledger.lots_in(event_ticker)
         if not lots:
             self._views.pop(event_ticker, None)
             self._consensus.pop(event_ticker, None)
             self._unseen.discard(event_ticker)
             if before is not None:
+                self._least_e6 -= before.least_e6
+                del self._held[event_ticker]
                 self._marks.keep(self._ledger.lots)
             return
         held = self._parted(event_ticker, lots, before)
+        if before is not None and held is not before:
+            self._least_e6 -= before.least_e6
+        self._held[event_ticker] = held
+        self._weigh(event_ticker, held)
+
+    def _weigh(self, event_ticker: str, held: _Held) -> None:
+        """Work out what an event's lots are worth for the daily loss, by the marks as they are now."""
+        self._least_e6 -= held.least_e6
         held.least_e6, held.next_ms = held.pairs_e6 + held.floor_e6, None
-        for parts in held.free.values():
-            if not parts:
-                continue
+        for parts in held.loose:
             least_e6 = 0
             for part in parts:
                 least_e6 += self._marks.least_e6(
@@ -483,7 +490,6 @@ class Worth:
                 if due_ms is not None and (held.next_ms is None or due_ms < held.next_ms):
                     held.next_ms = due_ms
             held.least_e6 += max(least_e6, self._promised_e6(event_ticker, parts))
-        self._held[event_ticker] = held
         self._least_e6 += held.least_e6
         if held.next_ms is not None and (self._next_ms is None or held.next_ms < self._next_ms):
             self._next_ms = held.next_ms
@@ -496,6 +502,7 @@ class Worth:
         markets = () if view is None else tuple([seen.market for seen in view.markets])
         key = (tuple(lots), paid, None if view is None else view.event, markets)
         if before is not None and before.key == key:
+            before.key = key  # of these very objects, which `is_of` recognises at once
             return before
         failures: list[Failure] = []
         known = {market.ticker for market in markets}
@@ -514,9 +521,11 @@ class Worth:
                 for leg in ledger.paid.get(trade, ())
             ]
             splits[trade] = split(sorted(legs, key=lambda leg: leg.ticker), promise)
-        free, pairs_e6 = unpaired({trade: parted.free for trade, parted in splits.items()})
+        left, pairs_e6 = unpaired({trade: parted.free for trade, parted in splits.items()})
+        free = [parted.free for parted in splits.values() if parted.free]
+        loose = [parts for parts in left.values() if parts]
         floor_e6 = sum(parted.floor_e6 for parted in splits.values())
-        return _Held(key, splits, free, pairs_e6, floor_e6, failures)
+        return _Held(key, splits, free, loose, pairs_e6, floor_e6, failures)
 
     def _leg(self, lot: Lot) -> Leg:
         value_e4 = self._marks.result_e4(lot.ticker, lot.side)

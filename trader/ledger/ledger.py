@@ -421,7 +421,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     def left_e6(self, intent: Intent) -> int:
         """Return the most that an open order can still cost."""
-        return max(0, intent.reserve_e6 - self.filled(intent.number).paid_e6)
+        filled = self.progress.get(intent.number)
+        return intent.reserve_e6 if filled is None else max(0, intent.reserve_e6 - filled.paid_e6)
 
     # -- changing
 
