@@ -6,7 +6,7 @@ few seconds. One thread, one process, no bytes on a wire.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bus.clock import Clock
@@ -46,7 +46,6 @@ class ExchangeFeed:
 
     Attributes:
         followed: the markets whose books are kept.
-        hides: whether a market is left out of the sweeps, as if the exchange no longer listed it.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class ExchangeFeed:
         self.exchange = exchange
         self.clock = clock
         self.followed: set[str] = set()
-        self.hides: Callable[[str], bool] = lambda _ticker: False
         self.heard_ns = 0
         self._heard: deque[Action] = deque()
         self._state = State(exchange.now_ms)
@@ -71,7 +69,7 @@ class ExchangeFeed:
         self._moved: dict[str, Market] = {}
         self._grids: dict[str, Grid] = {}
         self._events: dict[str, Event] = dict(exchange.events)
-        self._milestones: dict[str, Any] = {}
+        self._milestones: dict[str, str] = {}
         self._over: dict[str, int] = {}
         self._sweep_at = self._plan_at = self._vouch_at = self._series_at = 0
         for market in exchange.markets.values():
@@ -118,10 +116,10 @@ class ExchangeFeed:
         if what == "book":
             self._planner.wish(tickers, ttl_s, now_ms)
             return
+        self._wished.update(dict.fromkeys(tickers, now_ms + round(ttl_s * 1000)))
+        known, listed = self._state.markets, self.exchange.markets
         for ticker in tickers:
-            self._wished[ticker] = now_ms + round(ttl_s * 1000)
-            market = self.exchange.markets.get(ticker)
-            if ticker not in self._state.markets and market is not None:
+            if ticker not in known and (market := listed.get(ticker)) is not None:
                 self._markets[ticker] = market
                 self._events[market.event_ticker] = market.event
 
@@ -202,8 +200,10 @@ class ExchangeFeed:
         books, quotes, confirmed_ms = self._state.books, self._state.quotes, self._state.confirmed_ms
         again = []
         for ticker, book in books.items():
-            quote = quotes.get(ticker)
-            if book.as_of_ms < confirmed_ms or (quote is not None and book.as_of_ms < quote.as_of_ms):
+            as_of_ms = book.as_of_ms
+            if as_of_ms < confirmed_ms or (
+                (quote := quotes.get(ticker)) is not None and as_of_ms < quote.as_of_ms
+            ):
                 again.append(ticker)
             books[ticker] = Book(ticker, now_ms, book.yes, book.no)
         groups.append(("book", again))
@@ -226,14 +226,16 @@ class ExchangeFeed:
 
     def _read_books(self, groups: list[Group], now_ms: int) -> None:
         """Read the books that have changed or are new."""
-        state = self._state
+        state, held, book_of = self._state, self._state.books, self.exchange.book
         books: dict[str, Book] = {}
         for ticker, market in self._books.items():
-            topic = state.stream_of.get(ticker)
-            if topic is not None:
-                books[ticker] = _book(self.exchange, market, now_ms)
-                if ticker not in state.books:
-                    state.stream(topic).keys.setdefault("book", {})[ticker] = 0
+            if ticker not in held:
+                topic = state.stream_of.get(ticker)
+                if topic is None:
+                    continue
+                state.stream(topic).keys.setdefault("book", {})[ticker] = 0
+            book = book_of(market)
+            books[ticker] = Book(ticker, now_ms, book.yes.ladder(), book.no.ladder())
         self._set("book", books, groups)
         self._books.clear()
 
@@ -251,9 +253,9 @@ class ExchangeFeed:
         for ticker, now in self._quotes.items():
             quote = held.get(ticker)
             if quote is not None and ticker not in quotes:
-                quotes[ticker] = ticked(quote, now, now_ms)
+                quotes[ticker] = ticked(quote, now, now_ms, quote.status)
         self._statuses.clear()
-        self._moved |= self._quotes
+        self._moved.update(self._quotes)
         self._quotes.clear()
         self._set("quote", quotes, groups)
 
@@ -275,19 +277,19 @@ class ExchangeFeed:
             now_ms,
         )
         self._put(TOPIC_EX, "exchange", [status], groups)
-        quotes, listed, grids, hides = state.quotes, exchange.markets, self._grids, self.hides
-        news: dict[str, Quote] = {}
+        quotes, listed, grids = state.quotes, exchange.markets, self._grids
+        news, active = dict[str, Quote](), Status.ACTIVE
         for ticker, one in self._moved.items():
             held = quotes.get(ticker)
-            usual = held is not None and held.status is Status.ACTIVE and one.status == ACTIVE
+            usual = held is not None and held.status is active and one.status == ACTIVE
             if held is None or not usual or grids.get(ticker) is not one.grid:
                 self._markets.setdefault(ticker, one)
-            elif ticker not in self._markets and ticker in listed and not hides(ticker):
+            elif ticker not in self._markets and ticker in listed:
                 news[ticker] = swept(held, one, now_ms)
         self._set("quote", news, groups)
         by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
         for ticker, one in self._markets.items():
-            if ticker not in listed or hides(ticker):
+            if ticker not in listed:
                 continue
             series_ticker, previous = one.event.series.ticker, state.markets.get(ticker)
             market, quote = decode_market(
@@ -320,16 +322,17 @@ class ExchangeFeed:
         return number
 
     def _read_milestones(self, groups: list[Group]) -> None:
+        listed, known = self.exchange.listings.milestones, self._milestones
         found = []
-        for id_, milestone in self.exchange.listings.milestones.items():
-            seen = milestone.body["last_updated_ts"], milestone.body["start_date"]
-            if self._milestones.get(id_) != seen:
-                self._milestones[id_] = seen
+        for id_, milestone in listed.items():
+            stamp = milestone.body["last_updated_ts"]  # whatever changes stamps it
+            if known.get(id_) != stamp:
+                known[id_] = stamp
                 found.append(decode_milestone(dumps(milestone.body).encode()))
         self._put(TOPIC_REF, "milestone", found, groups)
-        gone = [id_ for id_ in self._milestones if id_ not in self.exchange.listings.milestones]
+        gone = [id_ for id_ in known if id_ not in listed] if len(known) > len(listed) else []
         for id_ in gone:
-            del self._milestones[id_]
+            del known[id_]
         self._put(TOPIC_REF, "remove", [Remove("milestone", id_) for id_ in gone], groups)
 
     def _drop(self, groups: list[Group], now_ms: int) -> None:
@@ -365,13 +368,13 @@ class ExchangeFeed:
                 self._put(state.stream_of[ticker], "remove", [Remove("book", ticker)], groups)
 
 
-def ticked(quote: Quote, market: Market, now_ms: int, status: Status | None = None) -> Quote:
+def ticked(quote: Quote, market: Market, now_ms: int, status: Status) -> Quote:
     """Return a quote as the present `ticker` frame leaves it, or the announcement of a `status`."""
     return _quoted(
         quote,
         market,
         now_ms,
-        status or quote.status,
+        status,
         quote.volume_24h_e2,
         quote.previous_price_e4,
         quote.previous_yes_bid_e4,
@@ -417,11 +420,6 @@ def _quoted(
         previous_ask_e4,
         now_ms,
     )
-
-
-def _book(exchange: Exchange, market: Market, now_ms: int) -> Book:
-    book = exchange.book(market)
-    return Book(market.ticker, now_ms, book.yes.ladder(), book.no.ladder())
 
 
 def _is_news(state: State, kind: str, record: Any) -> bool:

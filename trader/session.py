@@ -319,7 +319,7 @@ class Session:
             word = "lost"
         else:
             word = "gap" if status.epoch else "starting"
-        degraded = tuple(topic.removeprefix("md.").removesuffix(".") for topic in status.degraded)
+        degraded = tuple([topic.removeprefix("md.").removesuffix(".") for topic in status.degraded])
         if (word, degraded) != self._feed:
             self.pass_time(present)
             self._feed = (word, degraded)
@@ -355,9 +355,10 @@ class Session:
         assert state is not None, "nothing is pending before a state is there"
         assert pending is not None, "nothing is pending"
         self.pass_time(present)
-        events = [pending.popleft() for _ in range(min(len(pending), EVENTS_AT_ONCE))]
-        if not pending:
-            self._pending = None
+        if len(pending) > EVENTS_AT_ONCE:
+            events = [pending.popleft() for _ in range(EVENTS_AT_ONCE)]
+        else:
+            events, self._pending = list(pending), None
         cycle = state.cycle
         seen = self.rescan.views(state, events, present.now_ms)
         settled = engine.ledger.recent_events
@@ -367,7 +368,7 @@ class Session:
         self._drop_faulty(present)
         complete_ms = cycle.complete_ms if cycle else None
         if relevant or complete_ms != engine.conditions.complete_ms or state.epoch != engine.conditions.epoch:
-            views = tuple(view for view, _ in relevant)
+            views = tuple([view for view, _ in relevant])
             found = {view.event.event_ticker: offered for view, offered in relevant}
             self._step(
                 Data(*present, epoch=state.epoch, seq=state.seq, complete_ms=complete_ms, views=views), found
@@ -414,7 +415,7 @@ class Session:
         markets, watched = self._markets, self.broker.watched
         if not markets and not watched:
             return
-        changed = dict.fromkeys([key for _, key in batch.records])
+        changed = dict.fromkeys([key for _, key in batch.records if key in markets or key in watched])
         for ticker in markets if batch.whole or batch.commit else changed:
             if ticker in markets:
                 markets[ticker] = market_view(state, ticker)
@@ -432,9 +433,11 @@ class Session:
         outputs = self.engine.step(taken, found)
         self._probe("decided")
         self._log.write(taken, outputs)
-        if not all(isinstance(output, _MAY_BE_LOST) for output in outputs):
+        if outputs and not all(isinstance(output, _MAY_BE_LOST) for output in outputs):
             self._log.commit()
         self.present = Present(taken.now_ms, taken.steady_ms)
+        if not outputs:
+            return outputs
         # In order: an order that is to be cancelled at once has been placed before.
         placed, asked = [], False
         for output in outputs:
@@ -449,8 +452,7 @@ class Session:
                 self.broker.amend(output.number, output.price_e4, output.count_e2, self.present)
         if asked:
             self.broker.carry_out()
-        if outputs:
-            self._listener.decided(taken, outputs)
+        self._listener.decided(taken, outputs)
         if any(isinstance(output, Booked) and output.status.ended for output in outputs):
             tickers = {intent.ticker for intent in self.engine.ledger.open.values()}
             self._markets = {ticker: self._markets.get(ticker) for ticker in tickers}

@@ -37,14 +37,13 @@ class Watchdog:
         A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock moves on, as if
         it had been set ahead. A negative result is how far the wall clock was set back.
         """
-        clock, (steady_ms, wall_ms, cpu_ms) = self._clock, self._last
-        if (
-            clock.monotonic_ns() // 1_000_000 - steady_ms < LOOK_MS
-            and -SET_BACK_MS <= clock.now_ms() - wall_ms < LOOK_MS
-        ):
-            return 0
-        now_steady_ms, now_wall_ms, now_cpu_ms = self._last = self._read()
+        now_steady_ms, now_wall_ms = self._clock.monotonic_ns() // 1_000_000, self._clock.now_ms()
+        steady_ms, wall_ms, cpu_ms = self._last
         steady_ms, wall_ms = now_steady_ms - steady_ms, now_wall_ms - wall_ms
+        if steady_ms < LOOK_MS and -SET_BACK_MS <= wall_ms < LOOK_MS:
+            return 0
+        now_cpu_ms = self._cpu_ns() // 1_000_000
+        self._last = now_steady_ms, now_wall_ms, now_cpu_ms
         if wall_ms - steady_ms < -SET_BACK_MS:
             return wall_ms - steady_ms
         idle_ms = max(steady_ms, wall_ms) - (now_cpu_ms - cpu_ms)

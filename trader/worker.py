@@ -7,6 +7,7 @@ so; once the journal can be written again, it starts again from there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_not
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -476,7 +477,8 @@ class Worker:
     def _pass_time(self) -> Present:
         """Do what is due by now; return the present."""
         self._mind_the_gap()
-        self._hear_gateway()
+        if self.around.gateway is not None:
+            self._hear_gateway(self.around.gateway)
         present, due_ms = self._present(), self.session.broker.next_ms
         if due_ms is not None and due_ms <= present.steady_ms:
             self._look_at_kill_switch()
@@ -490,11 +492,11 @@ class Worker:
             self.session.time_gap(gap_ms, self._present())
             self._account_ms = 0
 
-    def _hear_gateway(self) -> None:
+    def _hear_gateway(self, port: GatewayPort) -> None:
         """Take the order gateway's answers, and ask it what is due."""
-        port, session = self.around.gateway, self.session
-        broker, steady_ms = session.broker, self._steady_ms()
-        if port is None or not isinstance(broker, GatewayBroker):
+        session, steady_ms = self.session, self._steady_ms()
+        broker = session.broker
+        if not isinstance(broker, GatewayBroker):
             return
         for id_, answer in port.take():
             wrong = broker.hear(id_, answer, steady_ms)
@@ -680,12 +682,13 @@ class Worker:
         ordered = {intent.ticker for intent in ledger.open.values()}
         if self._source != "live" or not (ledger.lots or ordered):
             return
-        if steady_ms < self._wish_ms and ledger.lots.keys() <= wished and ordered <= wished:
+        if steady_ms < self._wish_ms and wished.issuperset(ledger.lots) and wished.issuperset(ordered):
             return
         held = ordered.union(ledger.lots)
         self._wished, self._wish_ms = frozenset(held), steady_ms + WISH_EVERY_MS
+        tickers = sorted(held)
         for what in ("book", "market"):
-            self.around.wish(sorted(held), WISH_TTL_S, what)
+            self.around.wish(tickers, WISH_TTL_S, what)
         costs_e6 = {position.ticker: position.cost_e6 for position in ledger.positions.values()}
         dearest = sorted(held, key=lambda ticker: (-costs_e6.get(ticker, 0), ticker))
         self.around.wish(dearest[:HISTORIES_MOST], WISH_TTL_S, "candles")
@@ -699,7 +702,7 @@ class Worker:
         """Take the fair values of the file if it has changed, and of sources with new ones."""
         file, given = self.around.values_file, [source.state.values for source in self.around.sources]
         read = file is not None and file.look(self.around.clock.now_ms())
-        said = any(now is not before for now, before in zip(given, self._given, strict=True))
+        said = any(map(is_not, given, self._given))
         if not read and not said:
             return
         self._given = given
@@ -765,7 +768,8 @@ class Worker:
 
     def _present(self) -> Present:
         if self._source == "live":
-            return Present(self.around.clock.now_ms(), self._steady_ms())
+            clock = self.around.clock
+            return Present(clock.now_ms(), clock.monotonic_ns() // 1_000_000)
         now_ms = self.around.follows.now_ms()
         return Present(now_ms, now_ms)
 

@@ -127,14 +127,23 @@ class Planner:
         wished = self.wished.at(now_ms)
         self.failures = []
         units = self._units(tradables, wished, now_ms)
-        known = set(chain.from_iterable([tickers for _, tickers in units]))
-        self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in known}
+        units.sort()
+        fetched_ms = self._fetched_ms
+        for ticker in fetched_ms.keys() - chain.from_iterable([tickers for _, tickers in units]):
+            del fetched_ms[ticker]
         bins = _Bins(self.limit, self.calls if calls is None else min(calls, self.calls))
         fair = int(self.limit * FAIR_SHARE)
-        units.sort()
-        rest = [tickers for _, tickers in units if not bins.add(tickers, leave=fair)]
+        rest: list[tuple[str, ...]] = []
+        for place, (_, tickers) in enumerate(units):
+            if bins.left <= fair:
+                rest += [tickers for _, tickers in units[place:]]
+                break
+            if not bins.add(tickers, leave=fair):
+                rest.append(tickers)
         rest.sort(key=self._last_fetched)
         for tickers in rest:
+            if not bins.left:
+                break
             bins.add(tickers)
         return bins.batches()
 
@@ -194,15 +203,19 @@ class Planner:
 
 
 class _Bins:
-    """Requests being filled, first fit."""
+    """Requests being filled, first fit.
+
+    Attributes:
+        left: how many tickers the limit still allows.
+    """
 
     def __init__(self, limit: int, calls: int) -> None:
-        self._left = limit
+        self.left = limit
         self._bins: list[list[str]] = [[] for _ in range(calls)]
         self._characters = [0] * calls
 
     def add(self, tickers: Sequence[str], leave: int = 0) -> bool:
-        if len(tickers) > self._left - leave:
+        if len(tickers) > self.left - leave:
             return False
         size = sum(map(len, tickers)) + len("&tickers=") * len(tickers)
         for index, batch in enumerate(self._bins):
@@ -210,7 +223,7 @@ class _Bins:
             if fits and self._characters[index] + size <= URL_BUDGET:
                 batch += tickers
                 self._characters[index] += size
-                self._left -= len(tickers)
+                self.left -= len(tickers)
                 return True
         return False
 
@@ -227,10 +240,9 @@ def tradables(state: State) -> list[Tradable]:
         milestones = list(state.milestones.values())
     # What is over, postponed or cancelled will not start.
     starts = {t: m.start_ms for m in milestones if not is_over(m) for t in m.primary_event_tickers}
-    found = []
     active = Status.ACTIVE
-    for quote in quotes:
-        if quote.status is active and (market := markets.get(quote.ticker)) is not None:
-            event_ticker = market.event_ticker
-            found.append(Tradable(market, quote, events.get(event_ticker), starts.get(event_ticker)))
-    return found
+    return [
+        Tradable(market, quote, events.get(event_ticker := market.event_ticker), starts.get(event_ticker))
+        for quote in quotes
+        if quote.status is active and (market := markets.get(quote.ticker)) is not None
+    ]

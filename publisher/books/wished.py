@@ -28,15 +28,20 @@ class Wished:
     def wish(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
         """Wish for these for `ttl_s` seconds."""
         until_ms = now_ms + int(ttl_s * 1000)
+        span_ms = now_ms, until_ms
         with self._lock:
-            self.fresh += any(ticker not in self._spans_ms for ticker in tickers)
+            spans_ms, fresh = self._spans_ms, False
             for ticker in tickers:
-                began_ms, before_ms = self._spans_ms.pop(ticker, (now_ms, 0))
-                if began_ms > now_ms + AHEAD_MS:
-                    before_ms = 0
-                self._spans_ms[ticker] = now_ms, max(until_ms, before_ms)
-            while len(self._spans_ms) > self._most:
-                del self._spans_ms[next(iter(self._spans_ms))]
+                before = spans_ms.pop(ticker, None)
+                if before is None:
+                    fresh = True
+                elif before[1] > until_ms and before[0] <= now_ms + AHEAD_MS:
+                    spans_ms[ticker] = now_ms, before[1]
+                    continue
+                spans_ms[ticker] = span_ms
+            self.fresh += fresh
+            while len(spans_ms) > self._most:
+                del spans_ms[next(iter(spans_ms))]
 
     def at(self, now_ms: int) -> frozenset[str]:
         """Return what is wished for now, and forget expired wishes."""

@@ -184,7 +184,7 @@ class Exchange:
 
     def book(self, market: Market) -> OrderBook:
         """Return a market's order book, made on the first look."""
-        return self.venue.book(market)
+        return self.venue.depth(market).book
 
     # -- time
 
