@@ -46,7 +46,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Base of all records: a frozen msgpack array, trailing unknown fields ignored."""
 
 
-class Market(Record, frozen=True):
+class Market(Record, frozen=True, cache_hash=True):
     """Static part of a market: identity, rules, strikes, times, price grid.
 
     A member that cannot be read is unknown: None, "", 0 or an empty tuple. `price_ranges` holds
@@ -168,7 +168,7 @@ class Series(Record, frozen=True):
     raw: bytes
 
 
-class Event(Record, frozen=True):
+class Event(Record, frozen=True, cache_hash=True):
     """An event: the markets of one question. `mutually_exclusive`: at most one resolves YES.
 
     `market_tickers` names its markets in the order in which they were last listed, separated by spaces: a

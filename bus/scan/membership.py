@@ -14,7 +14,7 @@ import msgspec
 from bus.process.settings import Settings
 from bus.protocol.state import Records
 from bus.threads import Owner
-from markets.opportunities import EventView, MarketView, ScanLimits
+from markets.opportunities import NEVER_E4, EventView, MarketView, ScanLimits
 from markets.records import Book, Event, Market, Milestone, Quote, Status
 from markets.timing import MatchTiming, Schedule, match_timing, schedule_of
 from markets.units import PRICE_ONE_E4
@@ -313,15 +313,21 @@ def prices_seen(seen: MarketView) -> Prices:
     )
 
 
-def no_better(now: Prices, before: Prices) -> bool:
-    """Whether a market trades as before, and nothing in it can be bought for less than then.
+def cheaper_e4(now: Prices, before: Prices) -> int:
+    """Return by how much what can be bought in a market costs less than before; NEVER_E4 after a new status.
 
-    Everything is bought at an ask, which is YES's, or what a bid for YES leaves.
+    Everything is bought at an ask, which is YES's, or what a bid for YES leaves. Quote and book are compared
+    with themselves, and the larger difference counts.
     """
-    return (
-        now[0] is before[0]
-        and now[1] <= before[1]
-        and now[3] <= before[3]
-        and (now[2] < 0 or now[2] >= before[2] >= 0)
-        and (now[4] < 0 or now[4] >= before[4] >= 0)
-    )
+    if now[0] is not before[0]:
+        return NEVER_E4
+    _, quoted_bid_e4, quoted_ask_e4, bid_e4, ask_e4 = now
+    cheaper = max(0, quoted_bid_e4 - before[1], bid_e4 - before[3])
+    if quoted_ask_e4 != before[2] or ask_e4 != before[4]:
+        cheaper += max(0, _ask_e4(before[2]) - _ask_e4(quoted_ask_e4), _ask_e4(before[4]) - _ask_e4(ask_e4))
+    return cheaper
+
+
+def _ask_e4(known_e4: int) -> int:
+    """Return a price of `Prices` that is asked; where nobody asks, $1."""
+    return known_e4 if known_e4 >= 0 else PRICE_ONE_E4

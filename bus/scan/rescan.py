@@ -26,11 +26,11 @@ from bus.threads import Owner
 from markets.opportunities import (
     EventView,
     Failure,
-    MarketView,
     Opportunity,
     ScanLimits,
     by_prices,
     candidates,
+    lacks_e4,
     may_matter,
     may_pay,
     worth_of_books_e4,
@@ -39,7 +39,7 @@ from markets.records import Book, Event, FairValue, Level, Quote
 from markets.units import opposite
 
 from .failures import Failures
-from .membership import Membership, Prices, market_views, no_better, prices_in, prices_of, prices_seen
+from .membership import Membership, Prices, cheaper_e4, market_views, prices_in, prices_of, prices_seen
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica reports when its state has moved in other ways than by Changed."""
@@ -76,16 +76,24 @@ class Batch(msgspec.Struct, frozen=True):
 
 def batch_of(actions: Iterable[Action]) -> Batch:
     """Return what a replica's actions have changed, naming each record once."""
-    records: dict[tuple[str, str], None] = {}
+    keys_of: dict[str, dict[str, None]] = {}
     commit = whole = False
     for action in actions:
         if isinstance(action, Changed):
             for kind, keys in action.groups:
-                records.update(dict.fromkeys(zip(repeat(kind), keys, strict=False)))
+                keys_of.setdefault(kind, {}).update(dict.fromkeys(keys))
             commit = commit or action.cycle != 0
         elif isinstance(action, Tell) and action.event in MOVED:
             whole = True
-    return Batch(() if whole else tuple(records), commit, whole)
+    records: list[tuple[str, str]] = []
+    if not whole:
+        for kind, named in keys_of.items():
+            records += zip(repeat(kind), named, strict=False)
+    return Batch(tuple(records), commit, whole)
+
+
+_Stands = Callable[[str, str], bool]
+"""Says of an event and a market of it whether the event had nothing, and still has nothing."""
 
 
 class _Barren(msgspec.Struct):
@@ -94,7 +102,7 @@ class _Barren(msgspec.Struct):
     Attributes:
         prices: those of its markets when they last moved.
         view: how it was when it was passed over, since nothing of it could pay; None if it was not.
-        markets: those of the view by ticker, each as it was when its prices last moved.
+        lacks_e4: how far these prices are, at least, from what could pay; 0 if it was not passed over.
         minded: whether it was held or wanted then: once its prices move it is to be looked at, not passed.
         shown: quote and book of markets in which both have the same best prices: whichever is the newer,
             while both stand its prices do.
@@ -102,15 +110,9 @@ class _Barren(msgspec.Struct):
 
     prices: dict[str, Prices]
     view: EventView | None
-    markets: dict[str, MarketView]
+    lacks_e4: int
     minded: bool
     shown: dict[str, tuple[Quote, Sequence[Level], Sequence[Level]]]
-
-    def see(self, moved: Sequence[MarketView]) -> None:
-        """Take markets whose prices have moved."""
-        for now in moved:
-            if now.market.ticker in self.markets:
-                self.markets[now.market.ticker] = now
 
     def shows(self, ticker: str, quote: Quote | None, book: Book | None) -> bool:
         """Whether a market's prices are plainly those known, as most are that change or are swept."""
@@ -119,22 +121,22 @@ class _Barren(msgspec.Struct):
         shown = self.shown.get(ticker)
         return shown is not None and shown[1] is book.yes and shown[2] is book.no and shown[0] is quote
 
-    def now(self) -> EventView:
-        """Return the event with its markets as they are now."""
-        view = self.view
-        assert view is not None, "it was passed over"
-        markets = tuple(self.markets.values())
-        return EventView(view.event, view.series, markets, view.timing, view.related, view.match)
+    def lacks_now_e4(self, prices: Mapping[str, Prices]) -> int:
+        """Return how far these prices are, at least, from what could pay; 0 or less if that is not known."""
+        before = self.prices
+        if prices == before:
+            return self.lacks_e4
+        if prices.keys() != before.keys():
+            return 0
+        return self.lacks_e4 - sum([cheaper_e4(now, before[ticker]) for ticker, now in prices.items()])
 
 
-def _rests(known: _Barren, view: EventView) -> bool:
-    """Whether the prices of an event are those that are known of it."""
-    prices, markets = known.prices, view.markets
-    return (
-        not view.related
-        and len(prices) == len(markets)
-        and all(prices.get(seen.market.ticker) == prices_seen(seen) for seen in markets)
-    )
+def _prices_in(view: EventView) -> dict[str, Prices]:
+    """Return the prices of all markets of an event, and of the events related to it, by ticker."""
+    markets = view.markets
+    if view.related:
+        markets = tuple(chain(markets, *(other.markets for other in view.related)))
+    return {seen.market.ticker: prices_seen(seen) for seen in markets}
 
 
 def _agree(book: Book, prices: Prices) -> bool:
@@ -229,52 +231,23 @@ class Rescan:
                 del self._refused[event_ticker]
                 self._barren.pop(event_ticker, None)
         heeds: dict[str, Heed] = {}
-        barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
 
         def heeded(event_ticker: str) -> Heed:
             """Return when an event that had nothing is looked at."""
-            if event_ticker in recent:
-                known = Heed.CHANGES
-            else:
-                known = heed(event_ticker) if event_ticker in held else Heed.PRICES
-            heeds[event_ticker] = known  # one sweep confirms all markets of an event
+            known = heeds.get(event_ticker)
+            if known is None:
+                if event_ticker in recent:
+                    known = Heed.CHANGES
+                else:
+                    known = heed(event_ticker) if event_ticker in held else Heed.PRICES
+                heeds[event_ticker] = known  # one sweep confirms all markets of an event
             return known
 
-        def stands(event_ticker: str, ticker: str) -> bool:
-            """Whether an event had nothing, and has nothing as far as this market's prices say."""
-            known = barren.get(event_ticker)
-            if known is None:
-                return False
-            minded = event_ticker in held or event_ticker in recent
-            if minded and (heeds.get(event_ticker) or heeded(event_ticker)) is Heed.CHANGES:
-                return False
-            # What is held is looked at once its prices have moved.
-            values = None if minded else fair_values
-            return known.shows(ticker, quotes.get(ticker), books.get(ticker)) or self._stands(
-                state, event_ticker, known, ticker, prices_now(ticker), values
-            )
-
+        stands = self._standing(state, fair_values, held, recent, heeded)
         self._touch(state, batch, stands, touched)
         ordered = sorted(touched)
         if aged or swept:
-            hot = self._hot.union(self._unasked.standing, self._unscanned.standing) - touched
-            ordered += sorted(hot)
-            touched |= hot
-        if swept:
-            booked = self._booked(state, stands, touched.union(held)) - touched
-            ordered += sorted(booked)
-            ordered += sorted(set(held) - touched - booked)
-        if self._barren:
-            later = self._later
-
-            def due(event_ticker: str) -> bool:
-                """Whether an event that had nothing is to be looked at all the same."""
-                known = heeds.get(event_ticker) or heeded(event_ticker)
-                if known is not Heed.PRICES:
-                    return swept or known is Heed.CHANGES
-                return swept and event_ticker in held and event_ticker not in later
-
-            ordered = [one for one in ordered if one not in self._barren or due(one)]
+            ordered += self._others(state, touched, held, recent, heeded, stands, swept=swept)
         looked_at: list[tuple[bool, str]] = []
         several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
@@ -287,13 +260,49 @@ class Rescan:
                 or event_ticker in self._unscanned.standing
             ):
                 looked_at.append((not promising, event_ticker))
-                if event_ticker in held and (heeds.get(event_ticker) or heeded(event_ticker)) is Heed.PRICES:
+                if event_ticker in held and heeded(event_ticker) is Heed.PRICES:
                     self._later[event_ticker] = self._commits + CALM_COMMITS
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
 
-    def _touch(
-        self, state: Records, batch: Batch, stands: Callable[[str, str], bool], touched: set[str]
-    ) -> None:
+    def _standing(
+        self,
+        state: Records,
+        fair_values: Mapping[str, FairValue],
+        held: Collection[str],
+        recent: Collection[str],
+        heeded: Callable[[str], Heed],
+    ) -> _Stands:
+        """Return what says whether an event had nothing, and has nothing as far as a market's prices say."""
+        barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
+
+        def stands(event_ticker: str, ticker: str) -> bool:
+            known = barren.get(event_ticker)
+            if known is None:
+                return False
+            minded = event_ticker in held or event_ticker in recent
+            if minded and heeded(event_ticker) is Heed.CHANGES:
+                return False
+            quote, book = quotes.get(ticker), books.get(ticker)
+            if known.shows(ticker, quote, book):
+                return True
+            prices, before = prices_now(ticker), known.prices.get(ticker)
+            if prices == before:
+                if quote is not None and book is not None and prices is not None and _agree(book, prices):
+                    known.shown[ticker] = quote, book.yes, book.no
+                return True
+            if minded:  # what is held is looked at once its prices have moved
+                return False
+            if prices is not None and before is not None and known.view is not None and not known.minded:
+                known.prices[ticker] = prices
+                known.lacks_e4 -= cheaper_e4(prices, before)
+                if known.lacks_e4 > 0 or self._pays_nothing(state, known, known.view, fair_values):
+                    return True
+            del barren[event_ticker]
+            return False
+
+        return stands
+
+    def _touch(self, state: Records, batch: Batch, stands: _Stands, touched: set[str]) -> None:
         """Add the events that a batch gives a reason to look at."""
         membership, related = self.membership, self._related
         event_of = membership.event_of
@@ -318,7 +327,41 @@ class Rescan:
                 self._barren.pop(event_ticker, None)
             touched.update(changed)
 
-    def _booked(self, state: Records, stands: Callable[[str, str], bool], known: Collection[str]) -> set[str]:
+    def _others(
+        self,
+        state: Records,
+        touched: Collection[str],
+        held: Collection[str],
+        recent: Collection[str],
+        heeded: Callable[[str], Heed],
+        stands: _Stands,
+        *,
+        swept: bool,
+    ) -> list[str]:
+        """Return what is looked at apart from what was touched: with candidates, with books, then held."""
+        hot = self._hot.union(self._unasked.standing, self._unscanned.standing).difference(touched)
+        others = sorted(hot)
+        if swept:
+            hot.update(touched)
+            booked = self._booked(state, stands, hot, held)
+            others += sorted(booked)
+            others += sorted(set(held) - hot - booked)
+        barren, later = self._barren, self._later
+
+        def due(event_ticker: str) -> bool:
+            """Whether an event that had nothing is to be looked at all the same."""
+            if event_ticker not in held and event_ticker not in recent:
+                return False
+            when = heeded(event_ticker)
+            if when is Heed.PRICES:
+                return swept and event_ticker not in later
+            return swept or when is Heed.CHANGES
+
+        return [one for one in others if one not in barren or due(one)]
+
+    def _booked(
+        self, state: Records, stands: _Stands, known: Collection[str], held: Collection[str]
+    ) -> set[str]:
         """Return the events with books, of which the quote may be the newer by now; `known` need no look."""
         event_of, booked = self.membership.event_of, set[str]()
         for ticker in state.books:
@@ -326,10 +369,10 @@ class Rescan:
             if own is None:
                 continue
             for event_ticker in self._seen_in(ticker) if self._related else (own,):
-                if event_ticker not in known:
+                if event_ticker not in known and event_ticker not in held:
                     stands(event_ticker, ticker)
             booked.add(own)
-        return booked
+        return booked.difference(known)
 
     def _seen_in(self, ticker: str) -> Collection[str]:
         """Return the events whose views have a market."""
@@ -382,18 +425,8 @@ class Rescan:
             self._note_barren(view)
         return found.opportunities
 
-    def _note_barren(self, view: EventView, *, passed: bool = False, minded: bool = False) -> None:
-        markets = view.markets
-        if view.related:
-            markets = tuple(chain(markets, *(other.markets for other in view.related)))
-        prices = {seen.market.ticker: prices_seen(seen) for seen in markets}
-        self._barren[view.event.event_ticker] = _Barren(
-            prices,
-            view if passed else None,
-            {seen.market.ticker: seen for seen in view.markets} if passed else {},
-            minded,
-            {},
-        )
+    def _note_barren(self, view: EventView) -> None:
+        self._barren[view.event.event_ticker] = _Barren(_prices_in(view), None, 0, False, {})
 
     def relevant(
         self,
@@ -442,18 +475,17 @@ class Rescan:
     def _pass_over(self, view: EventView, fair_values: Mapping[str, FairValue], *, minded: bool) -> bool:
         """Skip an event in which nothing can be tradable, until its prices move; return whether it is one."""
         event_ticker = view.event.event_ticker
-        known = self._barren.get(event_ticker)
-        if known is not None and known.view is not None and _rests(known, view):
-            self.scanned += 1
-            known.minded = minded
-            return True
-        if may_pay(view, fair_values):
-            return False
+        known, prices = self._barren.get(event_ticker), _prices_in(view)
+        left_e4 = 0 if known is None else known.lacks_now_e4(prices)
+        if left_e4 <= 0:
+            left_e4 = lacks_e4(view, fair_values)
+            if left_e4 == 0:
+                return False
+            self._hot.discard(event_ticker)
+            self._unscanned.note(event_ticker, ())
         self.scanned += 1
-        self._hot.discard(event_ticker)
-        self._unscanned.note(event_ticker, ())
         if by_prices():
-            self._note_barren(view, passed=True, minded=minded)
+            self._barren[event_ticker] = _Barren(prices, view, left_e4, minded, {})
         return True
 
     def take_failures(self) -> list[Failure]:
@@ -466,43 +498,15 @@ class Rescan:
         asked, scanned = self._unasked.standing, self._unscanned.standing
         return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
 
-    def _stands(
-        self,
-        state: Records,
-        event_ticker: str,
-        known: _Barren,
-        ticker: str,
-        prices: Prices | None,
-        fair_values: Mapping[str, FairValue] | None,
+    def _pays_nothing(
+        self, state: Records, known: _Barren, was: EventView, fair_values: Mapping[str, FairValue]
     ) -> bool:
-        """Return whether an event still has nothing, by the prices of a market; if not, have it scanned.
-
-        Args:
-            fair_values: if it is enough that after a move of prices nothing can pay either; else None.
-        """
-        before = known.prices.get(ticker)
-        if prices == before:
-            quote, book = state.quotes.get(ticker), state.books.get(ticker)
-            if quote is not None and book is not None and prices is not None and _agree(book, prices):
-                known.shown[ticker] = quote, book.yes, book.no
-            return True
-        if (
-            known.view is not None
-            and not known.minded
-            and fair_values is not None
-            and prices is not None
-            and before is not None
-        ):
-            known.see(market_views(state, (ticker,)))
-            if no_better(prices, before) or self._pays_nothing(known.now(), fair_values):
-                known.prices[ticker] = prices
-                return True
-        del self._barren[event_ticker]
-        return False
-
-    def _pays_nothing(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        """Return whether nothing can pay in an event that was passed over; note how far from that it is."""
         self.scanned += 1
-        return not may_pay(view, fair_values)
+        markets = market_views(state, [seen.market.ticker for seen in was.markets])
+        view = EventView(was.event, was.series, markets, was.timing, was.related, was.match)
+        known.lacks_e4 = lacks_e4(view, fair_values)
+        return known.lacks_e4 > 0
 
     def _ask(
         self, state: Records, event_ticker: str, fair_values: Mapping[str, FairValue], *, several: bool

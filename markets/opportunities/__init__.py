@@ -7,7 +7,7 @@ times and the present; candidates that fail keep their reasons (`REASONS`), so t
 from .consensus import consensus_values, event_values
 from .exhaustive import Verdict, exhaustiveness
 from .floors import floor_e6, void_e6
-from .kinds import KINDS, Headline, Kind
+from .kinds import KINDS, NEVER_E4, Headline, Kind
 from .reasons import REASONS
 from .scanner import (
     Failure,
@@ -15,6 +15,7 @@ from .scanner import (
     by_prices,
     candidates,
     explain,
+    lacks_e4,
     least_payout_e6,
     may_matter,
     may_pay,
@@ -26,6 +27,7 @@ from .types import CONSENSUS, EventView, Leg, MarketView, Opportunity, ScanLimit
 __all__ = [
     "CONSENSUS",
     "KINDS",
+    "NEVER_E4",
     "REASONS",
     "EventView",
     "Failure",
@@ -44,6 +46,7 @@ __all__ = [
     "exhaustiveness",
     "explain",
     "floor_e6",
+    "lacks_e4",
     "least_payout_e6",
     "may_matter",
     "may_pay",

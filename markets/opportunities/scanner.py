@@ -12,7 +12,7 @@ import msgspec
 
 from markets.records import Event, FairValue, Quote
 
-from .kinds import KINDS
+from .kinds import KINDS, NEVER_E4
 from .types import EventView, Opportunity, ScanLimits
 
 Rank = tuple[bool, int, str]
@@ -93,13 +93,22 @@ def by_prices() -> bool:
 
 def may_pay(view: EventView, published: Mapping[str, FairValue]) -> bool:
     """Return whether one of an event's candidates may be tradable; True if a kind cannot say."""
+    return lacks_e4(view, published) == 0
+
+
+def lacks_e4(view: EventView, published: Mapping[str, FairValue]) -> int:
+    """Return how far prices are from what may be tradable, 0 if something may be; see `Kind.lacks_e4`."""
+    least_e4 = NEVER_E4
     for kind in KINDS.values():
         try:
-            if kind.may_pay(view, published):
-                return True
+            lacked_e4 = kind.lacks_e4(view, published)
         except Exception:  # noqa: BLE001, the scan that follows says what is wrong
-            return True
-    return False
+            return 0
+        if lacked_e4 < least_e4:
+            if lacked_e4 <= 0:
+                return 0
+            least_e4 = lacked_e4
+    return least_e4
 
 
 def worth_of_books_e4(event: Event, quotes: Sequence[Quote], failures: list[Failure]) -> int | None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.scan.membership import no_better, prices_seen
+from bus.scan.membership import cheaper_e4, prices_seen
 from markets.fees import FeeSchedule, fill_fee, least_fee_e18
-from markets.opportunities import EventView, MarketView, ScanLimits, by_prices, candidates, may_pay
+from markets.opportunities import EventView, MarketView, ScanLimits, by_prices, candidates, lacks_e4, may_pay
 from markets.records import Book, FairValue, Level, Series, Status
 from tests.markets.builders import NOW_MS, PLAIN, above, bucket, event, ladder, row
 
@@ -99,7 +99,7 @@ def worsened(draw: st.DrawFn, seen: MarketView) -> MarketView:
         yes_bid_size_e2=draw(st.sampled_from([0, quote.yes_bid_size_e2])),
         yes_ask_size_e2=draw(st.sampled_from([0, quote.yes_ask_size_e2])),
     )
-    assert no_better(prices_seen(msgspec.structs.replace(seen, quote=worse)), prices_seen(seen))
+    assert cheaper_e4(prices_seen(msgspec.structs.replace(seen, quote=worse)), prices_seen(seen)) == 0
     return msgspec.structs.replace(seen, quote=worse)
 
 
@@ -108,6 +108,34 @@ def worsened(draw: st.DrawFn, seen: MarketView) -> MarketView:
 def test_what_cannot_pay_cannot_when_everything_costs_more(view: EventView, data: Any) -> None:
     markets = tuple(data.draw(st.composite(worsened)(seen)) for seen in view.markets)
     assert may_pay(view, {}) or not may_pay(msgspec.structs.replace(view, markets=markets), {})
+
+
+@given(views(), st.data())
+@settings(max_examples=200)
+def test_what_cannot_pay_cannot_before_prices_have_moved_by_what_it_lacks(view: EventView, data: Any) -> None:
+    lacked_e4 = lacks_e4(view, {})
+    assert may_pay(view, {}) == (lacked_e4 == 0)
+    for _ in range(8):
+        place = data.draw(st.integers(0, len(view.markets) - 1))
+        seen, (bid_e4, ask_e4) = view.markets[place], data.draw(PRICES)
+        sizes = {
+            "yes_bid_size_e2": data.draw(SIZES | st.just(0)),
+            "yes_ask_size_e2": data.draw(SIZES | st.just(0)),
+        }
+        quote = msgspec.structs.replace(
+            seen.quote,
+            yes_bid_e4=bid_e4,
+            no_ask_e4=10_000 - bid_e4,
+            yes_ask_e4=ask_e4,
+            no_bid_e4=10_000 - ask_e4,
+            **sizes,
+        )
+        moved = msgspec.structs.replace(seen, quote=quote)
+        lacked_e4 -= cheaper_e4(prices_seen(moved), prices_seen(seen))
+        view = msgspec.structs.replace(
+            view, markets=(*view.markets[:place], moved, *view.markets[place + 1 :])
+        )
+        assert lacked_e4 <= 0 or not may_pay(view, {})
 
 
 @pytest.mark.parametrize(
@@ -124,9 +152,9 @@ def test_what_cannot_pay_cannot_when_everything_costs_more(view: EventView, data
 def test_a_price_is_better_when_something_costs_less(changes: dict[str, Any], better: bool) -> None:
     seen = row("T", (4_000, 100_00), (4_200, 100_00))
     moved = msgspec.structs.replace(seen, quote=msgspec.structs.replace(seen.quote, **changes))
-    assert no_better(prices_seen(moved), prices_seen(seen)) is not better
+    assert (cheaper_e4(prices_seen(moved), prices_seen(seen)) > 0) is better
     gone = msgspec.structs.replace(seen, quote=msgspec.structs.replace(seen.quote, yes_ask_size_e2=0))
-    assert not no_better(prices_seen(seen), prices_seen(gone))
+    assert cheaper_e4(prices_seen(seen), prices_seen(gone)) == 5_800
 
 
 def test_that_something_may_pay_is_said_of_what_pays_and_not_of_what_fees_eat() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .implication import ImplicationKind
-from .kind import Headline, Kind
+from .kind import NEVER_E4, Headline, Kind
 from .nested import LadderKind, RangeKind
 from .no_basket import NoBasketKind
 from .value import ValueKind
@@ -20,4 +20,4 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 """Every kind by its name. A new one is a module with a `Kind`, and a line here (docs/extending.md)."""
 
-__all__ = ["KINDS", "Headline", "Kind"]
+__all__ = ["KINDS", "NEVER_E4", "Headline", "Kind"]

@@ -21,6 +21,7 @@ from markets.opportunities.strikes import interval, words_of
 from markets.opportunities.types import EventView, Opportunity, ScanLimits
 from markets.records import Event, FairValue
 
+from .kind import NEVER_E4
 from .locked import LockedKind
 from .nested import Pair, furthest, label
 
@@ -61,8 +62,12 @@ class ImplicationKind(LockedKind):
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
         """Return False: the legs lie in two events, which is always a reason against a trade."""
+        return self.lacks_e4(view, fair_values) == 0
+
+    def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
+        """Return that no prices suffice."""
         del view, fair_values
-        return False
+        return NEVER_E4
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether the event may be about who wins."""

@@ -26,6 +26,9 @@ Tone = Literal["plain", "yes", "no", "fair"]
 PARTS_MAX: Final = 3
 """Up to this many legs of different outcomes are named one by one in a headline."""
 
+NEVER_E4: Final = 10**9
+"""Lacked by what does not pay at any prices: further than they ever move."""
+
 NOTE_VOID: Final = "if it is called off it may pay back less than it costs"
 NOTE_VOID_ALLOWED: Final = f"{NOTE_VOID}; the rules allow a settlement at a fair price"
 
@@ -81,6 +84,15 @@ class Kind(ABC):
         """
         del view, fair_values
         return True
+
+    def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
+        """Return 0 if `may_pay` says yes, else how far prices must move, at least, before it does.
+
+        What bids rise and asks fall is added up over all markets, and nothing taken off for what gets worse;
+        no bid counts as one of 0, no ask as one of $1. When anything but prices changes, this is asked again.
+        Too small an answer costs time; too large a one costs money.
+        """
+        return 0 if self.may_pay(view, fair_values) else 1
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether `find` can find anything in this event. A wrong yes costs time; a wrong no, money.

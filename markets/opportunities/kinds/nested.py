@@ -10,6 +10,7 @@ the other. Each market is in at most one pair, with the market from which it is 
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from markets.book import NO, YES
@@ -17,9 +18,10 @@ from markets.fees import fee_schedule
 from markets.opportunities.legs import market_reasons, yes_prices
 from markets.opportunities.strikes import BETWEEN, Interval, alike, interval, words_of
 from markets.opportunities.types import EventView, MarketView, Opportunity, ScanLimits
-from markets.records import Event, FairValue
+from markets.records import Event, FairValue, Market
 from markets.units import PRICE_ONE_E4, opposite
 
+from .kind import NEVER_E4
 from .locked import LockedKind, may_earn
 
 SAYS: Final = "{} includes {}, so YES of the one or NO of the other pays in any case"
@@ -50,6 +52,13 @@ class NestedKind(LockedKind):
     @abstractmethod
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
         """Yield all pairs of a wider and a narrower market: the wider's ask is below the narrower's bid."""
+
+    @abstractmethod
+    def apart_e4(self, markets: Sequence[MarketView]) -> int:
+        """Return by how much, at least, the ask of a wider market is above the bid of a narrower one.
+
+        Below 0, there may be `pairs`.
+        """
 
     @abstractmethod
     def alike(self, words: tuple[str, str], others: tuple[str, str]) -> bool:
@@ -88,14 +97,20 @@ class NestedKind(LockedKind):
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
         """Return whether a pair costs less than a dollar after fees."""
+        return self.lacks_e4(view, fair_values) == 0
+
+    def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
+        """Return by how much the ask of the wider is too high for the narrower's bid."""
         del fair_values
-        pairs = list(self.pairs(view.markets))
-        if not pairs:
-            return False
+        apart_e4 = self.apart_e4(view.markets)
+        if apart_e4 >= 0:
+            return apart_e4 + 1
         fees = fee_schedule(view.event, view.series)
-        return any(
-            may_earn((ask_e4, opposite(ask_e4 + apart_e4)), fees) for apart_e4, ask_e4 in map(_at, pairs)
-        )
+        for pair in self.pairs(view.markets):
+            ask_e4 = yes_prices(pair.wider)[1] or 0
+            if may_earn((ask_e4, opposite(ask_e4 + pair.apart_e4)), fees):
+                return 0
+        return 1
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether the event lists several markets."""
@@ -128,19 +143,25 @@ class LadderKind(NestedKind):
         return words == others
 
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
-        """Yield pairs of thresholds; most events have none, and are done once their strikes are sorted."""
-        groups: dict[tuple[tuple[str, str], bool], list[MarketView]] = {}
-        for seen in markets:
-            market = seen.market
-            if (market.floor_strike is None) != (market.cap_strike is None):
-                words = words_of(market)
-                if words is not None:
-                    groups.setdefault((words, market.cap_strike is None), []).append(seen)
-        for group in groups.values():
-            if len(group) > 1 and _may_cross(group):
-                group.sort(key=_widest_first)
-                if _may_cross_in_order(group):
-                    yield from crossed([_rung(seen) for seen in group])
+        """Yield pairs of thresholds."""
+        if self.apart_e4(markets) < 0:
+            for ladder in _ladders(tuple([seen.market for seen in markets])):
+                yield from crossed([_rung(markets[place]) for place in ladder])
+
+    def apart_e4(self, markets: Sequence[MarketView]) -> int:
+        """Compare each bid with the lowest ask of the markets before it, none of which is narrower."""
+        least_e4 = NEVER_E4
+        for ladder in _ladders(tuple([seen.market for seen in markets])):
+            lowest_e4 = NEVER_E4
+            for place in ladder:
+                bid_e4, ask_e4 = yes_prices(markets[place])
+                if lowest_e4 - (bid_e4 or 0) < least_e4:
+                    least_e4 = lowest_e4 - (bid_e4 or 0)
+                if ask_e4 is None:
+                    ask_e4 = PRICE_ONE_E4
+                if ask_e4 < lowest_e4:
+                    lowest_e4 = ask_e4
+        return least_e4
 
 
 class RangeKind(NestedKind):
@@ -155,17 +176,54 @@ class RangeKind(NestedKind):
 
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
         """Yield pairs whose narrower market is a bucket."""
-        if not any(seen.market.strike_type == BETWEEN for seen in markets) or not _may_cross(markets):
-            return
-        groups: dict[tuple[str, ...], list[Rung]] = {}
-        for seen in markets:
-            words = words_of(seen.market)
+        for wide, narrow in _buckets(tuple([seen.market for seen in markets])):
+            yield from crossed([_rung(markets[wide]), _rung(markets[narrow])])
+
+    def apart_e4(self, markets: Sequence[MarketView]) -> int:
+        """Compare the prices of each pair; most events have none."""
+        least_e4 = NEVER_E4
+        for wide, narrow in _buckets(tuple([seen.market for seen in markets])):
+            bid_e4, ask_e4 = yes_prices(markets[narrow])[0], yes_prices(markets[wide])[1]
+            least_e4 = min(least_e4, (PRICE_ONE_E4 if ask_e4 is None else ask_e4) - (bid_e4 or 0))
+        return least_e4
+
+
+@lru_cache(maxsize=1 << 12)
+def _ladders(markets: tuple[Market, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return where in an event the thresholds are that are about one number, none of them before a wider one.
+
+    It depends on what the markets are about, and is asked again and again at other prices.
+    """
+    groups: dict[tuple[tuple[str, str], bool], list[int]] = {}
+    for place, market in enumerate(markets):
+        if (market.floor_strike is None) != (market.cap_strike is None):
+            words = words_of(market)
             if words is not None:
-                groups.setdefault(alike(words), []).append(_rung(seen))
-        for rungs in groups.values():
-            for pair in crossed(rungs):
-                if pair.narrower.market.strike_type == BETWEEN:
-                    yield pair
+                groups.setdefault((words, market.cap_strike is None), []).append(place)
+    return tuple(
+        tuple(sorted(group, key=lambda place: _widest_first(markets[place])))
+        for group in groups.values()
+        if len(group) > 1
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _buckets(markets: tuple[Market, ...]) -> tuple[tuple[int, int], ...]:
+    """Return where in an event there is a bucket, each behind a market that includes it; see `_ladders`."""
+    if not any(market.strike_type == BETWEEN for market in markets):
+        return ()
+    groups: dict[tuple[str, ...], list[tuple[int, Interval]]] = {}
+    for place, market in enumerate(markets):
+        words, covers = words_of(market), _covers(market)
+        if words is not None and covers is not None:
+            groups.setdefault(alike(words), []).append((place, covers))
+    return tuple(
+        (wide, narrow)
+        for group in groups.values()
+        for wide, outer in group
+        for narrow, inner in group
+        if markets[narrow].strike_type == BETWEEN and inner != outer and inner.within(outer)
+    )
 
 
 def crossed(rungs: Sequence[Rung]) -> Iterator[Pair]:
@@ -202,42 +260,15 @@ def label(seen: MarketView) -> str:
     return f'"{seen.market.yes_sub_title or seen.market.ticker}"'
 
 
-def _at(pair: Pair) -> tuple[int, int]:
-    """Return how far apart a pair is, and what the wider costs."""
-    return pair.apart_e4, yes_prices(pair.wider)[1] or 0
-
-
 def _rung(seen: MarketView) -> Rung:
-    covers = interval(seen.market) if seen.market.market_type == "binary" else None
-    return Rung(seen, covers, *yes_prices(seen))
+    return Rung(seen, _covers(seen.market), *yes_prices(seen))
 
 
-def _widest_first(seen: MarketView) -> tuple[float, bool]:
-    market = seen.market
+def _covers(market: Market) -> Interval | None:
+    return interval(market) if market.market_type == "binary" else None
+
+
+def _widest_first(market: Market) -> tuple[float, bool]:
     if market.cap_strike is None:
         return market.floor_strike or 0.0, market.strike_type == "greater"
     return -market.cap_strike, market.strike_type == "less"
-
-
-def _may_cross(markets: Sequence[MarketView]) -> bool:
-    """Return whether any bid is above any ask."""
-    highest_e4, lowest_e4 = 0, PRICE_ONE_E4
-    for seen in markets:
-        bid_e4, ask_e4 = yes_prices(seen)
-        if bid_e4 is not None and bid_e4 > highest_e4:
-            highest_e4 = bid_e4
-        if ask_e4 is not None and ask_e4 < lowest_e4:
-            lowest_e4 = ask_e4
-    return highest_e4 > lowest_e4
-
-
-def _may_cross_in_order(markets: Sequence[MarketView]) -> bool:
-    """Return whether a bid is above the ask of a market before it, which is no narrower."""
-    lowest_e4 = PRICE_ONE_E4
-    for seen in markets:
-        bid_e4, ask_e4 = yes_prices(seen)
-        if bid_e4 is not None and bid_e4 > lowest_e4:
-            return True
-        if ask_e4 is not None and ask_e4 < lowest_e4:
-            lowest_e4 = ask_e4
-    return False

@@ -29,7 +29,7 @@ from markets.opportunities.words import dollars, each_e6, price, sure_profit
 from markets.records import Event, FairValue, Quote, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4, opposite
 
-from .kind import Kind
+from .kind import NEVER_E4, Kind
 
 
 class _Pool(msgspec.Struct, frozen=True):
@@ -71,17 +71,23 @@ class NoBasketKind(Kind):
 
         Whatever a basket's legs and counts, it earns no more than its largest count times that.
         """
+        return self.lacks_e4(view, fair_values) == 0
+
+    def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
+        """Return by how much the bids fall short of $1 together."""
         del fair_values
         if not view.event.mutually_exclusive:
-            return False
+            return NEVER_E4
         bids_e4 = [yes_prices(seen)[0] or 0 for seen in view.markets if _pooled(seen)]
-        if sum(bids_e4) <= PRICE_ONE_E4:
-            return False
+        short_e4 = PRICE_ONE_E4 - sum(bids_e4)
+        if short_e4 >= 0:
+            return short_e4 + 1
         fees = fee_schedule(view.event, view.series)
         if fees is None:
-            return False
+            return NEVER_E4
         earns = [ONE_E18 - least_cost_e18(fees, opposite(bid_e4)) for bid_e4 in bids_e4 if bid_e4]
-        return sum(each for each in earns if each > 0) > ONE_E18 or not grows_with_price(fees)
+        pays = sum([each for each in earns if each > 0]) > ONE_E18 or not grows_with_price(fees)
+        return 0 if pays else 1
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether at most one of the event's markets resolves YES."""

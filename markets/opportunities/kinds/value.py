@@ -25,7 +25,7 @@ from markets.opportunities.words import cents, each_e6
 from markets.records import Event, FairValue, Level
 from markets.units import MONEY_ONE_E6
 
-from .kind import Kind
+from .kind import NEVER_E4, Kind
 
 
 class ValueKind(Kind):
@@ -59,7 +59,13 @@ class ValueKind(Kind):
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
         """Return whether a fair value of a market here is published; only the walk shows what it earns."""
-        return bool(fair_values) and any(seen.market.ticker in fair_values for seen in view.markets)
+        return self.lacks_e4(view, fair_values) == 0
+
+    def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
+        """Return that no prices suffice where no fair value is published."""
+        if not fair_values:
+            return NEVER_E4
+        return 0 if any(seen.market.ticker in fair_values for seen in view.markets) else NEVER_E4
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether a fair value is published."""

@@ -16,6 +16,7 @@ from markets.opportunities.types import EventView, Leg, Opportunity, ScanLimits
 from markets.records import Event, FairValue, Quote
 from markets.units import PRICE_ONE_E4
 
+from .kind import NEVER_E4
 from .locked import LockedKind, may_earn
 
 BELIEVED_E4: Final = 1_000
@@ -57,16 +58,21 @@ class YesBasketKind(LockedKind):
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
         """Return whether a set of all costs less than a dollar after fees."""
+        return self.lacks_e4(view, fair_values) == 0
+
+    def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
+        """Return by how much the asks exceed $1 together, as they do if one is missing."""
         del fair_values
         if not view.event.mutually_exclusive or len(view.markets) < 2:
-            return False
+            return NEVER_E4
         asks_e4 = []
         for seen in view.markets:
             _, ask_e4 = yes_prices(seen)
-            if ask_e4 is None:
-                return False
-            asks_e4.append(ask_e4)
-        return sum(asks_e4) < PRICE_ONE_E4 and may_earn(asks_e4, fee_schedule(view.event, view.series))
+            asks_e4.append(PRICE_ONE_E4 if ask_e4 is None else ask_e4)
+        over_e4 = sum(asks_e4) - PRICE_ONE_E4
+        if over_e4 >= 0:
+            return over_e4 + 1
+        return 0 if may_earn(asks_e4, fee_schedule(view.event, view.series)) else 1
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether at most one of the event's markets resolves YES."""
