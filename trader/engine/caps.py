@@ -124,11 +124,7 @@ def caps(
 
 def strategy_stake_e6(ledger: Ledger, strategy: str) -> int:
     """Return what a strategy's lots have cost and its open orders can still cost."""
-    costs_e6 = [
-        lot.cost_e6 for lots in ledger.lots.values() for lot in lots.values() if lot.strategy == strategy
-    ]
-    orders = [intent for intent in ledger.open.values() if intent.strategy == strategy]
-    return sum(costs_e6) + sum(map(ledger.left_e6, orders))
+    return ledger.stakes.of_strategy[strategy]
 
 
 def room_e6(bounds: Iterable[Cap]) -> int | None:

@@ -204,10 +204,30 @@ class Engine:
         self.paced_ms = taken.steady_ms if self.rules else taken.now_ms
         if self.rules:
             # Data cannot be newer than now: a clock that was set back after a gap sets the floor anew.
-            self.conditions.floor_ms = min(self.conditions.floor_ms, taken.now_ms + risk.FUTURE_MS)
+            most_ms = taken.now_ms + risk.FUTURE_MS
+            if self.conditions.floor_ms > most_ms:
+                self.conditions.floor_ms = most_ms
+        self._take(taken, found or {})
+        self._out += self.roster.take_outputs()
+        if not isinstance(taken, Start):  # the broker has taken over nothing yet
+            self._cancel()
+        self._learn()
+        money_moved = False
+        if self._out:
+            decided = set(map(type, self._out))
+            money_moved = not decided.isdisjoint(_MONEY_MOVES)
+            if not decided.isdisjoint(_REQUESTS):
+                self.books.request(self.now_ms, self.paced_ms)
+        self._out += self.worth.points(self.now_ms, self.paced_ms, money_moved=money_moved)
+        self._out += self.worth.latch(self.limits.daily_loss_e6)
+        self.conditions.lost = self.worth.latched
+        self.ledger.check()
+        return self._out
+
+    def _take(self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]]) -> None:
         match taken:
             case Data():
-                self._data(taken, found or {})
+                self._data(taken, found)
             case Tick():
                 self._tick()
             case Orders() | Gateway() | Account():
@@ -233,19 +253,6 @@ class Engine:
                 self._by_hand(taken)
             case StrategyFault():
                 self.roster.drop(DroppedStrategy(taken.strategy, taken.call, taken.error, ""))
-        self._out += self.roster.take_outputs()
-        if not isinstance(taken, Start):  # the broker has taken over nothing yet
-            self._cancel()
-        self._learn()
-        decided = set(map(type, self._out))
-        if not decided.isdisjoint(_REQUESTS):
-            self.books.request(self.now_ms, self.paced_ms)
-        money_moved = not decided.isdisjoint(_MONEY_MOVES)
-        self._out += self.worth.points(self.now_ms, self.paced_ms, money_moved=money_moved)
-        self._out += self.worth.latch(self.limits.daily_loss_e6)
-        self.conditions.lost = self.worth.latched
-        self.ledger.check()
-        return self._out
 
     def _tick(self) -> None:
         if self.halts():
@@ -401,21 +408,11 @@ class Engine:
             view is None
             or self.rules < 2
             or self.leg_risk.minds(event_ticker)
-            or self._stirs(event_ticker)
+            or self.ledger.stirs(event_ticker)
             or self.taken.minds(view)
         ):
             return Heed.CHANGES
         return Heed.PRICES if self.worth.locked(event_ticker) else Heed.COMMITS
-
-    def _stirs(self, event_ticker: str) -> bool:
-        """Whether any trade in an event has an order, no basket, or one that lacks something."""
-        ledger, stakes = self.ledger, self.ledger.stakes
-        trades = stakes.trades(event_ticker)
-        return not (
-            ledger.lacking.isdisjoint(trades)
-            and stakes.orders_of.keys().isdisjoint(trades)
-            and ledger.baskets.keys() >= trades
-        )
 
     def _watch(self, view: EventView, offered: Opportunity) -> None:
         """Follow what becomes of a basket that could be bought but is not, if its prices are current."""
@@ -574,6 +571,8 @@ class Engine:
 
     def _learn(self) -> None:
         """Note what has come of baskets that missed a leg, once they are even."""
+        if self.leg_risk.over <= self.ledger.lacking:
+            return  # mostly, they take their time
         for trade in self.leg_risk.uneven:
             basket = self.ledger.baskets.get(trade)
             if self.ledger.ordered(trade) or trade in self.ledger.lacking:
@@ -592,6 +591,8 @@ class Engine:
         if self.rules < 2:
             return
         self.pace.keep(self.ledger.baskets)
+        if self.ledger.lacking <= self.ledger.stakes.orders_of.keys():
+            return  # for each of them an order is on its way, or rests
         for trade in self.pace.all_due(self.ledger, self.paced_ms):
             view = self.views.get(self.ledger.baskets[trade].event_ticker)
             if view is not None and self._is_due(trade):

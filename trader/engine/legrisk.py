@@ -168,13 +168,14 @@ class LegRisk:
 
     Attributes:
         latency_ms: the time from a decision to its result, as our own orders have shown it.
+        over: trades that missed a leg and have no result yet, though all their orders have ended.
     """
 
     def __init__(self, past: Iterable[Learnt] = ()) -> None:
         self.latency_ms = LATENCY_MS
         self._found: dict[str, tuple[float, float]] = {}
         self._own: dict[int, _Own] = {}
-        self._over: set[int] = set()  # those of `_own` whose last order has ended
+        self.over: set[int] = set()
         self._missing: dict[str, _Missing] = {}
         self._seen: dict[str, _Seen] = {}
         self._watches: dict[str, _Watch] = {}
@@ -203,8 +204,8 @@ class LegRisk:
 
     @property
     def uneven(self) -> list[int]:
-        """The trades that missed a leg and have no result yet."""
-        return [trade for trade in self._own if trade in self._over] if self._over else []
+        """Those of `over`, the first that was sent first."""
+        return [trade for trade in self._own if trade in self.over]
 
     def see(
         self, event_ticker: str, edge_e4: int, quoted_ms: Iterable[int], now_ms: int, steady_ms: int
@@ -266,7 +267,7 @@ class LegRisk:
     def sent(self, trade: int, event_ticker: str, like: Like, edge: Edge, steady_ms: int) -> None:
         """Note that a basket is sent: from here its own orders tell, and they change what the event shows."""
         self._own[trade] = _Own(like, edge, steady_ms)
-        self._over.discard(trade)
+        self.over.discard(trade)
         self._watches.pop(event_ticker, None)
 
     def paid(self, trade: int, came_e6: int) -> None:
@@ -278,12 +279,12 @@ class LegRisk:
     def ended(self, trade: int, steady_ms: int, *, missed: bool, over: bool) -> None:
         """Note that an order of a basket has ended, whether it missed something, and was the last."""
         own = self._own.get(trade)
-        if own is None or trade in self._over:
+        if own is None or trade in self.over:
             return
         own.missed |= missed
         if not over:
             return
-        self._over.add(trade)
+        self.over.add(trade)
         self._count(own.like.of_misses, float(own.missed))
         took_ms = min(max(steady_ms - own.sent_ms, LATENCY_FROM_MS), LATENCY_TO_MS)
         self.latency_ms = (9 * self.latency_ms + took_ms) // 10
@@ -300,7 +301,7 @@ class LegRisk:
     def drop(self, trade: int) -> None:
         """Forget a basket: if a leg settled before it was even, its result is luck."""
         self._own.pop(trade, None)
-        self._over.discard(trade)
+        self.over.discard(trade)
 
     # -- what is only watched
 

@@ -81,18 +81,13 @@ class Marks:
         Args:
             now_ms, paced_ms: the present by the wall clock, and by the steady one.
         """
-        return tuple(
-            KeptMark(
-                ticker,
-                side,
-                mark.price_e4,
-                mark.seen_ms,
-                None if mark.gone_ms is None else now_ms - max(0, paced_ms - mark.gone_ms),
-                self._results.get(ticker),
-            )
-            for (ticker, side), mark in sorted(self._marks.items())
-            if ticker in tickers
-        )
+        marks, results = self._marks, self._results
+        kept: list[KeptMark] = []
+        for ticker, side in sorted([key for key in marks if key[0] in tickers]):
+            mark = marks[ticker, side]
+            gone_ms = None if mark.gone_ms is None else now_ms - max(0, paced_ms - mark.gone_ms)
+            kept.append(KeptMark(ticker, side, mark.price_e4, mark.seen_ms, gone_ms, results.get(ticker)))
+        return tuple(kept)
 
     def restore(self, kept: Iterable[KeptMark], now_ms: int, paced_ms: int) -> None:
         """Restore what was stored. No bid is known yet, and a side without one then has had none since."""

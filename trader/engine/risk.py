@@ -144,15 +144,15 @@ def fit(
         for leg in proposal.legs
     ]
 
-    def cut(contracts: int) -> tuple[Wanted, ...]:
+    def counts_e2(contracts: int) -> list[int]:
         most_e2 = contracts * COUNT_ONE_E2
-        return tuple(
-            msgspec.structs.replace(leg, count_e2=min(leg.count_e2 - leg.count_e2 % COUNT_ONE_E2, most_e2))
-            for leg in proposal.legs
-        )
+        return [min(leg.count_e2 - leg.count_e2 % COUNT_ONE_E2, most_e2) for leg in proposal.legs]
 
     def fits(contracts: int) -> bool:
-        costs_e6 = [reserve_e6(fees, leg.price_e4, leg.count_e2, time_ms) for leg in cut(contracts)]
+        costs_e6 = [
+            reserve_e6(fees, leg.price_e4, count_e2, time_ms)
+            for leg, count_e2 in zip(proposal.legs, counts_e2(contracts), strict=True)
+        ]
         return sum(costs_e6) <= room_e6 and all(map(le, costs_e6, rooms_e6))
 
     low, high = 0, max((leg.count_e2 for leg in proposal.legs), default=0) // COUNT_ONE_E2
@@ -166,8 +166,15 @@ def fit(
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    legs = cut(low)
-    return legs if legs and all(leg.count_e2 > 0 for leg in legs) else ()
+    cut_e2 = counts_e2(low)
+    if not cut_e2 or min(cut_e2) <= 0:
+        return ()
+    return tuple(
+        [
+            msgspec.structs.replace(leg, count_e2=count_e2)
+            for leg, count_e2 in zip(proposal.legs, cut_e2, strict=True)
+        ]
+    )
 
 
 def early(proposal: Proposal, view: EventView, facts: Facts, limits: Limits, scan: ScanLimits) -> str | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from markets.orders import AmendWanted, AnyWanted, CancelWanted, Fill, Intent, Proposal, Wanted
 from markets.records import Event
-from trader.strategies import BUILT_IN, LoadStrategy, Strategy, StrategyMaker, Update
+from trader.strategies import BUILT_IN, LoadStrategy, Quiet, Strategy, StrategyMaker, Update
 
 from .outputs import Dropped
 
@@ -86,6 +86,7 @@ class Roster:
         self.dropped: dict[str, DroppedStrategy] = {}
         self.curious: set[str] = set()
         self.minding: set[str] = set()
+        self._timed: set[str] = set()
         self._load = load
         self._calls = Unheard() if calls is None else calls
         self._wanting: dict[str, Callable[[Event], bool]] = {}
@@ -111,6 +112,8 @@ class Roster:
             self.curious.add(maker.name)
         if vars(type(made)).get("only_buys") is not True:
             self.minding.add(maker.name)
+        if type(made).on_timer is not Quiet.on_timer:
+            self._timed.add(maker.name)
         self._called(maker.name, "on_start", partial(made.on_start, now_ms))
         wants: Callable[[Event], bool] | None = getattr(made, "wants", None)
         if wants is not None and maker.name not in self.dropped:
@@ -143,7 +146,9 @@ class Roster:
     def timer(self, now_ms: int) -> Sequence[AnyWanted]:
         """Tell all that time has passed; return what they want."""
         wanted: list[AnyWanted] = []
-        for name, strategy in tuple(self.active.items()):
+        for name, strategy in tuple(self.active.items()) if self._timed else ():
+            if name not in self._timed:
+                continue
             wanted += self._called(name, "on_timer", partial(_timed, name, strategy, now_ms)) or ()
         return wanted
 

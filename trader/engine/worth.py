@@ -229,7 +229,8 @@ class Worth:
         self._bids.pop(ticker, None)
 
     def _pass(self, paced_ms: int) -> None:
-        self._paced_ms = max(self._paced_ms, paced_ms)
+        if paced_ms > self._paced_ms:
+            self._paced_ms = paced_ms
 
     # -- at bid
 

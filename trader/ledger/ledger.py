@@ -153,7 +153,7 @@ _NO_TRADES: Final = frozenset[int]()
 
 def sums_of(lots: Collection[Lot]) -> Sums:
     """Return the sums of a market's lots."""
-    return Sums(sum(lot.cost_e6 for lot in lots), clearing_e6(lots))
+    return Sums(sum([lot.cost_e6 for lot in lots]), clearing_e6(lots))
 
 
 class Stakes:
@@ -165,32 +165,40 @@ class Stakes:
         in_event: event -> ticker of a market or number of an order -> its stake.
         changed: markets whose lots have changed since they were last checked against the sums.
         touched: events whose lots have changed since they were last valued.
+        of_strategy: strategy -> what its lots have cost and its open orders can still cost.
     """
 
-    # Looks at an event ask for its trades far more often than its stakes change: `_put` and `_take`
-    # forget what `trades` worked out.
+    # Looks at an event ask for its trades, and whether it stirs, far more often than its stakes and baskets
+    # change: whatever changes them calls `forget`.
 
     def __init__(self) -> None:
         self.cost_e6 = self.clearing_e6 = self.at_stake_e6 = self.reserved_e6 = 0
         self.orders_of: Counter[int] = Counter()
+        self.of_strategy: Counter[str] = Counter()
         self.markets: dict[str, Sums] = {}
         self.in_event: dict[str, dict[str | int, Stake]] = {}
         self.changed: set[str] = set()
         self.touched: set[str] = set()
         self._events: frozenset[str] | None = None
         self._trades: dict[str, frozenset[int]] = {}
+        self.stirs: dict[str, bool] = {}
+        self._lots: dict[str, tuple[Lot, ...]] = {}
 
     def put_lots(self, event_ticker: str, ticker: str, lots: Iterable[Lot]) -> None:
         """Count a market's lots, in place of those it had."""
         self.changed.add(ticker)
         self.touched.add(event_ticker)
         lots = tuple(lots)
+        for lot in self._lots.pop(ticker, ()):
+            self.of_strategy[lot.strategy] -= lot.cost_e6
         before = self.markets.pop(ticker, NOTHING)
         self._take(event_ticker, ticker)
         after = NOTHING
         if lots:
             after = sums_of(lots)
-            self.markets[ticker] = after
+            self.markets[ticker], self._lots[ticker] = after, lots
+            for lot in lots:
+                self.of_strategy[lot.strategy] += lot.cost_e6
             trades = tuple(lot.trade for lot in lots)
             self._put(event_ticker, ticker, Stake(ticker, max(0, after.basis_e6), trades))
         self.cost_e6 += after.cost_e6 - before.cost_e6
@@ -201,6 +209,7 @@ class Stakes:
         """Count an order that can still cost `left_e6`."""
         self.drop_order(intent)
         self.reserved_e6 += left_e6
+        self.of_strategy[intent.strategy] += left_e6
         self.orders_of[intent.trade] += 1
         self._put(intent.event_ticker, intent.number, Stake(intent.ticker, left_e6, (intent.trade,)))
 
@@ -210,6 +219,7 @@ class Stakes:
         if stake is None:
             return
         self.reserved_e6 -= stake.stake_e6
+        self.of_strategy[intent.strategy] -= stake.stake_e6
         self.orders_of[intent.trade] -= 1
         if not self.orders_of[intent.trade]:
             del self.orders_of[intent.trade]
@@ -232,8 +242,13 @@ class Stakes:
             self._trades[event_ticker] = trades
         return trades
 
-    def _put(self, event_ticker: str, key: str | int, stake: Stake) -> None:
+    def forget(self, event_ticker: str) -> None:
+        """Forget what was worked out of an event's stakes and baskets."""
         self._trades.pop(event_ticker, None)
+        self.stirs.pop(event_ticker, None)
+
+    def _put(self, event_ticker: str, key: str | int, stake: Stake) -> None:
+        self.forget(event_ticker)
         stakes = self.in_event.get(event_ticker)
         if stakes is None:
             self._events = None
@@ -241,7 +256,7 @@ class Stakes:
         stakes[key] = stake
 
     def _take(self, event_ticker: str, key: str | int) -> Stake | None:
-        self._trades.pop(event_ticker, None)
+        self.forget(event_ticker)
         stakes = self.in_event.get(event_ticker, {})
         stake = stakes.pop(key, None)
         if stake is not None and not stakes:
@@ -402,6 +417,20 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         """Return the trades that are open in an event: those with a lot or an open order."""
         return self.stakes.trades(event_ticker)
 
+    def stirs(self, event_ticker: str) -> bool:
+        """Whether any trade in an event has an order, no basket, or one that lacks something."""
+        stirs = self.stakes.stirs.get(event_ticker)
+        if stirs is None:
+            trades = self.trades_in(event_ticker)
+            stirs = not (
+                self.lacking.isdisjoint(trades)
+                and self.stakes.orders_of.keys().isdisjoint(trades)
+                and self.baskets.keys() >= trades
+            )
+            if trades:
+                self.stakes.stirs[event_ticker] = stirs
+        return stirs
+
     def events(self) -> frozenset[str]:
         """Return the events with a lot or an open order: the same object until one comes or goes."""
         return self.stakes.events
@@ -544,11 +573,14 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     def _put_basket(self, trade: int, basket: Basket) -> None:
         self.baskets[trade] = basket
+        self.stakes.forget(basket.event_ticker)
         (self.lacking.add if uneven(basket) else self.lacking.discard)(trade)
 
     def _drop_basket(self, trade: int) -> None:
-        self.baskets.pop(trade, None)
-        self.lacking.discard(trade)
+        basket = self.baskets.pop(trade, None)
+        if basket is not None:
+            self.stakes.forget(basket.event_ticker)
+            self.lacking.discard(trade)
 
     def _count(self, intent: Intent) -> None:
         """Note in the trade's basket what it now has of this market."""
@@ -803,7 +835,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         sums, kept = sums_of(lots.values()), self.stakes.markets.get(ticker, NOTHING)
         if sums != kept:
             raise LedgerError(f"{ticker}: its lots make {sums}, the sums kept are {kept}")
-        signed_e2 = sum(lot.signed_e2 for lot in lots.values())
+        signed_e2 = sum([lot.signed_e2 for lot in lots.values()])
         net_e2 = 0 if position is None else position.signed_e2
         if signed_e2 != net_e2:
             raise LedgerError(f"{ticker}: its lots are {signed_e2} contracts, the position is {net_e2}")
@@ -833,6 +865,16 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         kept = (self.stakes.cost_e6, self.stakes.clearing_e6, self.stakes.at_stake_e6)
         if found != kept:
             raise LedgerError(f"cost, clearing and stake of all lots are {found}, the sums kept are {kept}")
+        strategies = Counter[str]()
+        for lots in self.lots.values():
+            for lot in lots.values():
+                strategies[lot.strategy] += lot.cost_e6
+        for intent in self.open.values():
+            strategies[intent.strategy] += self.left_e6(intent)
+        if strategies != self.stakes.of_strategy:  # without a difference between 0 and none
+            raise LedgerError(
+                f"strategies have {strategies} at stake, the sums kept are {self.stakes.of_strategy}"
+            )
 
 
 def _payout(
