@@ -196,7 +196,7 @@ def _floor_e6(view: EventView, legs: Sequence[Wanted]) -> int:
 
 
 def _offered_e2(leg: Wanted, levels: Sequence[Level]) -> int:
-    return sum(count_e2 for price_e4, count_e2 in levels if price_e4 <= leg.price_e4)
+    return sum([count_e2 for price_e4, count_e2 in levels if price_e4 <= leg.price_e4])
 
 
 def _part_ppm(leg: Wanted, levels: Sequence[Level]) -> int:

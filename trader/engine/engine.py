@@ -709,7 +709,7 @@ class Engine:
         if reason is not None:
             return (), None, None, reason
         buys, free_e6 = proposal.evens is None and not proposal.by_hand, facts.free_e6
-        if buys and not risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, free_e6):
+        if buys and not risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, free_e6, most=1):
             return (), None, None, reasons.NO_ROOM  # what else is held need not be added up
         facts = msgspec.structs.replace(facts, caps=self._caps(view, proposal.strategy, self.limits.total_e6))
         if not buys:

@@ -6,7 +6,7 @@ offers NO at 5, so nobody will pay more for NO. Only the result ends this; it co
 determined.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -41,13 +41,14 @@ class Mark(msgspec.Struct):
     gone_ms: int | None
 
 
+_Shown = tuple[Market, Status, bool, tuple[int | None, int | None]]
+"""What a market shows, from which its marks follow but for times: status, whether it is suspect, prices."""
+
+
 class _Looked(NamedTuple):
-    """What a market showed when it was last looked at: market, status, whether it was suspect, prices.
+    """What a market showed when it was last looked at, and those of its marks whose bids were good."""
 
-    Its marks follow from that but for times. `good` has those whose bids were good.
-    """
-
-    shown: tuple[Market, Status, bool, tuple[int | None, int | None]]
+    shown: _Shown
     good: list[Mark]
 
 
@@ -97,16 +98,33 @@ class Marks:
             if one.result_e4 is not None:
                 self._results[one.ticker] = one.result_e4
 
-    def look(self, seen: MarketView, paced_ms: int) -> bool:
-        """Note the bids and the result of a market; return whether a mark or a result may have changed."""
-        ticker, status, prices = seen.market.ticker, seen.quote.status, yes_prices(seen)
-        quote_ms, book_ms = seen.quote_as_of_ms, seen.book_as_of_ms
-        seen_ms = quote_ms if book_ms is None or book_ms < quote_ms else book_ms
-        before, shown = self._looked.get(ticker), (seen.market, status, seen.suspect, prices)
-        if before is not None and before.shown == shown:
-            for mark in before.good:
-                mark.seen_ms = seen_ms
-            return False
+    def look(
+        self, markets: Iterable[MarketView], held: Container[str], paced_ms: int
+    ) -> tuple[set[str], bool]:
+        """Note the bids and the results of the markets held of an event.
+
+        Return which those are, and whether a mark or a result may have changed.
+        """
+        looked, found, moved = self._looked, set(), False
+        for seen in markets:
+            market = seen.market
+            ticker = market.ticker
+            if ticker not in held:
+                continue
+            found.add(ticker)
+            quote_ms, book_ms = seen.quote_as_of_ms, seen.book_as_of_ms
+            seen_ms = quote_ms if book_ms is None or book_ms < quote_ms else book_ms
+            before, shown = looked.get(ticker), (market, seen.quote.status, seen.suspect, yes_prices(seen))
+            if before is not None and before.shown == shown:
+                for mark in before.good:
+                    mark.seen_ms = seen_ms
+                continue
+            moved = True
+            self._note(seen, shown, seen_ms, paced_ms)
+        return found, moved
+
+    def _note(self, seen: MarketView, shown: _Shown, seen_ms: int, paced_ms: int) -> None:
+        ticker, (_, status, _, prices) = seen.market.ticker, shown
         result_e4 = settlement_e4(seen.market)
         self.changes += result_e4 != self._results.get(ticker)
         if result_e4 is None:
@@ -131,7 +149,6 @@ class Marks:
                 mark.price_e4, mark.seen_ms = bid_e4, seen_ms
                 seen_good.append(mark)
         self._looked[ticker] = _Looked(shown, seen_good)
-        return True
 
     def vanish(self, ticker: str, side: str, paced_ms: int) -> None:
         """Note that nobody bids."""

@@ -119,10 +119,15 @@ def fit(
     time_ms: int,
     free_e6: Mapping[int, int] | None = None,
     caps: Sequence[Cap] = (),
+    *,
+    most: int | None = None,
 ) -> tuple[Wanted, ...]:
     """Return the legs, all cut to the largest count for which the money limits leave room; empty if none.
 
     Counts are whole contracts. Cutting all legs of a basket to the same count preserves its guarantee.
+
+    Args:
+        most: the most contracts of each; 1 only asks whether there is room for any.
     """
     fees = fee_schedule(view.event, view.series)
     if fees is None:
@@ -158,9 +163,11 @@ def fit(
     low, high = 0, max((leg.count_e2 for leg in proposal.legs), default=0) // COUNT_ONE_E2
     for leg, leg_room_e6 in zip(proposal.legs, rooms_e6, strict=True):
         # More would not fit even without fees, so the search starts lower.
-        most = max(0, leg_room_e6) // max(1, leg.price_e4 * COUNT_ONE_E2)
-        if leg.count_e2 > most * COUNT_ONE_E2:
-            high = min(high, most)
+        most_of_leg = max(0, leg_room_e6) // max(1, leg.price_e4 * COUNT_ONE_E2)
+        if leg.count_e2 > most_of_leg * COUNT_ONE_E2:
+            high = min(high, most_of_leg)
+    if most is not None:
+        high = min(high, most)
     if fits(high):  # the usual case
         low = high
     while low < high:

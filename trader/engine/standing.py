@@ -105,9 +105,12 @@ class Standing:
                 pause or at the daily loss, one that `closes`.
             closes: whether an order only sells a lot.
         """
+        stands = not (killed or lost or halts)
         for number, intent in self._resting.items():
             if number in self._cancelled:
                 continue
+            if stands and (intent.expires_ms is None or now_ms < intent.expires_ms):
+                continue  # the usual case
             expired = intent.expires_ms is not None and now_ms >= intent.expires_ms
             past_loss = lost and not killed and not closes(intent)
             pulls = halts if intent.post_only else ()

@@ -176,22 +176,17 @@ class Worth:
             return
         event_ticker = view.event.event_ticker
         self._pass(paced_ms)
-        stakes, seen, moved = self._ledger.stakes.in_event.get(event_ticker), set(), False
+        stakes = self._ledger.stakes.in_event.get(event_ticker)
         self._unseen.discard(event_ticker)
         if stakes is None:
             self._views.pop(event_ticker, None)
             return
-        lots, marks = self._ledger.lots, self._marks
-        for market in view.markets:
-            ticker = market.market.ticker
-            if ticker in lots:
-                moved = marks.look(market, self._paced_ms) or moved
-                seen.add(ticker)
+        seen, moved = self._marks.look(view.markets, self._ledger.lots, self._paced_ms)
         for held in stakes:
             if held not in seen and isinstance(held, str):  # it has left the list: nobody bids
                 moved = True
                 for side in (YES, NO):
-                    marks.vanish(held, side, self._paced_ms)
+                    self._marks.vanish(held, side, self._paced_ms)
         self._views[event_ticker] = view
         known = self._held.get(event_ticker)
         if known is None or event_ticker in self._ledger.stakes.touched or not known.is_of(view):
@@ -405,8 +400,9 @@ class Worth:
         """Return realised and unrealised profit after fees, as it counts towards the daily loss."""
         if self._by_bid:
             return self.profit_e6()
-        self._refresh()
         ledger = self._ledger
+        if ledger.stakes.touched or self._next_ms is not None:
+            self._refresh()
         return ledger.realised_e6 + self._least_e6 - ledger.lots_cost_e6 - ledger.fees_e6
 
     def today_e6(self) -> int:
