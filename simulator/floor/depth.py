@@ -101,15 +101,18 @@ class Depth:
                     changes += [Change(side, level, delta) for level, delta in changed]
         if not best[1] or _DEPTH < len(rungs) <= _MOST:
             return moved
-        levels, price, chance = half.crowd, best[0], self._rng.random
+        levels, price, chance, lowest = half.crowd, best[0], self._rng.random, grid.prices[0]
         # A new book gets its depth at once, an old one gradually.
         for _ in range(_MOST if len(rungs) < 2 else 1):
             if len(rungs) > _DEPTH:
                 break
             deepest = rungs[0][0] if chance() < 0.7 else price
-            below = grid.below(deepest, 1 + int(-log(1 - chance()) / 1.2))
+            draw = chance()
+            if deepest == lowest:
+                continue
+            below = grid.below(deepest, 1 + int(-log(1 - draw) / 1.2))
             if below is None:
-                below = grid.prices[0]
+                below = lowest
             if below >= price or below in levels:
                 continue
             # At a cent or two there is size that waits for a miracle (seen: 966,425 at 0.01).

@@ -105,30 +105,34 @@ class Half:
 
         Return (price_e4, difference) of each level that has changed: those removed, ascending, then the best.
         """
-        crowd, rungs = self.crowd, self.rungs
+        crowd, rungs, orders = self.crowd, self.rungs, self.orders
         price, count = best
         changed: list[tuple[int, int]] = []
-        while rungs and (rungs[-1][0] > price or not count):
-            level, held = rungs.pop()
+        before = 0
+        while rungs:
+            level, held = rungs[-1]
+            if count and level <= price:
+                if level == price:
+                    before = held
+                break
+            rungs.pop()
             del crowd[level]
             changed.append((level, -held))
-            if self.orders:
-                for order in self.orders.get(level, ()):
+            if orders:
+                for order in orders.get(level, ()):
                     order.ahead_e2 = 0
-        changed.reverse()
-        if not count:
-            return changed
+        if changed:
+            changed.reverse()
         # What remains is at this price or worse: no place need be looked for.
-        held = rungs[-1][1] if rungs and rungs[-1][0] == price else 0
-        if count != held:
-            if held:
+        if count != before:
+            if before:
                 rungs[-1] = best
             else:
                 rungs.append(best)
             crowd[price] = count
-            if count < held and self.orders:
-                self._bring_forward(price, count, held)
-            changed.append((price, count - held))
+            if count < before and orders:
+                self._bring_forward(price, count, before)
+            changed.append((price, count - before))
         return changed
 
     def _bring_forward(self, price_e4: int, count_e2: int, before_e2: int) -> None:
