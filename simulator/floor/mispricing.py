@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from random import Random
 from typing import Final
 
@@ -45,6 +46,7 @@ _EVERY_S: Final = 1.5
 _PATIENCE: Final = 6
 """After this many failures in a row, searches become rarer."""
 
+_P: Final = attrgetter("p")
 _SOON: Final = 0.6
 _TRIES: Final = 90
 _FEE: Final = 0.07
@@ -170,10 +172,12 @@ class Planter:
         soon = [match for match in self._listings.matches if from_ms < match.start_ms < to_ms]
         first = soon if soon and rng.random() < _SOON else everything
         choice = rng.choice
+        kind = kinds[0]
         for attempt in range(_TRIES):
             # Mostly where the taker will soon see the outcome, if possible.
             group = choice(first if attempt < _TRIES // 2 else everything)
-            kind = kinds[max(0, attempt - _TRIES // 3) % len(kinds)]  # elsewhere, too, if that is impossible
+            if attempt > _TRIES // 3:
+                kind = kinds[(attempt - _TRIES // 3) % len(kinds)]  # another, too, if that is impossible
             if (
                 _suits(group, kind)
                 and self._possible(group, until_ms)
@@ -184,10 +188,12 @@ class Planter:
 
     def _alive(self, time_ms: int) -> dict[str, int]:
         """Return how many of each kind stand; forget those whose time is over."""
-        self._current = [(one, legs) for one, legs in self._current if time_ms < one.until_ms]
+        self._current = [current for current in self._current if time_ms < current[0].until_ms]
         alive = dict.fromkeys(KINDS, 0)
         for planted, legs in self._current:
-            alive[planted.kind] += _offered(legs)
+            # The usual case: somebody has taken it.
+            if legs[0].fair_shift_e4 and _offered(legs):
+                alive[planted.kind] += 1
         return alive
 
     def _possible(self, group: Group, until_ms: int) -> bool:
@@ -224,8 +230,11 @@ class Planter:
     def _plant_no_basket(self, event: Event, time_ms: int, until_ms: int) -> bool:
         """Raise the bids so that buying NO of every leg pays after fees: sum of bids > 1 + fees."""
         rng = self._rng
-        quoted = sorted((m for m in event.markets if m.bid_e2 and m.ask_e2), key=lambda m: -m.p)[:4]
-        if len(quoted) < 2 or quoted[1].p < 0.05 or sum(m.p for m in quoted) < 0.5:
+        quoted = [market for market in event.markets if market.bid_e2 and market.ask_e2]
+        quoted.sort(key=_P, reverse=True)
+        del quoted[4:]
+        fair = [market.p for market in quoted]
+        if len(fair) < 2 or fair[1] < 0.05 or sum(fair) < 0.5:
             return False
         target = 1 + rng.uniform(0.01, 0.03)
         shift = 0
