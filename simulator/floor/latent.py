@@ -17,6 +17,8 @@ from .model import Market
 _FLOOR: Final = 0.0004
 _CEILING: Final = 1 - _FLOOR
 
+_SQRT_2: Final = sqrt(2)
+
 _WINS: Final = (Role("win", "A"), Role("win", "B"))
 
 
@@ -28,7 +30,7 @@ def normal_above(threshold: float, mean: float, deviation: float) -> float:
     """Return P(X > threshold) for a normal X; a step at deviation 0."""
     if deviation < 1e-9:
         return 1.0 if mean > threshold else 0.0
-    return 0.5 * (1 - erf((threshold - mean) / (deviation * sqrt(2))))
+    return 0.5 * (1 - erf((threshold - mean) / (deviation * _SQRT_2)))
 
 
 def poisson(mean: float, rng: Random) -> int:
@@ -102,13 +104,20 @@ class Match:
         self._players: dict[str, list[float]] = {}
 
     def advance(self, dt_s: float, rng: Random) -> bool:
+        sport = self.sport
         if not self.started:
-            drift = rng.gauss(0, 0.02 * self.sport.spread * sqrt(dt_s / 60))
-            self.means = [max(self.means[0] + drift, 0.2), max(self.means[1] - drift, 0.2)]
+            drift = rng.gauss(0, 0.02 * sport.spread * sqrt(dt_s / 60))
+            one, other = self.means
+            one, other = one + drift, other - drift
+            if one < 0.2:
+                one = 0.2
+            if other < 0.2:
+                other = 0.2
+            self.means = [one, other]
             return False
-        share = min(dt_s / (self.sport.minutes * 60), 1 - self.elapsed)
+        share = min(dt_s / (sport.minutes * 60), 1 - self.elapsed)
         self.elapsed += share
-        scored, step = False, self.sport.step
+        scored, step = False, sport.step
         for side, mean in enumerate(self.means):
             if scores := poisson(mean / step * share, rng):
                 self.scores[side] += step * scores
@@ -165,17 +174,21 @@ class Match:
         lead = scores[0] - scores[1] + (means[0] - means[1]) * left
         width = sqrt(2 * self.sport.step * (means[0] + means[1]) * left)
         draw = 0.5 if self.sport.ties else 0.0
+        if width < 1e-6:
+            return [self.probability(market.role) for market in markets]
         found = []
         for market in markets:
             role = market.role
             kind = role.kind
-            if width < 1e-6 or kind in ("count", "tie"):
+            if kind == "margin":
+                mean, threshold = lead if role.key == "A" else -lead, role.floor
+            elif kind == "total":
+                mean, threshold = total, role.floor
+            elif kind == "win":
+                mean, threshold = lead if role.key == "A" else -lead, draw
+            else:
                 found.append(self.probability(role))
                 continue
-            if kind == "total":
-                mean, threshold = total, role.floor
-            else:
-                mean, threshold = lead if role.key == "A" else -lead, role.floor if kind == "margin" else draw
             p = 0.5 - 0.5 * erf((threshold - mean) / width)
             found.append(p if _FLOOR < p < _CEILING else _clip(p))
         return found
@@ -198,11 +211,12 @@ class Options:
         self._winner: int | None = None
 
     def advance(self, dt_s: float, rng: Random) -> bool:
-        index = int(rng.random() * len(self._weights))
-        weight = self._weights[index] * exp(rng.gauss(0, self.volatility * sqrt(dt_s / 60)))
-        weight = min(max(weight, 1e-5), 50 * self._total / len(self._weights))
-        self._total += weight - self._weights[index]
-        self._weights[index] = weight
+        weights = self._weights
+        index = int(rng.random() * len(weights))
+        before = weights[index]
+        weight = before * exp(rng.gauss(0, self.volatility * sqrt(dt_s / 60)))
+        weights[index] = weight = min(max(weight, 1e-5), 50 * self._total / len(weights))
+        self._total += weight - before
         return False
 
     def probability(self, role: Role) -> float:
@@ -260,7 +274,7 @@ class Underlying:
                 p = 1 - p
             elif role.kind == "between":
                 p -= normal_above(role.cap, mean, deviation)
-            found.append(_clip(p))
+            found.append(p if _FLOOR < p < _CEILING else _clip(p))
         return found
 
     def decide(self, rng: Random) -> None:
@@ -296,18 +310,22 @@ class Window:
         self.strike: float | None = None
 
     def advance(self, dt_s: float, rng: Random) -> bool:
-        self.now_ms = min(self.now_ms + round(dt_s * 1000), self.close_ms)
-        self.asset.advance_to(self.now_ms, rng)
+        self.now_ms = now_ms = min(self.now_ms + round(dt_s * 1000), self.close_ms)
+        self.asset.advance_to(now_ms, rng)
         return False
 
     def probability(self, role: Role) -> float:
-        if self.strike is None:
-            return 0.5
-        deviation = self.asset.price * self.asset.volatility * sqrt((self.close_ms - self.now_ms) / 1000)
-        return _clip(normal_above(self.strike, self.asset.price, deviation))
+        return self._probability()
 
     def probabilities(self, markets: Sequence[Market]) -> list[float]:
-        return [self.probability(market.role) for market in markets]
+        return [self._probability()] * len(markets)
+
+    def _probability(self) -> float:
+        if self.strike is None:
+            return 0.5
+        asset = self.asset
+        deviation = asset.price * asset.volatility * sqrt((self.close_ms - self.now_ms) / 1000)
+        return _clip(normal_above(self.strike, asset.price, deviation))
 
     def decide(self, rng: Random) -> None:
         """Nothing is open at the close; one closed early ends at the price of the moment."""
