@@ -1,7 +1,7 @@
 """The crowd that quotes and trades: prices follow the underlying truth, takers hit and lift."""
 
 from collections.abc import Callable
-from math import exp, inf, log
+from math import exp, log
 from random import Random
 from statistics import NormalDist
 from typing import Final
@@ -159,14 +159,14 @@ class Crowd:
                 continue  # the usual case: nothing to correct
             if market.fair_shift_e4:
                 continue  # what was planted stays until it is over
-            market.stays_from, market.stays_to = _stays(market)
-            if market.stays_from <= fair <= market.stays_to:
+            market.stays_from, market.stays_to = least, highest = _stays(market)
+            if least <= fair <= highest:
                 continue
             if market.bid_e2 and market.bid_e4 > fair:
                 self._informed(market, ASK, time_ms)
             elif market.ask_e2 and market.ask_e4 < fair:
                 self._informed(market, BID, time_ms)
-            (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
+            _, (bid_e4, bid_e2), (ask_e4, ask_e2) = self._quote(market)
             if (
                 not (bid_e2 or ask_e2)  # it should have been requoted during a pause
                 or (bid_e2 and bid_e4 > fair)
@@ -203,12 +203,12 @@ class Crowd:
         fair = market.p * PRICE_ONE_E4 + planted
         half = 0.0 if planted else market.half_e4 * (0.7 + 0.6 * chance())
         bid, ask = grid.around(fair - half, fair + half)
-        if bid is not None and bid == ask:
+        if bid == ask and bid is not None:
             if planted < 0:
                 bid = grid.below(bid)  # what is planted too cheaply keeps its ask
             else:
                 ask = grid.above(bid)
-        old_bid, old_ask = self.quote(market)
+        has_orders, old_bid, old_ask = self._quote(market)
         if bid is None:
             new_bid = NO_BID
         elif bid == old_bid[0] and old_bid[1] and not planted and chance() < 0.5:
@@ -222,27 +222,30 @@ class Crowd:
         else:
             new_ask = ask, self._size(market)
         if new_bid != old_bid or new_ask != old_ask:
-            self._set_quote(market, new_bid, new_ask, time_ms)
+            self._set_quote(market, has_orders, new_bid, new_ask, time_ms)
 
-    def quote(self, market: Market) -> tuple[Level, Level]:
-        """Return the crowd's own best YES bid and ask: what is shown, less users' orders."""
+    def _quote(self, market: Market) -> tuple[bool, Level, Level]:
+        """Return whether users' orders rest in a market's book, and the crowd's own best YES bid and ask.
+
+        These are what is shown, less users' orders.
+        """
         depth = market.depth
         if depth is None or not depth.book.has_orders:
-            return (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
-        return depth.quote()
+            return False, (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
+        return True, *depth.quote()
 
     def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
         """Set the crowd's best bid and ask; a count of 0 empties the side. It trades with what it crosses."""
-        if self.quote(market) != (bid, ask):
-            self._set_quote(market, bid, ask, time_ms)
+        has_orders, *quote = self._quote(market)
+        if quote != [bid, ask]:
+            self._set_quote(market, has_orders, bid, ask, time_ms)
 
-    def _set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
+    def _set_quote(self, market: Market, has_orders: bool, bid: Level, ask: Level, time_ms: int) -> None:
         """The same, if they are not what the crowd quotes already."""
         depth = market.depth
         if depth is None:
             self._screen.show(market, bid, ask, [], time_ms)
             return
-        has_orders = depth.book.has_orders
         changes: list[Change] | None = [] if has_orders or self._herald.detailed else None
         moved = depth.follow(market.grid, bid, ask, market.size_e2, changes)
         if changes is None:
@@ -311,14 +314,16 @@ class Crowd:
             worse = market.grid.above(price) if buys_yes else market.grid.below(price)
             left = (worse, self._size(market)) if worse else NO_ASK if buys_yes else NO_BID
         if buys_yes:
-            self._set_quote(market, (market.bid_e4, market.bid_e2), left, time_ms)
+            self._set_quote(market, False, (market.bid_e4, market.bid_e2), left, time_ms)
         else:
-            self._set_quote(market, left, (market.ask_e4, market.ask_e2), time_ms)
+            self._set_quote(market, False, left, (market.ask_e4, market.ask_e2), time_ms)
 
 
 def _stays(market: Market) -> tuple[float, float]:
     """Return the least and highest truth, in $0.0001, that asks for no other quote than a market has."""
-    highest = market.ask_e4 if market.ask_e2 else inf
     if market.bid_e2:
-        return market.bid_e4, min(highest, market.bid_e4 + 2 * market.half_e4 + 250)
-    return (0.0, highest) if market.ask_e2 else NOTHING_STAYS
+        highest = market.bid_e4 + 2 * market.half_e4 + 250
+        if market.ask_e2 and market.ask_e4 < highest:
+            highest = market.ask_e4
+        return market.bid_e4, highest
+    return (0.0, market.ask_e4) if market.ask_e2 else NOTHING_STAYS
