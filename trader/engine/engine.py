@@ -347,12 +347,14 @@ class Engine:
             if pays(view):
                 self._out += self.payouts.settle(view)
                 self._out += self.payouts.correct(view)
-            if self.leg_risk.minds(view.event.event_ticker):
+            event_ticker = view.event.event_ticker
+            if self.leg_risk.minds(event_ticker):
                 left, patient_ms = self.taken.left(view), patience_ms(view, self.now_ms)
                 self.leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
-            self._even_out(view)
+            if self.rules < 2 or self.ledger.stirs(event_ticker):
+                self._even_out(view)
             if not halted:
-                self._scan_and_trade(view, found.get(view.event.event_ticker))
+                self._scan_and_trade(view, found.get(event_ticker))
             self._note_failures(view)
         held = self.ledger.events()
         for view in data.views:

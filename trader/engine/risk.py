@@ -459,9 +459,10 @@ def _unreal(proposal: Proposal) -> bool:
     if abs(proposal.edge_e6) > LARGEST or abs(proposal.expires_ms or 0) > LARGEST:
         return True
     # The possible cost of a count must fit too.
-    return any(
-        abs(leg.price_e4) > LARGEST or abs(leg.count_e2) * PRICE_ONE_E4 > LARGEST for leg in proposal.legs
-    )
+    for leg in proposal.legs:
+        if abs(leg.price_e4) > LARGEST or abs(leg.count_e2) * PRICE_ONE_E4 > LARGEST:
+            return True
+    return False
 
 
 def _early(
@@ -491,10 +492,12 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
     ledger, event_ticker = facts.ledger, proposal.event_ticker
     takes_off = eases(proposal, facts)
     passed = (reasons.PAUSED, reasons.DAILY_LOSS) if takes_off else ()
-    yield from (word for word in facts.halts if word not in passed)
+    for word in facts.halts:
+        if word not in passed:
+            yield word
     if _unreal(proposal):
         yield reasons.UNREAL
-    if facts.rules >= 2 and any(leg.count_e2 <= 0 for leg in proposal.legs):
+    if facts.rules >= 2 and min([leg.count_e2 for leg in proposal.legs], default=1) <= 0:
         yield reasons.BAD_SIZE
     if proposal.evens is not None:
         if _ordered(proposal, proposal.evens, ledger, sells=_sells(proposal)):

@@ -74,6 +74,7 @@ class _Held(msgspec.Struct):
         splits: trade -> its lots, divided. key: what that follows from.
         free: of each trade that has such, what is not locked. loose: what of it is not paired either.
         pairs_e6: the dollars of unlocked pairs. floor_e6: the least that locked lots pay.
+        locked: whether that is all, so that nothing depends on what anybody bids.
         failures: kinds that raised an error over it.
         least_e6: what everything is worth for the daily loss. next_ms: when time alone changes that.
     """
@@ -84,13 +85,10 @@ class _Held(msgspec.Struct):
     loose: list[list[Part]]
     pairs_e6: int
     floor_e6: int
+    locked: bool
     failures: list[Failure]
     least_e6: int = 0
     next_ms: int | None = None
-
-    def locked(self) -> bool:
-        """Whether nothing depends on what anybody bids."""
-        return not self.loose and not self.pairs_e6
 
     def is_of(self, view: EventView) -> bool:
         """Whether these are the event and the markets that it follows from."""
@@ -323,7 +321,7 @@ class Worth:
     def locked(self, event_ticker: str) -> bool:
         """Whether something is held in an event and all of it is locked, whatever anybody bids."""
         held = self._held.get(event_ticker)
-        return held is not None and held.locked() and event_ticker not in self._ledger.stakes.touched
+        return held is not None and held.locked and event_ticker not in self._ledger.stakes.touched
 
     def events(self) -> list[str]:
         """Return the events with lots."""
@@ -352,12 +350,13 @@ class Worth:
         result_e4 = self._marks.result_e4(ticker, side)
         if result_e4 is not None:
             return Expected(result_e4 * 100, RESULT)
-        value, middle = self._fair_values.get(ticker), self._marks.middle_e6(ticker)
+        value = self._fair_values.get(ticker)
         if value is None or now_ms - value.as_of_ms > self._fair_value_age_ms:
             value = self._consensus_of(event_ticker).get(ticker)
         if value is not None:
             yes_e6 = round(value.probability * MONEY_ONE_E6)
             return Expected(yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6, value.source)
+        middle = self._marks.middle_e6(ticker)
         if middle is not None:
             yes_e6, stands = middle
             source = MIDDLE if stands else LAST_MIDDLE
@@ -522,7 +521,8 @@ class Worth:
         free = [parted.free for parted in splits.values() if parted.free]
         loose = [parts for parts in left.values() if parts]
         floor_e6 = sum(parted.floor_e6 for parted in splits.values())
-        return _Held(key, splits, free, loose, pairs_e6, floor_e6, failures)
+        locked = not loose and not pairs_e6
+        return _Held(key, splits, free, loose, pairs_e6, floor_e6, locked, failures)
 
     def _leg(self, lot: Lot) -> Leg:
         value_e4 = self._marks.result_e4(lot.ticker, lot.side)
