@@ -376,6 +376,9 @@ class Engine:
             if self.roster.curious or may_pay(left, values):
                 found = candidates(left, values, self.now_ms, self.scan).opportunities
         event_ticker = view.event.event_ticker
+        self.refusals.look_at(event_ticker)
+        if not found and not self.roster.minding:
+            return  # the usual case
         tradable = [one for one in found if one.tradable]
         offered = next((one for one in tradable if one.probability is None), None) if tradable else None
         if offered is not None:
@@ -383,7 +386,6 @@ class Engine:
             tickers = {leg.ticker for leg in offered.legs}
             quoted_ms = (seen.quote.as_of_ms for seen in left.markets if seen.market.ticker in tickers)
             self.leg_risk.see(event_ticker, earns_e4, quoted_ms, self.now_ms, self.paced_ms)
-        self.refusals.look_at(event_ticker)
         if tradable or self.roster.minding:
             update = Update(left, tuple(found), self.now_ms)
             for wanted in self.roster.update(update, self._own, offers=bool(tradable)):

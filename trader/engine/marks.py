@@ -84,10 +84,13 @@ class Marks:
         """
         marks, results = self._marks, self._results
         kept: list[KeptMark] = []
-        for ticker, side in sorted([key for key in marks if key[0] in tickers]):
-            mark = marks[ticker, side]
-            gone_ms = None if mark.gone_ms is None else now_ms - max(0, paced_ms - mark.gone_ms)
-            kept.append(KeptMark(ticker, side, mark.price_e4, mark.seen_ms, gone_ms, results.get(ticker)))
+        for ticker in sorted(tickers):
+            for side in (NO, YES):
+                mark = marks.get((ticker, side))
+                if mark is None:
+                    continue
+                gone_ms = None if mark.gone_ms is None else now_ms - max(0, paced_ms - mark.gone_ms)
+                kept.append(KeptMark(ticker, side, mark.price_e4, mark.seen_ms, gone_ms, results.get(ticker)))
         return tuple(kept)
 
     def restore(self, kept: Iterable[KeptMark], now_ms: int, paced_ms: int) -> None:
