@@ -112,7 +112,7 @@ class Roster:
             self.curious.add(maker.name)
         if vars(type(made)).get("only_buys") is not True:
             self.minding.add(maker.name)
-        if type(made).on_timer is not Quiet.on_timer:
+        if getattr(getattr(made, "on_timer", None), "__func__", None) is not Quiet.on_timer:
             self._timed.add(maker.name)
         self._called(maker.name, "on_start", partial(made.on_start, now_ms))
         wants: Callable[[Event], bool] | None = getattr(made, "wants", None)

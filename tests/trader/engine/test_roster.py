@@ -345,3 +345,17 @@ def test_without_anybody_who_asks_nobody_is_asked() -> None:
     roster.start(["no_basket", "value"], NOW_MS)
 
     assert not roster.wanting
+
+
+def test_a_timer_set_on_the_strategy_itself_is_heard() -> None:
+    heard: list[int] = []
+
+    def make() -> Quiet:
+        made = Quiet()
+        made.on_timer = heard.append  # type: ignore[method-assign]
+        return made
+
+    roster = Roster(lambda text: Maker(text, make))
+    roster.start(["own"], NOW_MS)
+    roster.timer(NOW_MS + 1)
+    assert heard == [NOW_MS + 1]
