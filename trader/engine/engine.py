@@ -969,6 +969,7 @@ class Engine:
         if reason is None:
             most_e6 = reserve_e6(intent.fees, price_e4, count_e2, self.now_ms)
             self.ledger.ask_amend(number, price_e4, count_e2, most_e6)
+            self.taken.amend()
             self.throttle.sent(1, self.paced_ms)
             self._out.append(Amend(number, price_e4, count_e2, most_e6))
         return reason
@@ -997,6 +998,7 @@ class Engine:
             before = self.ledger.amending.get(number, now)
             rests = before.price_e4, before.count_e2, before.reserve_e6
         self.ledger.end_amend(number, *rests)
+        self.taken.amend()
         self._out.append(AmendBooked(number, *rests, refused=isinstance(event, AmendRefused)))
 
     def _stray(self, events: Sequence[AnyOrderEvent]) -> None:

@@ -88,6 +88,10 @@ class Taken:
             plan[fill.price_e4] -= planned_e2
         self._add(intent.ticker, intent.side, fill.price_e4, fill.count_e2 - planned_e2)
 
+    def amend(self) -> None:
+        """Note that an order rests otherwise than before."""
+        self._last = None
+
     def end(self, intent: Intent) -> None:
         """Stop counting what an order was planned to take and did not."""
         self._last = None
@@ -164,18 +168,15 @@ class Taken:
         if last is not None and last[0] is view:
             return last[1]
         markets: list[MarketView] | None = None
-        rested = False
         for at, seen in enumerate(view.markets):
             ticker = seen.market.ticker
             if ticker in levels or ticker in rests or ticker in met:
-                rested = rested or ticker in rests
                 now = _market_less(seen, self._gone(seen))
                 if now is not seen:
                     markets = list(view.markets) if markets is None else markets
                     markets[at] = now
         left = view if markets is None else msgspec.structs.replace(view, markets=tuple(markets))
-        if not rested:  # resting orders change without this being told
-            self._last = view, left
+        self._last = view, left
         return left
 
     def _gone(self, seen: MarketView) -> Mapping[tuple[str, int], int]:
