@@ -352,7 +352,7 @@ def test_a_timer_set_on_the_strategy_itself_is_heard() -> None:
 
     def make() -> Quiet:
         made = Quiet()
-        made.on_timer = heard.append  # type: ignore[method-assign]
+        made.on_timer = heard.append  # type: ignore[method-assign, assignment]
         return made
 
     roster = Roster(lambda text: Maker(text, make))
