@@ -7,9 +7,9 @@ a wish for a market moves it to the front and adds none.
 Source: Kalshi API reference, ``GET /markets/orderbooks``: up to 100 repeated `tickers`, not cached.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from math import inf, log1p
+from math import log1p
 from typing import Final, NamedTuple
 
 from bus.protocol.state import State
@@ -157,40 +157,38 @@ class Planner:
 
         Returns (the negative of its value, its tickers) of each.
         """
-        units: list[_Unit] = []
-        events: dict[str, list[Tradable]] = {}
+        groups: dict[str, tuple[Event | None, list[str], list[Quote], list[float]]] = {}
         worths = self._worths
-        for tradable in tradables:
-            event_ticker = tradable.market.event_ticker
-            members = events.get(event_ticker)
-            if members is None:
-                events[event_ticker] = [tradable]
-            else:
-                members.append(tradable)
-        for members in events.values():
-            event, together_e4 = members[0].event, None
-            if event is not None and 1 < len(members) <= BOOKS_PER_REQUEST:
-                together_e4 = worth_of_books_e4(event, [member.quote for member in members], self.failures)
-            most = -inf
-            times: tuple[int | None, int | None, int | None] = None, None, None
-            near = 0.0
-            for market, quote, _, start_ms in members:
-                ticker = market.ticker
-                known = worths.get(ticker)
-                if known is None or known[0] is not quote:
-                    worths[ticker] = known = quote, worth_of(quote)
-                own = market.close_ms, market.expected_expiration_ms, start_ms
-                if own != times:  # mostly those of the whole event
-                    times, near = own, _nearness(*own, now_ms)
-                value = known[1] + near
-                if together_e4 is None:
+        times: tuple[int | None, int | None, int | None] = None, None, None
+        near = 0.0
+        # All that is needed of a market at once: to come back to each takes longer than to group values.
+        for market, quote, event, start_ms in tradables:
+            ticker, event_ticker = market.ticker, market.event_ticker
+            known = worths.get(ticker)
+            if known is None or known[0] is not quote:
+                worths[ticker] = known = quote, worth_of(quote)
+            own = market.close_ms, market.expected_expiration_ms, start_ms
+            if own != times:  # mostly those of the whole event
+                times, near = own, _nearness(*own, now_ms)
+            group = groups.get(event_ticker)
+            if group is None:
+                group = groups[event_ticker] = event, [], [], []
+            _, tickers, quotes, values = group
+            tickers.append(ticker)
+            quotes.append(quote)
+            values.append(known[1] + near)
+        units: list[_Unit] = []
+        for event, tickers, quotes, values in groups.values():
+            together_e4 = None
+            if event is not None and 1 < len(quotes) <= BOOKS_PER_REQUEST:
+                together_e4 = worth_of_books_e4(event, quotes, self.failures)
+            if together_e4 is None:
+                for ticker, value in zip(tickers, values, strict=True):
                     units.append((-(value + _WISHED) if ticker in wished else -value, (ticker,)))
-                elif value > most:
-                    most = value
-            if together_e4 is not None:
-                tickers = tuple(sorted([member.market.ticker for member in members]))
-                value = most + together_e4 / 25
-                units.append((-value if wished.isdisjoint(tickers) else -(value + _WISHED), tickers))
+            else:
+                value = max(values) + together_e4 / 25
+                whole = tuple(sorted(tickers))
+                units.append((-value if wished.isdisjoint(whole) else -(value + _WISHED), whole))
         if len(worths) > REPLAN_FROM_MARKETS:
             worths.clear()  # too many to keep, or most are of markets that are gone
         return units
@@ -231,7 +229,7 @@ class _Bins:
         return [batch for batch in self._bins if batch]
 
 
-def tradables(state: State) -> list[Tradable]:
+def tradables(state: State) -> Iterator[Tradable]:
     """Return the active markets of a state, as the planner takes them; the lock is held only to copy."""
     with state.lock:
         quotes = list(state.quotes.values())
@@ -241,8 +239,8 @@ def tradables(state: State) -> list[Tradable]:
     # What is over, postponed or cancelled will not start.
     starts = {t: m.start_ms for m in milestones if not is_over(m) for t in m.primary_event_tickers}
     active = Status.ACTIVE
-    return [
-        Tradable(market, quote, events.get(event_ticker := market.event_ticker), starts.get(event_ticker))
+    return (
+        Tradable(market, quote, events.get(market.event_ticker), starts.get(market.event_ticker))
         for quote in quotes
         if quote.status is active and (market := markets.get(quote.ticker)) is not None
-    ]
+    )
