@@ -43,13 +43,20 @@ class ExchangeFeed:
 
     Args:
         keep_ms: how long a market is listed after it was finalized.
+        trades: whether public trades are passed on: a broker that leaves fills to the exchange needs none.
 
     Attributes:
         followed: the markets whose books are kept.
     """
 
     def __init__(
-        self, exchange: Exchange, clock: Clock, keep_ms: int = KEEP_MS, sweep_ms: int = SWEEP_MS
+        self,
+        exchange: Exchange,
+        clock: Clock,
+        keep_ms: int = KEEP_MS,
+        sweep_ms: int = SWEEP_MS,
+        *,
+        trades: bool = True,
     ) -> None:
         self.exchange = exchange
         self.clock = clock
@@ -58,7 +65,9 @@ class ExchangeFeed:
         self._heard: deque[Action] = deque()
         self._state = State(exchange.now_ms)
         self._state.stream_since_ms = exchange.now_ms
+        self._stats = Stats()
         self._keep_ms, self._sweep_ms = keep_ms, sweep_ms
+        self._passes_trades = trades
         self._planner = Planner(BOOKS)
         self._wished: dict[str, int] = {}
         self._quotes: dict[str, Market] = {}
@@ -102,7 +111,7 @@ class ExchangeFeed:
             age_ms=0,
             degraded=(),
             source="live",
-            stats=Stats(),
+            stats=self._stats,
         )
 
     def step(self, timeout_s: float) -> Sequence[Action]:
@@ -111,10 +120,11 @@ class ExchangeFeed:
         return (self._heard.popleft(),) if self._heard else ()
 
     def wish(self, tickers: Sequence[str], ttl_s: float, what: str) -> None:
-        """Wish for books, or for markets by name, no matter how long ago they settled."""
+        """Wish for books, or for markets by name, no matter how long ago they settled; there is no more."""
         now_ms = self.clock.now_ms()
         if what == "book":
             self._planner.wish(tickers, ttl_s, now_ms)
+        if what != "market":
             return
         self._wished.update(dict.fromkeys(tickers, now_ms + round(ttl_s * 1000)))
         known, listed = self._state.markets, self.exchange.markets
@@ -147,7 +157,7 @@ class ExchangeFeed:
         market = trade.market
         ticker = market.ticker
         self._quotes[ticker] = market
-        if ticker in self._state.quotes:
+        if self._passes_trades and ticker in self._state.quotes:
             parts = (trade.yes_price_e4, trade.count_e2, trade.taker, trade.time_ms)
             self._trades.append(PublicTrade(trade.trade_id, ticker, *parts))
 

@@ -66,7 +66,7 @@ class Simulated:
         memory = OF_A_DAY if plan.hours <= 24 else MEMORY
         self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity, memory=memory)
         self.exchange.herald.detailed = False  # the feed reads whole books
-        self.feed = ExchangeFeed(self.exchange, self._clock)
+        self.feed = ExchangeFeed(self.exchange, self._clock, trades=False)
         shards = self.exchange.halts.shards
         self._spare_e6 = SPARE_E6 * len(shards)
         self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(shards) + SPARE_E6)
