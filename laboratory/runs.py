@@ -7,9 +7,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import product
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, resource_tracker
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,6 +17,7 @@ import msgspec
 import xxhash
 
 from bus.process.child import die_with_parent
+from bus.process.lifecycle import Stop
 from markets.errors import KalshiBusError
 
 from .outcome import Outcome, Plan
@@ -148,10 +149,11 @@ class Store:
 def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple[Done, Outcome | None]]:
     """Do all runs without a kept result; yield the progress, and each result once it is kept.
 
-    The caller may stop at any time; finished runs are kept.
+    The caller may stop at any time; finished runs are kept. Main thread only.
 
     Raises:
         OSError: a result cannot be kept.
+        KeyboardInterrupt: a signal told to stop, Ctrl-C or another; a second one ends the process at once.
     """
     kept = [(plan, store.get(plan)) for plan in plans]
     weights = {plan.name: max(plan.hours, 0.1) for plan in plans}
@@ -169,14 +171,21 @@ def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple
     missing = [plan for plan, outcome in kept if outcome is None]
     if not missing:
         return
-    with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+    stop = Stop()
+    with (
+        closing(stop),
+        # An error raised wherever a signal arrives could leave a future locked, and the pool would never end.
+        stop.on_signals(),
+        tempfile.TemporaryDirectory(prefix="kb-lab-") as name,
+    ):
         folder = Path(name)
         context = get_context("spawn")
         pool = ProcessPoolExecutor(
-            min(processes, len(missing)), context, initializer=_in_child, initargs=(os.getpid(),)
+            min(processes, len(missing)), context, initializer=die_with_parent, initargs=(os.getpid(),)
         )
         try:
-            running = {pool.submit(_run_in_child, plan, folder): plan for plan in missing}
+            with _deaf_children():
+                running = {pool.submit(_run_in_child, plan, folder): plan for plan in missing}
             while running:
                 ended, _ = wait(running, LOOK_S, FIRST_COMPLETED)
                 parts.update(_parts(folder, running.values()))
@@ -189,13 +198,24 @@ def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple
                     parts[plan.name] = 1.0
                     finished += 1
                     yield done(), outcome
+                if stop.is_set():
+                    raise KeyboardInterrupt
         finally:
             _kill(pool)
 
 
-def _in_child(parent_pid: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the child
-    die_with_parent(parent_pid)
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Have the processes started here never hear of Ctrl-C, not even while they begin: the parent ends them.
+
+    They inherit that it is blocked. The parent hears of it afterwards.
+    """
+    resource_tracker.ensure_running()  # whoever starts it later unblocks the signal again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run_in_child(plan: Plan, folder: Path) -> Outcome:

@@ -139,6 +139,19 @@ def test_ctrl_c_keeps_finished_runs(tmp_path: Path) -> None:
     assert Store(tmp_path).all()
 
 
+def test_ctrl_c_while_the_runs_begin_ends_all_quietly(tmp_path: Path) -> None:
+    words = [*SHORT, "--processes", "2", "--simulate", "30d", "--seeds", "1..500", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "laboratory", *words]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        eventually(lambda: len(working(process.pid)) == 2, 60)
+        left = working(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert all(map(over, left))
+
+
 def test_a_laboratory_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "2", "--simulate", "30d", "--seeds", "1..2", "--out", str(tmp_path)]
     command = [sys.executable, "-m", "laboratory", *words]
