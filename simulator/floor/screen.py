@@ -43,18 +43,17 @@ class Screen:
         """Show best YES bid and ask (count 0: an empty side), and what has changed in the book."""
         bid_e4, bid_e2 = bid
         ask_e4, ask_e2 = ask
-        if (
-            market.bid_e2 == bid_e2
-            and market.ask_e2 == ask_e2
-            and market.bid_e4 == bid_e4
-            and market.ask_e4 == ask_e4
-        ):
+        moved = market.bid_e4 != bid_e4 or market.ask_e4 != ask_e4
+        if not moved and market.bid_e2 == bid_e2 and market.ask_e2 == ask_e2:
             if changes:
                 self._herald.deepened(market, changes, time_ms)
             return
-        span = self._span(market, time_ms) if self.remembers else None
+        # Without minutes, only how a market began is noted.
+        noted = self.remembers and (self._keeping.minutes or market.record is None)
+        span = self._span(market, time_ms) if noted else None
         market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2 = bid_e4, bid_e2, ask_e4, ask_e2
-        market.stays_from, market.stays_to = NOTHING_STAYS
+        if moved:  # a side that is empty has a price of its own
+            market.stays_from, market.stays_to = NOTHING_STAYS
         self.quote_changes += 1
         if span is not None:
             _extend(span.bid, bid_e4 if bid_e2 else 0)
@@ -77,7 +76,7 @@ class Screen:
             taker: the outcome that the taker bought, "yes" or "no".
             interest_e2: the change of open interest.
         """
-        span = self._span(market, time_ms)
+        span = self._span(market, time_ms) if self._keeping.minutes or market.record is None else None
         market.last_e4, market.last_size_e2 = price_e4, count_e2
         market.volume_e2 += count_e2
         market.open_interest_e2 += interest_e2
@@ -99,12 +98,9 @@ class Screen:
         self.trades.append(trade)
         self._herald.traded(trade)
 
-    def _span(self, market: Market, time_ms: int) -> Span | None:
-        """Return the record of the present minute; None if no more than the beginning is kept."""
-        record = market.record
-        if record is not None and not self._keeping.minutes:
-            return None
-        minute = time_ms // MINUTE_MS
+    def _span(self, market: Market, time_ms: int) -> Span:
+        """Return the record of the present minute, begun if need be."""
+        minute, record = time_ms // MINUTE_MS, market.record
         if record is not None:
             last = record.last
             return last if last.minute == minute else record.begin(minute)
