@@ -22,6 +22,9 @@ from .screen import NO_ASK, NO_BID, Level, Screen, crowds_interest
 PLANTED_SIZE_E2: Final = 5_000
 """Least size of a planted quote, to be worth a client's while."""
 
+_ONE_E4: Final = float(PRICE_ONE_E4)
+"""A dollar as a float, for what is asked of every market all the time: floats of one kind are quicker."""
+
 _SIZES_MANY: Final = 1024
 _SIZES: Final = tuple(
     exp(-0.7 + 0.8 * NormalDist().inv_cdf((i + 0.5) / _SIZES_MANY)) for i in range(_SIZES_MANY)
@@ -76,7 +79,7 @@ class Crowd:
         mean_s, pace = 1.5 if group.in_play else group.interval_s, self._activity.pace
         if pace < 1e-6:
             pace = 1e-6
-        wait_ms = 1 + int(1000 * mean_s * -log(1 - self._rng.random()) / pace)
+        wait_ms = 1 + int(1000.0 * mean_s * -log(1.0 - self._rng.random()) / pace)
         self._agenda.at(time_ms + wait_ms, self._tick, (group, group.tick))
 
     def _tick(self, planned: tuple[Group, int], time_ms: int) -> None:
@@ -157,7 +160,7 @@ class Crowd:
         markets = event.markets
         for market, p in zip(markets, event.group.latent.probabilities(markets), strict=True):
             market.p = p
-            fair = p * PRICE_ONE_E4
+            fair = p * _ONE_E4
             if market.stays_from <= fair <= market.stays_to:
                 continue  # the usual case: nothing to correct
             if market.fair_shift_e4:
@@ -323,10 +326,13 @@ class Crowd:
 
 
 def _stays(market: Market) -> tuple[float, float]:
-    """Return the least and highest truth, in $0.0001, that asks for no other quote than a market has."""
+    """Return the least and highest truth, in $0.0001, that asks for no other quote than a market has.
+
+    As floats: a truth, which is one, is compared with them far more often than they are found.
+    """
+    ask = float(market.ask_e4)
     if market.bid_e2:
-        highest = market.bid_e4 + 2 * market.half_e4 + 250
-        if market.ask_e2 and market.ask_e4 < highest:
-            highest = market.ask_e4
-        return market.bid_e4, highest
-    return (0.0, market.ask_e4) if market.ask_e2 else NOTHING_STAYS
+        bid = float(market.bid_e4)
+        highest = bid + 2 * market.half_e4 + 250
+        return bid, ask if market.ask_e2 and ask < highest else highest
+    return (0.0, ask) if market.ask_e2 else NOTHING_STAYS

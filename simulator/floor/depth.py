@@ -110,7 +110,7 @@ class Depth:
             draw = chance()
             if deepest == lowest:
                 continue
-            below = grid.below(deepest, 1 + int(-log(1 - draw) / 1.2))
+            below = grid.below(deepest, 1 + int(-log(1.0 - draw) / 1.2))
             if below is None:
                 below = lowest
             if below >= price or below in levels:

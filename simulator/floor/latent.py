@@ -30,14 +30,14 @@ def normal_above(threshold: float, mean: float, deviation: float) -> float:
     """Return P(X > threshold) for a normal X; a step at deviation 0."""
     if deviation < 1e-9:
         return 1.0 if mean > threshold else 0.0
-    return 0.5 * (1 - erf((threshold - mean) / (deviation * _SQRT_2)))
+    return 0.5 * (1.0 - erf((threshold - mean) / (deviation * _SQRT_2)))
 
 
 def poisson(mean: float, rng: Random) -> int:
     """Draw a Poisson number (by products for small means, rounded normal for large ones)."""
-    if mean <= 0:
+    if mean <= 0.0:
         return 0
-    if mean > 30:
+    if mean > 30.0:
         return max(0, round(rng.gauss(mean, sqrt(mean))))
     limit, count, product = exp(-mean), 0, rng.random()
     while product > limit:
