@@ -66,6 +66,13 @@ def top_of_book(book: Book) -> Top:
     )
 
 
+def quoted_ask(quote: Quote, side: str) -> Level | None:
+    """Return the best ask of an outcome that a quote states, without making the others."""
+    if side == YES:
+        return (quote.yes_ask_e4, quote.yes_ask_size_e2) if quote.yes_ask_size_e2 > 0 else None
+    return (opposite(quote.yes_bid_e4), quote.yes_bid_size_e2) if quote.yes_bid_size_e2 > 0 else None
+
+
 def standing_price_e4(bid_e4: int | None, ask_e4: int | None, last_e4: int | None) -> int | None:
     """Return what YES stands at: its last trade, or the bid or the offer that has passed that since.
 

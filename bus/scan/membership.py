@@ -283,19 +283,16 @@ def prices_in(quote: Quote, newer: Book | None) -> Prices:
     )
 
 
-def prices_of(state: Records) -> Callable[[str], Prices | None]:
-    """Return what says of a market's ticker what `prices_seen` does of `market_view`, without a view.
+def prices_of(state: Records) -> Callable[[str, Quote | None, Book | None], Prices | None]:
+    """Return what says of a market, its quote and its book what `prices_seen` does of `market_view`.
 
     It holds until the state changes: after each commit and each sweep of the books most markets are asked.
     """
-    quotes, markets, books = state.quotes, state.markets, state.books
-    ages, confirmed_ms = state.ages, state.confirmed_ms
+    markets, ages, confirmed_ms = state.markets, state.ages, state.confirmed_ms
 
-    def prices(ticker: str) -> Prices | None:
-        quote = quotes.get(ticker)
+    def prices(ticker: str, quote: Quote | None, book: Book | None) -> Prices | None:
         if quote is None or ticker not in markets:
             return None
-        book = books.get(ticker)
         if book is not None:
             at_ms = book.as_of_ms
             if at_ms < quote.as_of_ms or at_ms < (ages.get(ticker, confirmed_ms) if ages else confirmed_ms):

@@ -39,7 +39,7 @@ from markets.records import Book, Event, FairValue, Level, Quote
 from markets.units import opposite
 
 from .failures import Failures
-from .membership import Membership, Prices, cheaper_e4, market_views, prices_in, prices_of, prices_seen
+from .membership import Membership, Prices, cheaper_e4, market_views, prices_of, prices_seen
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica reports when its state has moved in other ways than by Changed."""
@@ -81,7 +81,10 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     for action in actions:
         if isinstance(action, Changed):
             for kind, keys in action.groups:
-                keys_of.setdefault(kind, {}).update(dict.fromkeys(keys))
+                if kind in keys_of:
+                    keys_of[kind].update(dict.fromkeys(keys))
+                else:
+                    keys_of[kind] = dict.fromkeys(keys)
             commit = commit or action.cycle != 0
         elif isinstance(action, Tell) and action.event in MOVED:
             whole = True
@@ -114,13 +117,6 @@ class _Barren(msgspec.Struct):
     minded: bool
     shown: dict[str, tuple[Quote, Sequence[Level], Sequence[Level]]]
 
-    def shows(self, ticker: str, quote: Quote | None, book: Book | None) -> bool:
-        """Whether a market's prices are plainly those known, as most are that change or are swept."""
-        if book is None:
-            return quote is not None and prices_in(quote, None) == self.prices.get(ticker)
-        shown = self.shown.get(ticker)
-        return shown is not None and shown[1] is book.yes and shown[2] is book.no and shown[0] is quote
-
     def lacks_now_e4(self, prices: Mapping[str, Prices]) -> int:
         """Return how far these prices are, at least, from what could pay; 0 or less if that is not known."""
         before = self.prices
@@ -128,7 +124,8 @@ class _Barren(msgspec.Struct):
             return self.lacks_e4
         if prices.keys() != before.keys():
             return 0
-        return self.lacks_e4 - sum([cheaper_e4(now, before[ticker]) for ticker, now in prices.items()])
+        moves = [(now, was) for ticker, now in prices.items() if now != (was := before[ticker])]
+        return self.lacks_e4 - sum([cheaper_e4(now, was) for now, was in moves])
 
 
 def _prices_in(view: EventView) -> dict[str, Prices]:
@@ -283,9 +280,11 @@ class Rescan:
             if minded and heeded(event_ticker) is Heed.CHANGES:
                 return False
             quote, book = quotes.get(ticker), books.get(ticker)
-            if known.shows(ticker, quote, book):
-                return True
-            prices, before = prices_now(ticker), known.prices.get(ticker)
+            if book is not None:
+                shown = known.shown.get(ticker)
+                if shown is not None and shown[1] is book.yes and shown[2] is book.no and shown[0] is quote:
+                    return True  # as most that are swept
+            prices, before = prices_now(ticker, quote, book), known.prices.get(ticker)
             if prices == before:
                 if quote is not None and book is not None and prices is not None and _agree(book, prices):
                     known.shown[ticker] = quote, book.yes, book.no
@@ -443,12 +442,13 @@ class Rescan:
             curious: whether of those that are held candidates are to be found that are not tradable, too.
         """
         found: list[tuple[int, str, tuple[EventView, Sequence[Opportunity]]]] = []
-        passes = not curious and self.wants is None and by_prices()
+        priced = by_prices()
+        passes = priced and not curious and self.wants is None
         for view in views:
             event_ticker = view.event.event_ticker
-            minded = event_ticker in held or self._wanted(view.event, [])
+            minded = event_ticker in held or (self.wants is not None and self._wanted(view.event, []))
             asked = passes or not minded
-            if asked and self._pass_over(view, fair_values, minded=minded):
+            if asked and self._pass_over(view, fair_values, minded=minded, priced=priced):
                 if minded:
                     found.append((0, event_ticker, (view, ())))
                 continue
@@ -456,7 +456,7 @@ class Rescan:
             if not asked and event_ticker in self._hot and event_ticker in held:
                 self._calm(view, fair_values)
             if opportunities and opportunities[0].tradable:
-                if not minded and self.refuses is not None and by_prices():
+                if not minded and self.refuses is not None and priced:
                     until_ms = self.refuses(view, now_ms)
                     if until_ms > now_ms:
                         self._refused[event_ticker] = until_ms
@@ -472,7 +472,9 @@ class Rescan:
             self._hot.discard(view.event.event_ticker)
             self._note_barren(view)
 
-    def _pass_over(self, view: EventView, fair_values: Mapping[str, FairValue], *, minded: bool) -> bool:
+    def _pass_over(
+        self, view: EventView, fair_values: Mapping[str, FairValue], *, minded: bool, priced: bool
+    ) -> bool:
         """Skip an event in which nothing can be tradable, until its prices move; return whether it is one."""
         event_ticker = view.event.event_ticker
         known, prices = self._barren.get(event_ticker), _prices_in(view)
@@ -484,7 +486,7 @@ class Rescan:
             self._hot.discard(event_ticker)
             self._unscanned.note(event_ticker, ())
         self.scanned += 1
-        if by_prices():
+        if priced:
             self._barren[event_ticker] = _Barren(prices, view, left_e4, minded, {})
         return True
 

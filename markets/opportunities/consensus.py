@@ -16,7 +16,7 @@ from markets.units import PRICE_ONE_E4
 
 from .devig import METHODS
 from .floors import verdict
-from .legs import is_off_grid, top
+from .legs import is_off_grid, yes_prices
 from .types import CONSENSUS, EventView
 
 METHOD: Final = "multiplicative"
@@ -92,11 +92,13 @@ def _bounds(view: EventView) -> tuple[list[int], list[int], list[int]] | None:
     for seen in view.markets:
         if seen.quote.status is not Status.ACTIVE or seen.suspect or not is_complementary(seen.quote):
             return None
-        best = top(seen)
-        if best.crossed or is_off_grid(seen.market, best):
+        bid_e4, ask_e4 = yes_prices(seen)
+        if is_off_grid(seen.market, bid_e4, ask_e4):
             return None
-        lows.append(best.yes_bid[0] if best.yes_bid else 0)
-        highs.append(best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4)
+        if bid_e4 is not None and ask_e4 is not None and bid_e4 >= ask_e4:  # crossed
+            return None
+        lows.append(bid_e4 or 0)
+        highs.append(PRICE_ONE_E4 if ask_e4 is None else ask_e4)
         seen_ms.append(_seen_ms(seen.quote_as_of_ms, seen.book_as_of_ms))
     return (lows, highs, seen_ms) if verdict(view).known else None
 

@@ -11,13 +11,14 @@ the bid and the ask that it had: every leg counts at the best bid of its side, a
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 
 from markets.book import YES
-from markets.units import PRICE_ONE_E4
+from markets.units import PRICE_ONE_E4, opposite
 
 from .exhaustive import Verdict, exhaustiveness
-from .legs import top
+from .legs import yes_prices
 from .strikes import Interval, interval, words_of
 from .types import EventView, MarketView
 
@@ -27,7 +28,10 @@ Legs = Iterable[tuple[str, str, int]]
 
 def verdict(view: EventView) -> Verdict:
     """Return whether the event's markets are known to be exhaustive, and why."""
-    return exhaustiveness(view.event, [seen.market for seen in view.markets])
+    return _verdict(view.event, tuple([seen.market for seen in view.markets]))
+
+
+_verdict = lru_cache(maxsize=1 << 10)(exhaustiveness)  # the same events are judged at every scan
 
 
 def void_e6(markets: Iterable[MarketView], legs: Legs) -> int:
@@ -35,8 +39,10 @@ def void_e6(markets: Iterable[MarketView], legs: Legs) -> int:
     of_ticker = {seen.market.ticker: seen for seen in markets}
     total_e6 = 0
     for ticker, side, count_e2 in legs:
-        bid = top(of_ticker[ticker]).bid(side)
-        total_e6 += bid[0] * count_e2 if bid is not None else 0
+        bid_e4, ask_e4 = yes_prices(of_ticker[ticker])
+        if side != YES:
+            bid_e4 = None if ask_e4 is None else opposite(ask_e4)
+        total_e6 += (bid_e4 or 0) * count_e2
     return total_e6
 
 

@@ -13,6 +13,7 @@ from markets.book import (
     depth,
     is_complementary,
     on_grid,
+    quoted_ask,
     top_of_book,
     top_of_quote,
 )
@@ -54,10 +55,12 @@ def yes_prices(view: MarketView) -> tuple[int | None, int | None]:
     )
 
 
-def is_off_grid(market: Market, best: Top) -> bool:
+def is_off_grid(market: Market, bid_e4: int | None, ask_e4: int | None) -> bool:
     """Whether a best price lies off the market's grid, so that nobody can have bid or asked it."""
-    bid, ask, grid = best.yes_bid, best.yes_ask, market.price_ranges
-    return (bid is not None and not on_grid(bid[0], grid)) or (ask is not None and not on_grid(ask[0], grid))
+    grid = market.price_ranges
+    return (bid_e4 is not None and not on_grid(bid_e4, grid)) or (
+        ask_e4 is not None and not on_grid(ask_e4, grid)
+    )
 
 
 def ladder(view: MarketView, side: str, limits: ScanLimits) -> Ladder:
@@ -66,13 +69,16 @@ def ladder(view: MarketView, side: str, limits: ScanLimits) -> Ladder:
     The newer of book and quote decides the top. A book slightly older than the quote (by no more than legs
     may differ) still lends its depth if both agree on the top; then the whole ladder is as old as the book.
     """
-    quoted = top_of_quote(view.quote).ask(side)
-    if view.book is not None and view.book_as_of_ms is not None:
-        lag_ms = view.quote_as_of_ms - view.book_as_of_ms
-        if lag_ms <= 0 or (
-            lag_ms <= limits.max_leg_spread_ms and quoted is not None and best_ask(view.book, side) == quoted
-        ):
-            return Ladder(asks(view.book, side), view.book_as_of_ms)
+    book, book_as_of_ms = view.book, view.book_as_of_ms
+    if book is not None and book_as_of_ms is not None:
+        lag_ms = view.quote_as_of_ms - book_as_of_ms
+        if lag_ms <= 0:
+            return Ladder(asks(book, side), book_as_of_ms)
+        if lag_ms <= limits.max_leg_spread_ms:
+            best = best_ask(book, side)
+            if best is not None and best == quoted_ask(view.quote, side):
+                return Ladder(asks(book, side), book_as_of_ms)
+    quoted = quoted_ask(view.quote, side)
     return Ladder(() if quoted is None else (quoted,), view.quote_as_of_ms)
 
 
@@ -80,7 +86,7 @@ def leg(
     view: MarketView, side: str, bought: Sequence[Level], as_of_ms: int, fees: FeeSchedule | None, now_ms: int
 ) -> Leg:
     """Return the purchase of the levels `bought`."""
-    quoted = top_of_quote(view.quote).ask(side) if view.vouched else None
+    quoted = quoted_ask(view.quote, side) if view.vouched else None
     return Leg(
         ticker=view.market.ticker,
         side=side,
@@ -120,12 +126,12 @@ def market_reasons(view: MarketView, as_of_ms: int, now_ms: int, limits: ScanLim
         yield why.SUSPECT
     if now_ms - as_of_ms > limits.max_leg_age_ms:
         yield why.STALE_LEG
-    best = top(view)
-    if best.crossed:
+    bid_e4, ask_e4 = yes_prices(view)
+    if bid_e4 is not None and ask_e4 is not None and bid_e4 >= ask_e4:
         yield why.CROSSED_BOOK
     if not is_complementary(view.quote):
         yield why.PRICES_DISAGREE
-    if is_off_grid(market, best):
+    if is_off_grid(market, bid_e4, ask_e4):
         yield why.OFF_GRID
 
 
