@@ -124,7 +124,8 @@ def caps(
 
 def strategy_stake_e6(ledger: Ledger, strategy: str) -> int:
     """Return what a strategy's lots have cost and its open orders can still cost."""
-    return ledger.stakes.of_strategy[strategy]
+    orders = [intent for intent in ledger.open.values() if intent.strategy == strategy]
+    return ledger.stakes.of_strategy[strategy] + sum(map(ledger.left_e6, orders))
 
 
 def room_e6(bounds: Iterable[Cap]) -> int | None:

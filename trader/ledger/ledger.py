@@ -165,7 +165,7 @@ class Stakes:
         in_event: event -> ticker of a market or number of an order -> its stake.
         changed: markets whose lots have changed since they were last checked against the sums.
         touched: events whose lots have changed since they were last valued.
-        of_strategy: strategy -> what its lots have cost and its open orders can still cost.
+        of_strategy: strategy -> what its lots have cost.
     """
 
     # Looks at an event ask for its trades, and whether it stirs, far more often than its stakes and baskets
@@ -209,7 +209,6 @@ class Stakes:
         """Count an order that can still cost `left_e6`."""
         self.drop_order(intent)
         self.reserved_e6 += left_e6
-        self.of_strategy[intent.strategy] += left_e6
         self.orders_of[intent.trade] += 1
         self._put(intent.event_ticker, intent.number, Stake(intent.ticker, left_e6, (intent.trade,)))
 
@@ -219,7 +218,6 @@ class Stakes:
         if stake is None:
             return
         self.reserved_e6 -= stake.stake_e6
-        self.of_strategy[intent.strategy] -= stake.stake_e6
         self.orders_of[intent.trade] -= 1
         if not self.orders_of[intent.trade]:
             del self.orders_of[intent.trade]
@@ -869,11 +867,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         for lots in self.lots.values():
             for lot in lots.values():
                 strategies[lot.strategy] += lot.cost_e6
-        for intent in self.open.values():
-            strategies[intent.strategy] += self.left_e6(intent)
         if strategies != self.stakes.of_strategy:  # without a difference between 0 and none
             raise LedgerError(
-                f"strategies have {strategies} at stake, the sums kept are {self.stakes.of_strategy}"
+                f"the lots of strategies cost {strategies}, the sums kept are {self.stakes.of_strategy}"
             )
 
 
