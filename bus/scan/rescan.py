@@ -46,6 +46,8 @@ MOVED: Final = frozenset({"live", "resynced", "epoch"})
 
 _OF_PRICES: Final = frozenset({"quote", "book"})
 
+_BY_WORTH = itemgetter(0, 1)
+
 CALM_COMMITS: Final = 5
 """What matters only when prices move is looked at with every so many-th commit, too: about once a minute."""
 
@@ -95,8 +97,8 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     return Batch(tuple(records), commit, whole)
 
 
-_Stands = Callable[[str, str], bool]
-"""Says of an event and a market of it whether the event had nothing, and still has nothing."""
+_Moved = Callable[[Iterable[str], set[str]], None]
+"""Adds to the events to look at those that may have something by now, as far as these markets' prices say."""
 
 
 class _Barren(msgspec.Struct):
@@ -107,15 +109,15 @@ class _Barren(msgspec.Struct):
         view: how it was when it was passed over, since nothing of it could pay; None if it was not.
         lacks_e4: how far these prices are, at least, from what could pay; 0 if it was not passed over.
         minded: whether it was held or wanted then: once its prices move it is to be looked at, not passed.
-        shown: quote and book of markets in which both have the same best prices: whichever is the newer,
-            while both stand its prices do.
+        shown: quotes that had these prices, with both sides of the book, if there was one and its best prices
+            were the same: whichever is the newer, while both stand, or the quote alone, the prices do.
     """
 
     prices: dict[str, Prices]
     view: EventView | None
     lacks_e4: int
     minded: bool
-    shown: dict[str, tuple[Quote, Sequence[Level], Sequence[Level]]]
+    shown: dict[str, tuple[Quote, Sequence[Level], Sequence[Level]]] = {}
 
     def lacks_now_e4(self, prices: Mapping[str, Prices]) -> int:
         """Return how far these prices are, at least, from what could pay; 0 or less if that is not known."""
@@ -240,11 +242,11 @@ class Rescan:
                 heeds[event_ticker] = known  # one sweep confirms all markets of an event
             return known
 
-        stands = self._standing(state, fair_values, held, recent, heeded)
-        self._touch(state, batch, stands, touched)
+        moved = self._moving(state, fair_values, held, recent, heeded)
+        self._touch(state, batch, moved, touched)
         ordered = sorted(touched)
         if aged or swept:
-            ordered += self._others(state, touched, held, recent, heeded, stands, swept=swept)
+            ordered += self._others(state, touched, held, recent, heeded, moved, swept=swept)
         looked_at: list[tuple[bool, str]] = []
         several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
@@ -261,63 +263,67 @@ class Rescan:
                     self._later[event_ticker] = self._commits + CALM_COMMITS
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
 
-    def _standing(
+    def _moving(
         self,
         state: Records,
         fair_values: Mapping[str, FairValue],
         held: Collection[str],
         recent: Collection[str],
         heeded: Callable[[str], Heed],
-    ) -> _Stands:
-        """Return what says whether an event had nothing, and has nothing as far as a market's prices say."""
+    ) -> _Moved:
+        """Return what says which events no longer have nothing, as far as the prices of some markets say."""
         barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
+        event_of, related = self.membership.event_of, self._related
 
-        def stands(event_ticker: str, ticker: str) -> bool:
-            known = barren.get(event_ticker)
-            if known is None:
-                return False
-            minded = event_ticker in held or event_ticker in recent
-            if minded and heeded(event_ticker) is Heed.CHANGES:
-                return False
+        def stands(known: _Barren, ticker: str, *, minded: bool) -> bool:
+            """Whether an event still has nothing; if so, note the prices that say so."""
             quote, book = quotes.get(ticker), books.get(ticker)
-            if book is not None:
-                shown = known.shown.get(ticker)
-                if shown is not None and shown[1] is book.yes and shown[2] is book.no and shown[0] is quote:
-                    return True  # as most that are swept
             prices, before = prices_now(ticker, quote, book), known.prices.get(ticker)
             if prices == before:
-                if quote is not None and book is not None and prices is not None and _agree(book, prices):
-                    known.shown[ticker] = quote, book.yes, book.no
+                if quote is not None and prices is not None:
+                    if book is None:
+                        known.shown[ticker] = quote, (), ()
+                    elif _agree(book, prices):
+                        known.shown[ticker] = quote, book.yes, book.no
                 return True
-            if minded:  # what is held is looked at once its prices have moved
+            # What is held is looked at once its prices have moved.
+            if prices is None or before is None or minded or known.minded or known.view is None:
                 return False
-            if prices is not None and before is not None and known.view is not None and not known.minded:
-                known.prices[ticker] = prices
-                known.lacks_e4 -= cheaper_e4(prices, before)
-                if known.lacks_e4 > 0 or self._pays_nothing(state, known, known.view, fair_values):
-                    return True
-            del barren[event_ticker]
-            return False
+            known.prices[ticker] = prices
+            known.shown.pop(ticker, None)
+            known.lacks_e4 -= cheaper_e4(prices, before)
+            return known.lacks_e4 > 0 or self._pays_nothing(state, known, known.view, fair_values)
 
-        return stands
+        def moved(tickers: Iterable[str], touched: set[str]) -> None:
+            for ticker in tickers:
+                for event_ticker in self._seen_in(ticker) if related else (event_of.get(ticker),):
+                    if event_ticker is None or event_ticker in touched:
+                        continue
+                    known = barren.get(event_ticker)
+                    if known is not None:
+                        minded = event_ticker in held or event_ticker in recent
+                        if not minded or heeded(event_ticker) is not Heed.CHANGES:
+                            # Here, since it is so with most that are swept: what was shown is there.
+                            shown = known.shown.get(ticker)
+                            if shown is not None and shown[0] is quotes.get(ticker):
+                                book = books.get(ticker)
+                                if book is None or (book.yes is shown[1] and book.no is shown[2]):
+                                    continue
+                            if stands(known, ticker, minded=minded):
+                                continue
+                            if not minded:
+                                del barren[event_ticker]
+                    touched.add(event_ticker)
 
-    def _touch(self, state: Records, batch: Batch, stands: _Stands, touched: set[str]) -> None:
+        return moved
+
+    def _touch(self, state: Records, batch: Batch, moved: _Moved, touched: set[str]) -> None:
         """Add the events that a batch gives a reason to look at."""
-        membership, related = self.membership, self._related
-        event_of = membership.event_of
-        asked: set[str] = set()
+        membership = self.membership
+        priced: dict[str, None] = {}  # once each: if quote and book have changed, the answer is that of both
         for kind, key in batch.records:
             if kind in _OF_PRICES:
-                if key in asked:  # its quote and its book have changed, and the answer is that of both
-                    continue
-                asked.add(key)
-                # What is looked at anyway need not be compared: what it has is noted again then.
-                if related:
-                    for event_ticker in self._seen_in(key):
-                        if event_ticker not in touched and not stands(event_ticker, key):
-                            touched.add(event_ticker)
-                elif (one := event_of.get(key)) is not None and one not in touched and not stands(one, key):
-                    touched.add(one)
+                priced[key] = None
                 continue
             changed: Iterable[str] = membership.update(state, kind, key)
             if self._related:
@@ -325,6 +331,8 @@ class Rescan:
             for event_ticker in changed:
                 self._barren.pop(event_ticker, None)
             touched.update(changed)
+        # What is looked at anyway need not be compared: what it has is noted again then.
+        moved(priced, touched)
 
     def _others(
         self,
@@ -333,7 +341,7 @@ class Rescan:
         held: Collection[str],
         recent: Collection[str],
         heeded: Callable[[str], Heed],
-        stands: _Stands,
+        moved: _Moved,
         *,
         swept: bool,
     ) -> list[str]:
@@ -342,7 +350,9 @@ class Rescan:
         others = sorted(hot)
         if swept:
             hot.update(touched)
-            booked = self._booked(state, stands, hot, held)
+            moved(state.books, hot.union(held))  # the quote may be the newer by now
+            event_of = self.membership.event_of
+            booked = {own for ticker in state.books if (own := event_of.get(ticker)) is not None} - hot
             others += sorted(booked)
             others += sorted(set(held) - hot - booked)
         barren, later = self._barren, self._later
@@ -357,21 +367,6 @@ class Rescan:
             return swept or when is Heed.CHANGES
 
         return [one for one in others if one not in barren or due(one)]
-
-    def _booked(
-        self, state: Records, stands: _Stands, known: Collection[str], held: Collection[str]
-    ) -> set[str]:
-        """Return the events with books, of which the quote may be the newer by now; `known` need no look."""
-        event_of, booked = self.membership.event_of, set[str]()
-        for ticker in state.books:
-            own = event_of.get(ticker)
-            if own is None:
-                continue
-            for event_ticker in self._seen_in(ticker) if self._related else (own,):
-                if event_ticker not in known and event_ticker not in held:
-                    stands(event_ticker, ticker)
-            booked.add(own)
-        return booked.difference(known)
 
     def _seen_in(self, ticker: str) -> Collection[str]:
         """Return the events whose views have a market."""
@@ -425,7 +420,7 @@ class Rescan:
         return found.opportunities
 
     def _note_barren(self, view: EventView) -> None:
-        self._barren[view.event.event_ticker] = _Barren(_prices_in(view), None, 0, False, {})
+        self._barren[view.event.event_ticker] = _Barren(_prices_in(view), None, 0, False)
 
     def relevant(
         self,
@@ -464,7 +459,8 @@ class Rescan:
                 found.append((-(opportunities[0].net_edge_e6 or 0), event_ticker, (view, opportunities)))
             elif minded:
                 found.append((0, event_ticker, (view, opportunities)))
-        return tuple(entry[2] for entry in sorted(found, key=lambda entry: entry[:2]))
+        found.sort(key=_BY_WORTH)
+        return tuple([entry[2] for entry in found])
 
     def _calm(self, view: EventView, fair_values: Mapping[str, FairValue]) -> None:
         """Leave what is held and has candidates, none of which can pay, until prices move or it is swept."""
@@ -487,7 +483,7 @@ class Rescan:
             self._unscanned.note(event_ticker, ())
         self.scanned += 1
         if priced:
-            self._barren[event_ticker] = _Barren(prices, view, left_e4, minded, {})
+            self._barren[event_ticker] = _Barren(prices, view, left_e4, minded)
         return True
 
     def take_failures(self) -> list[Failure]:
