@@ -712,15 +712,16 @@ class Engine:
         reason = risk.early(proposal, view, facts, self.limits, self.scan)
         if reason is not None:
             return (), None, None, reason
-        buys, free_e6 = proposal.evens is None and not proposal.by_hand, facts.free_e6
-        if buys and not risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, free_e6, most=1):
-            return (), None, None, reasons.NO_ROOM  # what else is held need not be added up
-        facts = msgspec.structs.replace(facts, caps=self._caps(view, proposal.strategy, self.limits.total_e6))
-        if not buys:
+        bounds = self._caps(view, proposal.strategy, self.limits.total_e6)
+        if proposal.evens is not None or proposal.by_hand:
             legs = proposal.legs  # a part would leave the basket uneven, or is not what a person wants
+            facts = msgspec.structs.replace(facts, caps=bounds)
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
-        legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, free_e6, facts.caps)
-        if self.rules < 2 or not legs:
+        legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6, bounds)
+        if not legs:
+            return (), None, None, reasons.NO_ROOM
+        facts = msgspec.structs.replace(facts, caps=bounds)
+        if self.rules < 2:
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         if proposal.post_only and proposal.probability is None and len(legs) == 1:
             return self._judge_quote(legs, proposal, view, facts)

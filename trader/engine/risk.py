@@ -5,7 +5,6 @@ doubts and prices itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from operator import le
 from typing import Final
 
 import msgspec
@@ -119,69 +118,65 @@ def fit(
     time_ms: int,
     free_e6: Mapping[int, int] | None = None,
     caps: Sequence[Cap] = (),
-    *,
-    most: int | None = None,
 ) -> tuple[Wanted, ...]:
     """Return the legs, all cut to the largest count for which the money limits leave room; empty if none.
 
     Counts are whole contracts. Cutting all legs of a basket to the same count preserves its guarantee.
-
-    Args:
-        most: the most contracts of each; 1 only asks whether there is room for any.
     """
-    fees = fee_schedule(view.event, view.series)
-    if fees is None:
+    fees, wanted, event_ticker = fee_schedule(view.event, view.series), proposal.legs, proposal.event_ticker
+    whole_e2 = [leg.count_e2 - leg.count_e2 % COUNT_ONE_E2 for leg in wanted]
+    if fees is None or not whole_e2 or min(whole_e2) <= 0:
         return ()
     room_e6 = min(
-        limits.event_e6 - ledger.at_stake_e6(proposal.event_ticker),
+        limits.event_e6 - ledger.at_stake_e6(event_ticker),
         limits.total_e6 - ledger.at_stake_e6(),
         ledger.free_e6,
-        *(cap.room_e6 for cap in caps),
     )
+    for cap in caps:
+        room_e6 = min(room_e6, cap.room_e6)
     if free_e6 is not None:
         shards = _shards(view)
-        room_e6 = min(room_e6, *(free_e6.get(shards.get(leg.ticker, 0), 0) for leg in proposal.legs))
+        room_e6 = min(room_e6, *(free_e6.get(shards.get(leg.ticker, 0), 0) for leg in wanted))
     rooms_e6 = [
-        min(
-            limits.order_e6,
-            limits.market_e6 - ledger.at_stake_e6(proposal.event_ticker, ticker=leg.ticker),
-        )
-        for leg in proposal.legs
+        min(limits.order_e6, limits.market_e6 - ledger.at_stake_e6(event_ticker, ticker=leg.ticker))
+        for leg in wanted
     ]
 
-    def counts_e2(contracts: int) -> list[int]:
-        most_e2 = contracts * COUNT_ONE_E2
-        return [min(leg.count_e2 - leg.count_e2 % COUNT_ONE_E2, most_e2) for leg in proposal.legs]
-
     def fits(contracts: int) -> bool:
-        costs_e6 = [
-            reserve_e6(fees, leg.price_e4, count_e2, time_ms)
-            for leg, count_e2 in zip(proposal.legs, counts_e2(contracts), strict=True)
-        ]
-        return sum(costs_e6) <= room_e6 and all(map(le, costs_e6, rooms_e6))
+        most_e2, total_e6 = contracts * COUNT_ONE_E2, 0
+        for leg, leg_e2, leg_room_e6 in zip(wanted, whole_e2, rooms_e6, strict=True):
+            cost_e6 = reserve_e6(fees, leg.price_e4, min(leg_e2, most_e2), time_ms)
+            if cost_e6 > leg_room_e6:
+                return False
+            total_e6 += cost_e6
+        return total_e6 <= room_e6
 
-    low, high = 0, max((leg.count_e2 for leg in proposal.legs), default=0) // COUNT_ONE_E2
-    for leg, leg_room_e6 in zip(proposal.legs, rooms_e6, strict=True):
-        # More would not fit even without fees, so the search starts lower.
-        most_of_leg = max(0, leg_room_e6) // max(1, leg.price_e4 * COUNT_ONE_E2)
-        if leg.count_e2 > most_of_leg * COUNT_ONE_E2:
-            high = min(high, most_of_leg)
-    if most is not None:
-        high = min(high, most)
-    if fits(high):  # the usual case
+    # More would not fit even without fees, so the search starts lower.
+    low, high, set_e4 = 0, max(whole_e2) // COUNT_ONE_E2, 0
+    for leg, leg_room_e6 in zip(wanted, rooms_e6, strict=True):
+        set_e4 += leg.price_e4
+        high = _bound(high, leg.count_e2, leg_room_e6, leg.price_e4)
+    high = _bound(high, min(whole_e2), room_e6, set_e4)
+    if high and fits(high):  # the usual case
         low = high
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    cut_e2 = counts_e2(low)
-    if not cut_e2 or min(cut_e2) <= 0:
+    if not low:
         return ()
+    most_e2 = low * COUNT_ONE_E2
     return tuple(
         [
-            msgspec.structs.replace(leg, count_e2=count_e2)
-            for leg, count_e2 in zip(proposal.legs, cut_e2, strict=True)
+            msgspec.structs.replace(leg, count_e2=min(leg_e2, most_e2))
+            for leg, leg_e2 in zip(wanted, whole_e2, strict=True)
         ]
     )
+
+
+def _bound(high: int, count_e2: int, room_e6: int, price_e4: int) -> int:
+    """Return the most contracts, no more than `high`, if a count at a price must find its place in a room."""
+    most = max(0, room_e6) // max(1, price_e4 * COUNT_ONE_E2)
+    return min(high, most) if count_e2 > most * COUNT_ONE_E2 else high
 
 
 def early(proposal: Proposal, view: EventView, facts: Facts, limits: Limits, scan: ScanLimits) -> str | None:
