@@ -295,7 +295,11 @@ class ExchangeFeed:
             if held is None or not usual or grids.get(ticker) is not one.grid:
                 self._markets.setdefault(ticker, one)
             elif ticker not in self._markets and ticker in listed:
-                news[ticker] = swept(held, one, now_ms)
+                quote = swept(held, one, now_ms)
+                if _same_day(quote, held):
+                    quotes[ticker] = quote  # no news: the stream told the rest of it, and the commit its age
+                else:
+                    news[ticker] = quote
         self._set("quote", news, groups)
         by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
         for ticker, one in self._markets.items():
@@ -397,6 +401,16 @@ def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
     _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(market, now_ms)
     volume_24h_e2 = market.volume_e2 - volume_then_e2
     return _quoted(quote, market, now_ms, quote.status, volume_24h_e2, price_e4, bid_e4, ask_e4)
+
+
+def _same_day(quote: Quote, other: Quote) -> bool:
+    """Whether quotes agree about the volume of a day, and what was a day ago."""
+    return (
+        quote.volume_24h_e2 == other.volume_24h_e2
+        and quote.previous_price_e4 == other.previous_price_e4
+        and quote.previous_yes_bid_e4 == other.previous_yes_bid_e4
+        and quote.previous_yes_ask_e4 == other.previous_yes_ask_e4
+    )
 
 
 def _quoted(
