@@ -119,7 +119,7 @@ class Crowd:
         if chance() < self._activity.trade_share and market.bid_e2 and market.ask_e2:
             self._trade(market, time_ms)
         else:
-            self.requote(market, time_ms)
+            self._requote(market, time_ms)
         if chance() < 0.5:
             self._flicker(market, time_ms)
 
@@ -127,7 +127,9 @@ class Crowd:
         """Change a level behind the best, if anybody has ever looked at the book."""
         depth = market.depth
         if depth is not None:
-            self._herald.deepened(market, depth.flicker(market.grid, market.size_e2), time_ms)
+            changes: list[Change] = []
+            depth.flicker(market.grid, market.size_e2, changes if self._herald.detailed else None)
+            self._herald.deepened(market, changes, time_ms)
 
     def burst(self, _subject: None, time_ms: int) -> None:
         """Let one lively market go wild for about a second; one time in six as wild as ever recorded."""
@@ -172,7 +174,7 @@ class Crowd:
                 self._informed(market, ASK, time_ms)
             elif market.ask_e2 and market.ask_e4 < fair:
                 self._informed(market, BID, time_ms)
-            _, (bid_e4, bid_e2), (ask_e4, ask_e2) = self._quote(market)
+            (bid_e4, bid_e2), (ask_e4, ask_e2) = self._quote(market)
             if (
                 not (bid_e2 or ask_e2)  # it should have been requoted during a pause
                 or (bid_e2 and bid_e4 > fair)
@@ -203,10 +205,13 @@ class Crowd:
 
         Not during a pause, when nothing may trade; `reprice` does it afterwards.
         """
-        if market.paused or market.event.shard not in self._halts.trading:
-            return
+        if not market.paused and market.event.shard in self._halts.trading:
+            self._requote(market, time_ms)
+
+    def _requote(self, market: Market, time_ms: int) -> None:
+        """The same, where there is trading."""
         grid, planted, chance = market.grid, market.fair_shift_e4, self._rng.random
-        fair = market.p * PRICE_ONE_E4 + planted
+        fair = market.p * _ONE_E4 + planted
         half = 0.0 if planted else market.half_e4 * (0.7 + 0.6 * chance())
         bid, ask = grid.around(fair - half, fair + half)
         if bid == ask and bid is not None:
@@ -214,7 +219,7 @@ class Crowd:
                 bid = grid.below(bid)  # what is planted too cheaply keeps its ask
             else:
                 ask = grid.above(bid)
-        has_orders, old_bid, old_ask = self._quote(market)
+        old_bid, old_ask = self._quote(market)
         if bid is None:
             new_bid = NO_BID
         elif bid == old_bid[0] and old_bid[1] and not planted and chance() < 0.5:
@@ -228,36 +233,37 @@ class Crowd:
         else:
             new_ask = ask, self._size(market)
         if new_bid != old_bid or new_ask != old_ask:
-            self._set_quote(market, has_orders, new_bid, new_ask, time_ms)
+            self._set_quote(market, new_bid, new_ask, time_ms)
 
-    def _quote(self, market: Market) -> tuple[bool, Level, Level]:
-        """Return whether users' orders rest in a market's book, and the crowd's own best YES bid and ask.
+    def _quote(self, market: Market) -> tuple[Level, Level]:
+        """Return the crowd's own best YES bid and ask.
 
         These are what is shown, less users' orders.
         """
         depth = market.depth
-        if depth is None or not depth.book.has_orders:
-            return False, (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
-        return True, *depth.quote()
+        if depth is None or not (depth.book.yes.orders or depth.book.no.orders):
+            return (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
+        return depth.quote()
 
     def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
         """Set the crowd's best bid and ask; a count of 0 empties the side. It trades with what it crosses."""
-        has_orders, *quote = self._quote(market)
-        if quote != [bid, ask]:
-            self._set_quote(market, has_orders, bid, ask, time_ms)
+        if self._quote(market) != (bid, ask):
+            self._set_quote(market, bid, ask, time_ms)
 
-    def _set_quote(self, market: Market, has_orders: bool, bid: Level, ask: Level, time_ms: int) -> None:
+    def _set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
         """The same, if they are not what the crowd quotes already."""
         depth = market.depth
         if depth is None:
             self._screen.show(market, bid, ask, [], time_ms)
             return
-        changes: list[Change] | None = [] if has_orders or self._herald.detailed else None
-        moved = depth.follow(market.grid, bid, ask, market.size_e2, changes)
-        if changes is None:
-            if moved:
+        has_orders = depth.book.yes.orders or depth.book.no.orders
+        if not has_orders and not self._herald.detailed:
+            if depth.follow(market.grid, bid, ask, market.size_e2):
                 self._screen.show(market, bid, ask, [], time_ms)
-        elif has_orders:
+            return
+        changes: list[Change] = []
+        depth.follow(market.grid, bid, ask, market.size_e2, changes)
+        if has_orders:
             self._matching.follow(market, changes, time_ms)
         elif changes := combined(changes):
             self._screen.show(market, bid, ask, changes, time_ms)
@@ -320,9 +326,9 @@ class Crowd:
             worse = market.grid.above(price) if buys_yes else market.grid.below(price)
             left = (worse, self._size(market)) if worse else NO_ASK if buys_yes else NO_BID
         if buys_yes:
-            self._set_quote(market, False, (market.bid_e4, market.bid_e2), left, time_ms)
+            self._set_quote(market, (market.bid_e4, market.bid_e2), left, time_ms)
         else:
-            self._set_quote(market, False, left, (market.ask_e4, market.ask_e2), time_ms)
+            self._set_quote(market, left, (market.ask_e4, market.ask_e2), time_ms)
 
 
 def _stays(market: Market) -> tuple[float, float]:

@@ -59,49 +59,52 @@ class Depth:
             typical_e2: usual size of a level of this market.
             changes: the differences are added to it, in a fixed order.
         """
-        book = self.book
-        moved = self._side(YES, book.yes, grid, bid, typical_e2, changes)
-        no_bid = PRICE_ONE_E4 - ask[0], ask[1]
-        return self._side(NO, book.no, grid, no_bid, typical_e2, changes) or moved
-
-    def flicker(self, grid: Grid, typical_e2: int) -> list[Change]:
-        """Change one level behind a best one, as quoters do all the time."""
-        rng = self._rng
-        side, half = (YES, self.book.yes) if rng.random() < 0.5 else (NO, self.book.no)
-        rungs = half.rungs
-        behind = len(rungs) - 1
-        if behind < 1:
-            return []
-        price, _ = rungs[rng.randrange(behind)]
-        if rng.random() < 0.3 and behind > 3:
-            return [Change(side, price, half.set_crowd(price, 0))]
-        if rng.random() < 0.3 and behind < _MOST - 1:
-            deeper = grid.below(price)
-            if deeper is not None and deeper not in half.crowd:
-                price = deeper
-        new = max(100, int(typical_e2 * rng.lognormvariate(-0.5, 1)) // 100 * 100)
-        delta = half.set_crowd(price, new)
-        return [Change(side, price, delta)] if delta else []
-
-    def _side(
-        self,
-        side: str,
-        half: Half,
-        grid: Grid,
-        best: tuple[int, int],
-        typical_e2: int,
-        changes: list[Change] | None,
-    ) -> bool:
-        rungs, moved = half.rungs, False
-        if not rungs or rungs[-1] != best:
+        book, moved = self.book, False
+        price, count = ask
+        for side, half, best in ((YES, book.yes, bid), (NO, book.no, (PRICE_ONE_E4 - price, count))):
             changed = half.lead_crowd(best)
             if changed:
                 moved = True
                 if changes is not None:
                     changes += [Change(side, level, delta) for level, delta in changed]
-        if not best[1] or _DEPTH < len(rungs) <= _MOST:
-            return moved
-        levels, price, chance, lowest = half.crowd, best[0], self._rng.random, grid.prices[0]
+            price, count = best
+            if count and not _DEPTH < len(half.rungs) <= _MOST:
+                moved = self._deepen(side, half, grid, price, typical_e2, changes) or moved
+        return moved
+
+    def flicker(self, grid: Grid, typical_e2: int, changes: list[Change] | None) -> None:
+        """Change one level behind a best one, as quoters do all the time; add the difference to `changes`."""
+        rng = self._rng
+        side, half = (YES, self.book.yes) if rng.random() < 0.5 else (NO, self.book.no)
+        rungs = half.rungs
+        behind = len(rungs) - 1
+        if behind < 1:
+            return
+        price, _ = rungs[rng.randrange(behind)]
+        if rng.random() < 0.3 and behind > 3:
+            new = 0
+        else:
+            if rng.random() < 0.3 and behind < _MOST - 1:
+                deeper = grid.below(price)
+                if deeper is not None and deeper not in half.crowd:
+                    price = deeper
+            new = _whole(typical_e2 * rng.lognormvariate(-0.5, 1))
+        delta = half.set_crowd(price, new)
+        if delta and changes is not None:
+            changes.append(Change(side, price, delta))
+
+    def _deepen(
+        self,
+        side: str,
+        half: Half,
+        grid: Grid,
+        price: int,
+        typical_e2: int,
+        changes: list[Change] | None,
+    ) -> bool:
+        """Let a side whose best is at `price` have about as many levels as it should; see `follow`."""
+        rungs, levels, chance, lowest = half.rungs, half.crowd, self._rng.random, grid.prices[0]
+        moved = False
         # A new book gets its depth at once, an old one gradually.
         for _ in range(_MOST if len(rungs) < 2 else 1):
             if len(rungs) > _DEPTH:
@@ -117,11 +120,11 @@ class Depth:
                 continue
             # At a cent or two there is size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
-            size = max(100, int(typical_e2 * scale * self._rng.lognormvariate(0, 1)) // 100 * 100)
+            size = _whole(typical_e2 * scale * self._rng.lognormvariate(0, 1))
             moved = True
-            delta = half.set_crowd(below, size)
+            half.add_crowd(below, size)
             if changes is not None:
-                changes.append(Change(side, below, delta))
+                changes.append(Change(side, below, size))
         while len(rungs) > _MOST:
             moved = True
             worst, _ = rungs[0]
@@ -129,3 +132,9 @@ class Depth:
             if changes is not None:
                 changes.append(Change(side, worst, delta))
         return moved
+
+
+def _whole(count_e2: float) -> int:
+    """Return a size in whole contracts, at least one."""
+    size = int(count_e2)
+    return size - size % 100 if size >= 200 else 100

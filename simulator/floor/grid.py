@@ -1,6 +1,7 @@
 """Price grids: which prices a market may trade at."""
 
 from bisect import bisect_left, bisect_right
+from itertools import pairwise
 from math import ceil
 from typing import Any, Final
 
@@ -31,6 +32,13 @@ class Grid:
         ]
         steps = (price for start, end, step in bands for price in range(start, end, step))
         self.prices = tuple(sorted(price for price in set(steps) if 0 < price < PRICE_ONE_E4))
+        self._down: list[int | None] = []
+        self._up: list[int | None] = []
+        """For every whole price from 0 to a dollar, the next tradable one: looked up, it is found soonest."""
+        for low, high in pairwise((0, *self.prices, PRICE_ONE_E4 + 1)):
+            self._down += [low or None] * (high - low)
+        for low, high in pairwise((-1, *self.prices, PRICE_ONE_E4)):
+            self._up += [high if high < PRICE_ONE_E4 else None] * (high - low)
 
     def at_or_below(self, price_e4: float) -> int | None:
         """Return the highest tradable price that is not above `price_e4`; None if there is none."""
@@ -44,10 +52,9 @@ class Grid:
 
     def around(self, low_e4: float, high_e4: float) -> tuple[int | None, int | None]:
         """Return the highest tradable price up to `low_e4`, and the lowest from `high_e4` on."""
-        prices = self.prices
-        # Among whole numbers a whole one is found sooner. There is no price below 1, so `int` will do.
-        index, end = bisect_right(prices, int(low_e4)), bisect_left(prices, ceil(high_e4))
-        return prices[index - 1] if index else None, prices[end] if end < len(prices) else None
+        if low_e4 >= 0 and high_e4 <= PRICE_ONE_E4:  # the usual case
+            return self._down[int(low_e4)], self._up[ceil(high_e4)]
+        return self.at_or_below(low_e4), self.at_or_above(high_e4)
 
     def below(self, price_e4: int, steps: int = 1) -> int | None:
         """Return the price `steps` ticks below the tradable `price_e4`; None beyond the grid."""

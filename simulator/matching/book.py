@@ -4,7 +4,7 @@ Both sides are bids: for YES, and for NO at one dollar less an ask's price. In i
 side is its highest, and two orders meet when their prices add up to a dollar or more.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -14,6 +14,9 @@ from .orders import ASK, BID, Order, Side
 
 YES: Final = "yes"
 NO: Final = "no"
+
+_NO_RUNG: Final = (-1, 0)
+"""In place of the best level of an empty side: below any price."""
 
 
 class Change(NamedTuple):
@@ -94,45 +97,55 @@ class Half:
         proportion.
         """
         before = self.crowd.get(price_e4, 0)
-        if count_e2 or before:
+        if count_e2 != before:
             self._set(price_e4, count_e2)
-        if count_e2 < before and self.orders:
-            self._bring_forward(price_e4, count_e2, before)
+            if count_e2 < before and self.orders:
+                self._bring_forward(price_e4, count_e2, before)
         return count_e2 - before
+
+    def add_crowd(self, price_e4: int, count_e2: int) -> None:
+        """Let the crowd have contracts at a price where it has none: the same, sooner."""
+        insort(self.rungs, (price_e4, count_e2))
+        self.crowd[price_e4] = count_e2
 
     def lead_crowd(self, best: tuple[int, int]) -> list[tuple[int, int]]:
         """Make this (price_e4, count_e2) the crowd's best; with a count of 0 nothing of the crowd is left.
 
         Return (price_e4, difference) of each level that has changed: those removed, ascending, then the best.
         """
-        crowd, rungs, orders = self.crowd, self.rungs, self.orders
         price, count = best
+        rungs = self.rungs
+        level, before = rungs[-1] if rungs else _NO_RUNG
         changed: list[tuple[int, int]] = []
-        before = 0
-        while rungs:
-            level, held = rungs[-1]
-            if count and level <= price:
-                if level == price:
-                    before = held
-                break
-            rungs.pop()
+        if level > price or not count:
+            changed = self._cut_crowd(price if count else 0)
+            level, before = rungs[-1] if rungs else _NO_RUNG
+        # What remains is at this price or worse: no place need be looked for.
+        if level != price:
+            if count:
+                rungs.append(best)
+                self.crowd[price] = count
+                changed.append((price, count))
+        elif count != before:
+            rungs[-1] = best
+            self.crowd[price] = count
+            if count < before and self.orders:
+                self._bring_forward(price, count, before)
+            changed.append((price, count - before))
+        return changed
+
+    def _cut_crowd(self, price_e4: int) -> list[tuple[int, int]]:
+        """Remove the crowd's levels above a price; return (price_e4, difference) of each, ascending."""
+        crowd, rungs, orders = self.crowd, self.rungs, self.orders
+        changed: list[tuple[int, int]] = []
+        while rungs and rungs[-1][0] > price_e4:
+            level, held = rungs.pop()
             del crowd[level]
             changed.append((level, -held))
             if orders:
                 for order in orders.get(level, ()):
                     order.ahead_e2 = 0
-        if changed:
-            changed.reverse()
-        # What remains is at this price or worse: no place need be looked for.
-        if count != before:
-            if before:
-                rungs[-1] = best
-            else:
-                rungs.append(best)
-            crowd[price] = count
-            if count < before and orders:
-                self._bring_forward(price, count, before)
-            changed.append((price, count - before))
+        changed.reverse()
         return changed
 
     def _bring_forward(self, price_e4: int, count_e2: int, before_e2: int) -> None:
