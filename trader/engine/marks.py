@@ -52,7 +52,7 @@ class _Looked(NamedTuple):
     good: list[Mark]
 
 
-class KeptMark(msgspec.Struct, frozen=True, array_like=True):
+class KeptMark(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A mark in the form that outlives its process: `gone_ms` by the wall clock, `result_e4` that of YES."""
 
     ticker: str
@@ -85,12 +85,15 @@ class Marks:
         marks, results = self._marks, self._results
         kept: list[KeptMark] = []
         for ticker in sorted(tickers):
+            result_e4 = results.get(ticker)
             for side in (NO, YES):
                 mark = marks.get((ticker, side))
                 if mark is None:
                     continue
-                gone_ms = None if mark.gone_ms is None else now_ms - max(0, paced_ms - mark.gone_ms)
-                kept.append(KeptMark(ticker, side, mark.price_e4, mark.seen_ms, gone_ms, results.get(ticker)))
+                gone_ms = mark.gone_ms
+                if gone_ms is not None:
+                    gone_ms = now_ms - max(0, paced_ms - gone_ms)
+                kept.append(KeptMark(ticker, side, mark.price_e4, mark.seen_ms, gone_ms, result_e4))
         return tuple(kept)
 
     def restore(self, kept: Iterable[KeptMark], now_ms: int, paced_ms: int) -> None:
@@ -123,31 +126,35 @@ class Marks:
                     mark.seen_ms = seen_ms
                 continue
             moved = True
-            self._note(seen, shown, seen_ms, paced_ms)
+            self._note(shown, seen_ms, paced_ms)
         return found, moved
 
-    def _note(self, seen: MarketView, shown: _Shown, seen_ms: int, paced_ms: int) -> None:
-        ticker, (_, status, _, prices) = seen.market.ticker, shown
-        result_e4 = settlement_e4(seen.market)
-        self.changes += result_e4 != self._results.get(ticker)
-        if result_e4 is None:
-            self._results.pop(ticker, None)
-        else:
-            self._results[ticker] = result_e4
-        active, (yes_e4, ask_e4) = status is Status.ACTIVE, prices
-        no_e4 = None if ask_e4 is None else opposite(ask_e4)
+    def _note(self, shown: _Shown, seen_ms: int, paced_ms: int) -> None:
+        market, status, suspect, (yes_e4, ask_e4) = shown
+        ticker, marks = market.ticker, self._marks
+        result_e4 = settlement_e4(market)
+        if result_e4 != self._results.get(ticker):
+            self.changes += 1
+            if result_e4 is None:
+                del self._results[ticker]
+            else:
+                self._results[ticker] = result_e4
+        active = status is Status.ACTIVE
+        no_e4 = None if ask_e4 is None else PRICE_ONE_E4 - ask_e4
         crossed = yes_e4 is not None and ask_e4 is not None and yes_e4 >= ask_e4
-        good = active and not seen.suspect and not crossed
+        good = active and not suspect and not crossed
         seen_good: list[Mark] = []
         for side, bid_e4, other_e4 in ((YES, yes_e4, no_e4), (NO, no_e4, yes_e4)):
-            mark = self.of(ticker, side, paced_ms)
+            mark = marks.get((ticker, side)) or self.of(ticker, side, paced_ms)
             if bid_e4 is None or not active:
                 self.vanish(ticker, side, paced_ms)
                 if good and other_e4 is not None and mark.price_e4 is not None:
                     mark.price_e4 = min(mark.price_e4, opposite(other_e4))
                 continue
-            self.changes += mark.gone_ms is not None
-            mark.bid_e4, mark.gone_ms = bid_e4, None
+            if mark.gone_ms is not None:
+                mark.gone_ms = None
+                self.changes += 1
+            mark.bid_e4 = bid_e4
             if good:
                 mark.price_e4, mark.seen_ms = bid_e4, seen_ms
                 seen_good.append(mark)

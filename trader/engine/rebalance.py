@@ -126,9 +126,9 @@ class Pace:
         known.takes += ordered and not rests
 
     def keep(self, trades: Mapping[int, Basket]) -> None:
-        """Forget all baskets but these."""
+        """Forget other baskets than these once more are known: none that has ended is asked for again."""
         for known in (self._uneven, self._earns_e6):
-            if not known.keys() <= trades.keys():
+            if len(known) > len(trades):
                 for trade in known.keys() - trades.keys():
                     del known[trade]
 

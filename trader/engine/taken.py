@@ -54,6 +54,7 @@ class Taken:
         self._bids = bids
         self._rests: dict[str, set[int]] = {}
         self._met: dict[str, dict[tuple[str, int], int]] = {}
+        self._known = set[str]()  # the markets in any of these three, so that one question is enough
         self.levels: dict[str, dict[tuple[str, int], int]] = {}
         self._plans: dict[int, dict[int, int]] = {}
         self._last: tuple[EventView, EventView] | None = None
@@ -66,6 +67,7 @@ class Taken:
         if intent.time_in_force == "gtc":
             if self._stays:
                 self._rests.setdefault(intent.ticker, set()).add(intent.number)
+                self._known.add(intent.ticker)
             return  # it waits for what comes to it
         within = [level for level in levels if level[0] <= intent.price_e4]
         self._plans[intent.number] = plan = dict(fills(within, intent.count_e2))
@@ -79,6 +81,7 @@ class Taken:
         self._last = None
         if fill.maker:
             met = self._met.setdefault(intent.ticker, {})
+            self._known.add(intent.ticker)
             key = intent.side, fill.price_e4
             met[key] = met.get(key, 0) + fill.count_e2
             return
@@ -110,17 +113,23 @@ class Taken:
                 levels.pop(key, None)
         if not levels:
             self.levels.pop(intent.ticker, None)
+        self._let_go(intent.ticker)
+
+    def _let_go(self, ticker: str) -> None:
+        """Note that something of a market was forgotten."""
+        if ticker not in self.levels and ticker not in self._rests and ticker not in self._met:
+            self._known.discard(ticker)
 
     def observe(self, view: EventView, scan: ScanLimits) -> None:
         """Look at an event as it is now: forget what was taken of levels that have gone or shrunk."""
         self._last = None
-        levels, rests, met = self.levels, self._rests, self._met
-        if not (levels or rests or met):
+        levels, known = self.levels, self._known
+        if not known:
             return
         whole = True
         for seen in view.markets:
             ticker = seen.market.ticker
-            if ticker not in levels and ticker not in rests and ticker not in met:
+            if ticker not in known:
                 continue
             whole = False
             self._see_met(seen)
@@ -128,6 +137,7 @@ class Taken:
                 observe(levels[ticker], seen, scan)
                 if not levels[ticker]:
                     del levels[ticker]
+            self._let_go(ticker)
         if whole:
             self._last = view, view
 
@@ -146,13 +156,11 @@ class Taken:
 
     def minds(self, view: EventView) -> bool:
         """Whether anything was taken of an event's levels, or an order rests in it."""
-        levels, rests, met = self.levels, self._rests, self._met
-        if not (levels or rests or met):
-            return False
-        for seen in view.markets:
-            ticker = seen.market.ticker
-            if ticker in levels or ticker in rests or ticker in met:
-                return True
+        known = self._known
+        if known:
+            for seen in view.markets:
+                if seen.market.ticker in known:
+                    return True
         return False
 
     def left(self, view: EventView) -> EventView:
@@ -160,17 +168,15 @@ class Taken:
 
         Every look at an event calls this several times, so the last answer is kept while it is valid.
         """
-        view = self.of_others(view)
-        levels, rests, met = self.levels, self._rests, self._met
-        if not (levels or rests or met):
+        view, known = self.of_others(view), self._known
+        if not known:
             return view
         last = self._last
         if last is not None and last[0] is view:
             return last[1]
         markets: list[MarketView] | None = None
         for at, seen in enumerate(view.markets):
-            ticker = seen.market.ticker
-            if ticker in levels or ticker in rests or ticker in met:
+            if seen.market.ticker in known:
                 now = _market_less(seen, self._gone(seen))
                 if now is not seen:
                     markets = list(view.markets) if markets is None else markets
@@ -207,8 +213,11 @@ class Taken:
             return
         levels = self.levels.setdefault(ticker, {})
         levels[side, price_e4] = levels.get((side, price_e4), 0) + count_e2
+        self._known.add(ticker)
         if len(self.levels) > MARKETS_MAX:
-            del self.levels[next(iter(self.levels))]
+            oldest = next(iter(self.levels))
+            del self.levels[oldest]
+            self._let_go(oldest)
 
 
 def _shown(seen: MarketView, side: str) -> dict[int, int]:

@@ -12,6 +12,7 @@ Sessions with rules before 2 know only the first, and take an empty book for a b
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -39,6 +40,10 @@ LAST_MIDDLE: Final = "last_mid"
 LAST_BID: Final = "last_bid"
 COST: Final = "cost"
 """Where an expected value comes from, unless it is a fair value, whose source has its own name."""
+
+
+_market_of: Final = attrgetter("market")
+"""`map` calls it without a frame for each market: every look at an event asks for them."""
 
 
 class Expected(NamedTuple):
@@ -93,7 +98,7 @@ class _Held(msgspec.Struct):
     def is_of(self, view: EventView) -> bool:
         """Whether these are the event and the markets that it follows from."""
         _, _, event, markets = self.key
-        return event is view.event and markets == tuple([seen.market for seen in view.markets])
+        return event is view.event and markets == _markets_of(view)
 
 
 class Worth:
@@ -172,27 +177,29 @@ class Worth:
         if self._by_bid:
             self._mark_by_bid(view)
             return
-        event_ticker = view.event.event_ticker
+        event_ticker, ledger = view.event.event_ticker, self._ledger
         self._pass(paced_ms)
-        stakes = self._ledger.stakes.in_event.get(event_ticker)
-        self._unseen.discard(event_ticker)
+        stakes = ledger.stakes.in_event.get(event_ticker)
+        if self._unseen:
+            self._unseen.discard(event_ticker)
         if stakes is None:
             self._views.pop(event_ticker, None)
             return
-        seen, moved = self._marks.look(view.markets, self._ledger.lots, self._paced_ms)
-        for held in stakes:
-            if held not in seen and isinstance(held, str):  # it has left the list: nobody bids
-                moved = True
-                for side in (YES, NO):
-                    self._marks.vanish(held, side, self._paced_ms)
+        seen, moved = self._marks.look(view.markets, ledger.lots, self._paced_ms)
+        if not seen >= stakes.keys():  # mostly, each market is seen and there is no order
+            for held in stakes:
+                if held not in seen and isinstance(held, str):  # it has left the list: nobody bids
+                    moved = True
+                    for side in (YES, NO):
+                        self._marks.vanish(held, side, self._paced_ms)
         self._views[event_ticker] = view
         known = self._held.get(event_ticker)
-        if known is None or event_ticker in self._ledger.stakes.touched or not known.is_of(view):
+        if known is None or event_ticker in ledger.stakes.touched or not known.is_of(view):
             self._value(event_ticker)
             known = self._held.get(event_ticker)
         elif moved and known.loose:  # the lots are divided as before
             self._weigh(event_ticker, known)
-        if failures is not None and known is not None:
+        if failures is not None and known is not None and known.failures:
             failures += known.failures
 
     def _mark_by_bid(self, view: EventView) -> None:
@@ -495,7 +502,7 @@ class Worth:
         view, ledger = self._views.get(event_ticker), self._ledger
         trades = sorted({lot.trade for lot in lots})
         paid = tuple(leg for trade in trades for leg in ledger.paid.get(trade, ()))
-        markets = () if view is None else tuple([seen.market for seen in view.markets])
+        markets = () if view is None else _markets_of(view)
         key = (tuple(lots), paid, None if view is None else view.event, markets)
         if before is not None and before.key == key:
             before.key = key  # of these very objects, which `is_of` recognises at once
@@ -539,8 +546,8 @@ class Worth:
         points: list[Day | DailyLoss | Equity] = []
         self._pass(paced_ms)
         day = (paced_ms + (self._offset_ms or 0)) // DAY_MS
-        later, before = day > self._day, day < self._day and self._offset_ms is not None
-        if (later and self.whole()) or before:
+        later = day > self._day
+        if day != self._day and (self.whole() if later else self._offset_ms is not None):
             if later:
                 self.day_start_e6 = self.least_profit_e6()
                 self.latched, self._base_e6 = False, None
@@ -558,6 +565,10 @@ class Worth:
                 Equity(now_ms, ledger.cash_e6, value_e6, ledger.realised_e6, ledger.fees_e6, settlement_e6)
             )
         return points
+
+
+def _markets_of(view: EventView) -> tuple[Market, ...]:
+    return tuple(map(_market_of, view.markets))
 
 
 def unpaired(free: Mapping[int, Iterable[Part]]) -> tuple[dict[int, list[Part]], int]:

@@ -814,12 +814,14 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         flows_e6 = began_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
         if self.cash_e6 != flows_e6:
             raise LedgerError(f"cash is {self.cash_e6}, fills, fees and settlements make it {flows_e6}")
-        held_e6, earned_e6 = self.cash_e6 + self.basis_e6, began_e6 + self.realised_e6 - self.fees_e6
+        stakes = self.stakes
+        held_e6 = self.cash_e6 + stakes.cost_e6 - stakes.clearing_e6
+        earned_e6 = began_e6 + self.realised_e6 - self.fees_e6
         if held_e6 != earned_e6:
             raise LedgerError(
                 f"cash and lots less clearing are {held_e6}, start and profit make them {earned_e6}"
             )
-        stakes, reserved_e6 = self.stakes, sum(map(self.left_e6, self.open.values()))
+        reserved_e6 = sum(map(self.left_e6, self.open.values())) if self.open else 0
         if stakes.reserved_e6 != reserved_e6:
             raise LedgerError(f"{stakes.reserved_e6} is reserved for orders that hold {reserved_e6}")
         while stakes.changed:
