@@ -130,8 +130,8 @@ def depth(levels: Iterable[Level]) -> int:
 
 def is_complementary(quote: Quote) -> bool:
     """Whether the four prices of a quote agree: an existing side shows the same price from both outcomes."""
-    return (quote.yes_bid_size_e2 == 0 or quote.no_ask_e4 == opposite(quote.yes_bid_e4)) and (
-        quote.yes_ask_size_e2 == 0 or quote.no_bid_e4 == opposite(quote.yes_ask_e4)
+    return (quote.yes_bid_size_e2 == 0 or quote.yes_bid_e4 + quote.no_ask_e4 == PRICE_ONE_E4) and (
+        quote.yes_ask_size_e2 == 0 or quote.yes_ask_e4 + quote.no_bid_e4 == PRICE_ONE_E4
     )
 
 

@@ -131,7 +131,7 @@ def fill_fee(
     step_e6 = 1 if time_ms >= MICRODOLLAR_RULE_SINCE_MS else 100
     trade_fee_e6 = _ceil_to(_model_fee_e18(schedule, price_e4, count_e2, maker), step_e6)
     revenue_e6 = price_e4 * count_e2 if selling else -price_e4 * count_e2
-    return FillFee(trade_fee_e6=trade_fee_e6, rounding_fee_e6=(revenue_e6 - trade_fee_e6) % grid_e6)
+    return FillFee(trade_fee_e6, (revenue_e6 - trade_fee_e6) % grid_e6)
 
 
 def taker_fees_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms: int) -> int:

@@ -1,6 +1,6 @@
 """What can be bought now in one market, and what speaks against buying it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -115,29 +115,31 @@ def total_fees_e6(legs: Iterable[Leg]) -> int | None:
     return total_e6
 
 
-def market_reasons(view: MarketView, as_of_ms: int, now_ms: int, limits: ScanLimits) -> Iterator[str]:
-    """Yield what speaks against trading one market now, at prices seen at `as_of_ms`."""
-    market = view.market
+def market_reasons(view: MarketView, as_of_ms: int, now_ms: int, limits: ScanLimits) -> list[str]:
+    """Return what speaks against trading one market now, at prices seen at `as_of_ms`."""
+    market, reasons = view.market, []
     if view.quote.status is not Status.ACTIVE or not is_open(market, now_ms):
-        yield why.NOT_ACTIVE
+        reasons.append(why.NOT_ACTIVE)
     if market.market_type != "binary":
-        yield why.SCALAR_MARKET
+        reasons.append(why.SCALAR_MARKET)
     if view.suspect:
-        yield why.SUSPECT
+        reasons.append(why.SUSPECT)
     if now_ms - as_of_ms > limits.max_leg_age_ms:
-        yield why.STALE_LEG
+        reasons.append(why.STALE_LEG)
     bid_e4, ask_e4 = yes_prices(view)
     if bid_e4 is not None and ask_e4 is not None and bid_e4 >= ask_e4:
-        yield why.CROSSED_BOOK
+        reasons.append(why.CROSSED_BOOK)
     if not is_complementary(view.quote):
-        yield why.PRICES_DISAGREE
+        reasons.append(why.PRICES_DISAGREE)
     if is_off_grid(market, bid_e4, ask_e4):
-        yield why.OFF_GRID
+        reasons.append(why.OFF_GRID)
+    return reasons
 
 
 def legs_reasons(
     view: EventView,
     legs: Sequence[tuple[MarketView, Leg]],
+    close_ms: int | None,
     now_ms: int,
     limits: ScanLimits,
     *,
@@ -145,11 +147,9 @@ def legs_reasons(
 ) -> list[str]:
     """Return what speaks against buying these legs together now, apart from edge and fees.
 
-    `sound`: the markets are known to have no `market_reasons`.
+    `close_ms`: when the first of their markets closes. `sound`: these are known to have no `market_reasons`.
     """
-    reasons = list(
-        _timing_reasons(view.timing, first_close_ms(seen.market for seen, _ in legs), now_ms, limits)
-    )
+    reasons = _timing_reasons(view.timing, close_ms, now_ms, limits)
     for seen, bought in legs:
         if not sound:
             reasons += market_reasons(seen, bought.as_of_ms, now_ms, limits)
@@ -210,14 +210,14 @@ def least_volume_e2(views: Iterable[MarketView]) -> int | None:
     return least_e2
 
 
-def _timing_reasons(
-    timing: MatchTiming, close_ms: int | None, now_ms: int, limits: ScanLimits
-) -> Iterator[str]:
+def _timing_reasons(timing: MatchTiming, close_ms: int | None, now_ms: int, limits: ScanLimits) -> list[str]:
+    reasons = []
     if close_ms is None or close_ms - now_ms < limits.min_before_close_ms:
-        yield why.TOO_CLOSE_TO_CLOSE
+        reasons.append(why.TOO_CLOSE_TO_CLOSE)
     if limits.in_play:
-        return
+        return reasons
     if timing.in_play or (timing.start_ms is not None and now_ms >= timing.start_ms):
-        yield why.MATCH_STARTED
+        reasons.append(why.MATCH_STARTED)
     elif timing.start_ms is not None and timing.start_ms - now_ms < limits.min_before_start_ms:
-        yield why.TOO_CLOSE_TO_START
+        reasons.append(why.TOO_CLOSE_TO_START)
+    return reasons

@@ -1,6 +1,6 @@
 """Why a candidate is not tradable: one constant for each reason, with the sentence that explains it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 NOT_ACTIVE: Final = "not_active"
@@ -49,6 +49,6 @@ REASONS: Final = {
 _RANK: Final = {reason: rank for rank, reason in enumerate(REASONS)}
 
 
-def ordered(reasons: Iterable[str]) -> tuple[str, ...]:
+def ordered(reasons: Collection[str]) -> tuple[str, ...]:
     """Return each reason once, in the order of `REASONS`."""
-    return tuple(sorted(set(reasons), key=_RANK.__getitem__))
+    return tuple(sorted(set(reasons), key=_RANK.__getitem__)) if reasons else ()

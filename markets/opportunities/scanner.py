@@ -63,8 +63,10 @@ def candidates(view: EventView, published: Mapping[str, FairValue], now_ms: int,
     found: list[tuple[Rank, Opportunity]] = []
     for kind in KINDS.values():
         try:
-            # A list, ranked here, so that what cannot be ranked fails within its kind.
-            found += [(rank(offered), offered) for offered in kind.find(view, published, now_ms, limits)]
+            offers = kind.find(view, published, now_ms, limits)
+            if offers:
+                # A list, ranked here, so that what cannot be ranked fails within its kind.
+                found += [(rank(offered), offered) for offered in offers]
         except Exception as error:  # noqa: BLE001, it is returned
             failures.append(Failure.of(view.event.event_ticker, kind.name, error))
     found.sort(key=itemgetter(0))

@@ -81,11 +81,8 @@ def _pairs(view: EventView, other: EventView, now_ms: int, limits: ScanLimits) -
         pair
         for pair in found
         if not any(
-            reason
+            market_reasons(seen, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0), now_ms, limits)
             for seen in (pair.wider, pair.narrower)
-            for reason in market_reasons(
-                seen, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0), now_ms, limits
-            )
         )
     ]
     yield from sound or found

@@ -181,15 +181,17 @@ class Kind(ABC):
             notes: anything else to know.
         """
         legs = tuple([leg for _, leg in bought])
+        markets = [seen for seen, _ in bought]
+        close_ms = first_close_ms([seen.market for seen in markets])
         fees_e6 = total_fees_e6(legs)
         net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
         capital_e6 = None if fees_e6 is None else sum([leg.cost_e6 for leg in legs]) + fees_e6
-        reasons = [*legs_reasons(view, bought, now_ms, limits, sound=sound), *doubts]
+        reasons = [*legs_reasons(view, bought, close_ms, now_ms, limits, sound=sound), *doubts]
         amounts = [(leg.ticker, leg.side, leg.count_e2) for leg in legs]
         if floor is None:
             floor = floor_e6(view, amounts)
-        floor_void_e6 = void_e6([seen for seen, _ in bought], amounts)
-        may_be_void = floor_void_e6 < floor and any(mentions_fair_price(seen.market) for seen, _ in bought)
+        floor_void_e6 = void_e6(markets, amounts)
+        may_be_void = floor_void_e6 < floor and any(mentions_fair_price(seen.market) for seen in markets)
         if capital_e6 is not None and floor_void_e6 < capital_e6 < floor:
             notes = (*notes, NOTE_VOID_ALLOWED if may_be_void else NOTE_VOID)
             if not limits.void_risk:
@@ -218,9 +220,9 @@ class Kind(ABC):
             probability=None,
             value=None,
             start_ms=view.timing.start_ms,
-            close_ms=first_close_ms(seen.market for seen, _ in bought),
+            close_ms=close_ms,
             as_of_ms=min([leg.as_of_ms for leg in legs]),
-            volume_e2=least_volume_e2([seen for seen, _ in bought]),
+            volume_e2=least_volume_e2(markets),
             exhaustive_because=because,
             reasons=why.ordered(reasons),
             notes=notes,

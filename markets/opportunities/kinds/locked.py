@@ -64,7 +64,7 @@ class LockedKind(Kind):
             for (seen, side), asks, own in zip(wanted, ladders, fees, strict=True)
         ]
         floor_e6 = count_e2 * PRICE_ONE_E4
-        gross_e6 = floor_e6 - sum(one.cost_e6 for _, one in bought)
+        gross_e6 = floor_e6 - sum([one.cost_e6 for _, one in bought])
         if gross_e6 <= 0:
             return None
         return self.offer(
@@ -94,9 +94,8 @@ def _walk(ladders: Sequence[Ladder], fees: Sequence[FeeSchedule | None], now_ms:
     count_e2 = 0
     at = [0] * len(ladders)
     left = [asks.levels[0][1] for asks in ladders]
+    costs_e6 = [_costs_e6(asks.levels[0][0], own, now_ms) for asks, own in zip(ladders, fees, strict=True)]
     while True:
-        prices = [asks.levels[place][0] for asks, place in zip(ladders, at, strict=True)]
-        costs_e6 = [_costs_e6(price_e4, own, now_ms) for price_e4, own in zip(prices, fees, strict=True)]
         if sum(costs_e6) >= MONEY_ONE_E6:
             return count_e2
         step = min(left)
@@ -107,7 +106,8 @@ def _walk(ladders: Sequence[Ladder], fees: Sequence[FeeSchedule | None], now_ms:
                 at[i] += 1
                 if at[i] == len(asks.levels):
                     return count_e2
-                left[i] = asks.levels[at[i]][1]
+                price_e4, left[i] = asks.levels[at[i]]
+                costs_e6[i] = _costs_e6(price_e4, fees[i], now_ms)
 
 
 def _costs_e6(price_e4: int, fees: FeeSchedule | None, now_ms: int) -> int:

@@ -69,14 +69,14 @@ class NestedKind(LockedKind):
     ) -> list[Opportunity]:
         """Return the pairs that cost less than a dollar, made of sound markets if there are any."""
         del fair_values  # it needs no opinion
-        found = list(self.pairs(view.markets))
-        if not found:
+        if self.apart_e4(view.markets) >= 0:
             return []
+        found = list(self.pairs(view.markets))
         doubtful = {
             seen.market.ticker
             for pair in found
             for seen in (pair.wider, pair.narrower)
-            if any(market_reasons(seen, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0), now_ms, limits))
+            if market_reasons(seen, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0), now_ms, limits)
         }
         sound = [
             pair
@@ -144,9 +144,8 @@ class LadderKind(NestedKind):
 
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
         """Yield pairs of thresholds."""
-        if self.apart_e4(markets) < 0:
-            for ladder in _ladders(tuple([seen.market for seen in markets])):
-                yield from crossed([_rung(markets[place]) for place in ladder])
+        for ladder in _ladders(tuple([seen.market for seen in markets])):
+            yield from crossed([_rung(markets[place]) for place in ladder])
 
     def apart_e4(self, markets: Sequence[MarketView]) -> int:
         """Compare each bid with the lowest ask of the markets before it, none of which is narrower."""

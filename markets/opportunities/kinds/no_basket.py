@@ -11,8 +11,6 @@ leg then resolves YES, the payout is at least the sum of all counts less the lar
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from markets.book import NO, fills
 from markets.fees import FeeSchedule, fee_schedule, fill_fee, grows_with_price
 from markets.opportunities.legs import (
@@ -31,12 +29,8 @@ from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4, opposite
 
 from .kind import NEVER_E4, Kind
 
-
-class _Pool(msgspec.Struct, frozen=True):
-    """The markets that a basket may be made of, with their NO asks."""
-
-    markets: list[MarketView]
-    ladders: list[Ladder]
+_Pool = list[tuple[MarketView, Ladder]]
+"""The markets that a basket may be made of, with their NO asks."""
 
 
 class NoBasketKind(Kind):
@@ -55,16 +49,19 @@ class NoBasketKind(Kind):
         if not view.event.mutually_exclusive:
             return []
         # Most events end here: depth is examined only if the best bids say that it may matter.
-        bids_e4 = [yes_prices(seen)[0] or 0 for seen in view.markets if _pooled(seen)]
-        if sum(bids_e4) <= PRICE_ONE_E4:
+        if sum(_bids_e4(view)) <= PRICE_ONE_E4:
             return []
         everything = _pool(view, limits)
         fees = fee_schedule(view.event, view.series)
-        for sound, pool in ((True, _sound(everything, now_ms, limits)), (False, everything)):
-            basket = self._basket(view, pool, fees, now_ms, limits, sound=sound)
-            if basket is not None:
-                return [basket]
-        return []
+        sound = [
+            (seen, asks)
+            for seen, asks in everything
+            if not market_reasons(seen, asks.as_of_ms, now_ms, limits)
+        ]
+        basket = self._basket(view, sound, fees, now_ms, limits, sound=True)
+        if basket is None and len(sound) < len(everything):
+            basket = self._basket(view, everything, fees, now_ms, limits, sound=False)
+        return [] if basket is None else [basket]
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
         """Return whether NO of each, less its fee, is worth more than the one leg that may lose.
@@ -78,7 +75,7 @@ class NoBasketKind(Kind):
         del fair_values
         if not view.event.mutually_exclusive:
             return NEVER_E4
-        bids_e4 = [yes_prices(seen)[0] or 0 for seen in view.markets if _pooled(seen)]
+        bids_e4 = _bids_e4(view)
         short_e4 = PRICE_ONE_E4 - sum(bids_e4)
         if short_e4 >= 0:
             return short_e4 + 1
@@ -134,43 +131,37 @@ class NoBasketKind(Kind):
         *,
         sound: bool,
     ) -> Opportunity | None:
-        counts = _walk(pool.ladders, fees, now_ms) or _top_only(pool.ladders)
+        ladders = [asks for _, asks in pool]
+        counts = _walk(ladders, fees, now_ms) or _top_only(ladders)
         chosen = [
             (seen, leg(seen, NO, fills(asks.levels, count_e2), asks.as_of_ms, fees, now_ms))
-            for seen, asks, count_e2 in zip(pool.markets, pool.ladders, counts, strict=True)
+            for (seen, asks), count_e2 in zip(pool, counts, strict=True)
             if count_e2 > 0
         ]
         if len(chosen) < 2:
             return None
-        cost_e6 = sum(bought.cost_e6 for _, bought in chosen)
+        cost_e6 = sum([bought.cost_e6 for _, bought in chosen])
         gross_e6 = guaranteed_payout_e6([bought.count_e2 for _, bought in chosen]) - cost_e6
         if gross_e6 <= 0:
             return None
         return self.offer(view, chosen, gross_e6, now_ms, limits, sound=sound, floor=gross_e6 + cost_e6)
 
 
-def _pooled(seen: MarketView) -> bool:
-    return seen.quote.status is Status.ACTIVE and seen.market.market_type == "binary"
+def _pooled(view: EventView) -> list[MarketView]:
+    return [
+        seen
+        for seen in view.markets
+        if seen.quote.status is Status.ACTIVE and seen.market.market_type == "binary"
+    ]
+
+
+def _bids_e4(view: EventView) -> list[int]:
+    return [yes_prices(seen)[0] or 0 for seen in _pooled(view)]
 
 
 def _pool(view: EventView, limits: ScanLimits) -> _Pool:
-    pool = _Pool([], [])
-    for seen in view.markets:
-        if _pooled(seen):
-            asks = ladder(seen, NO, limits)
-            if asks.levels:
-                pool.markets.append(seen)
-                pool.ladders.append(asks)
-    return pool
-
-
-def _sound(pool: _Pool, now_ms: int, limits: ScanLimits) -> _Pool:
-    sound = [
-        (seen, asks)
-        for seen, asks in zip(pool.markets, pool.ladders, strict=True)
-        if not any(market_reasons(seen, asks.as_of_ms, now_ms, limits))
-    ]
-    return _Pool([seen for seen, _ in sound], [asks for _, asks in sound])
+    asked = [(seen, ladder(seen, NO, limits)) for seen in _pooled(view)]
+    return [(seen, asks) for seen, asks in asked if asks.levels]
 
 
 def guaranteed_payout_e6(counts_e2: Sequence[int]) -> int:

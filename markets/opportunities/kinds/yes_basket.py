@@ -65,10 +65,9 @@ class YesBasketKind(LockedKind):
         del fair_values
         if not view.event.mutually_exclusive or len(view.markets) < 2:
             return NEVER_E4
-        asks_e4 = []
-        for seen in view.markets:
-            _, ask_e4 = yes_prices(seen)
-            asks_e4.append(PRICE_ONE_E4 if ask_e4 is None else ask_e4)
+        asks_e4 = [
+            PRICE_ONE_E4 if (ask_e4 := yes_prices(seen)[1]) is None else ask_e4 for seen in view.markets
+        ]
         over_e4 = sum(asks_e4) - PRICE_ONE_E4
         if over_e4 >= 0:
             return over_e4 + 1
