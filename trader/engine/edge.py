@@ -93,11 +93,13 @@ def had(leg: Wanted, view: EventView, scan: ScanLimits) -> bool:
 
 def offered_e6(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> int | None:
     """Return what legs cost at the current offers, without fees; None if less is offered."""
-    seen = {one.market.ticker: one for one in view.markets}
     total_e6 = 0
     for leg in legs:
-        market = seen.get(leg.ticker)
-        taken = () if market is None else fills(ladder(market, leg.side, scan).levels, leg.count_e2)
+        taken: tuple[Level, ...] = ()
+        for seen in view.markets:
+            if seen.market.ticker == leg.ticker:
+                taken = fills(ladder(seen, leg.side, scan).levels, leg.count_e2)
+                break
         if depth(taken) < leg.count_e2:
             return None
         total_e6 += cost_e6(taken)

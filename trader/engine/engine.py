@@ -209,7 +209,7 @@ class Engine:
                 self.conditions.floor_ms = most_ms
         self._take(taken, found or {})
         self._out += self.roster.take_outputs()
-        if not isinstance(taken, Start):  # the broker has taken over nothing yet
+        if self.standing.rests and not isinstance(taken, Start):  # the broker has taken over nothing yet
             self._cancel()
         self._learn()
         money_moved = False
@@ -275,8 +275,6 @@ class Engine:
 
         At the daily loss, an order that only gives up a lot stays: it reduces risk.
         """
-        if not self.standing.rests:
-            return
         killed, lost = self.conditions.killed is not None, self.conditions.lost
         halts = self.halts() if self.rules >= 2 else ()
         cancels = self.standing.to_cancel(
@@ -340,32 +338,34 @@ class Engine:
             self.refusals.commit()
         conditions.epoch, conditions.seq, conditions.complete_ms = data.epoch, data.seq, data.complete_ms
         halted = bool(self.halts())  # nothing that follows from data halts or resumes
+        taken, worth, leg_risk, ledger, rules = self.taken, self.worth, self.leg_risk, self.ledger, self.rules
+        self.decisions += len(data.views)
         for view in data.views:
-            self.decisions += 1
-            self.taken.observe(view, self.scan)
-            self.worth.mark(self.taken.of_others(view), self.paced_ms, self._failing)
+            taken.observe(view, self.scan)
+            worth.mark(taken.of_others(view), self.paced_ms, self._failing)
             if pays(view):
                 self._out += self.payouts.settle(view)
                 self._out += self.payouts.correct(view)
             event_ticker = view.event.event_ticker
-            if self.leg_risk.minds(event_ticker):
-                left, patient_ms = self.taken.left(view), patience_ms(view, self.now_ms)
-                self.leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
-            if self.rules < 2 or self.ledger.stirs(event_ticker):
+            if leg_risk.minds(event_ticker):
+                left, patient_ms = taken.left(view), patience_ms(view, self.now_ms)
+                leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
+            if rules < 2 or ledger.stirs(event_ticker):
                 self._even_out(view)
             if not halted:
                 self._scan_and_trade(view, found.get(event_ticker))
             self._note_failures(view)
-        held = self.ledger.events()
+        held, views = ledger.events(), self.views
         for view in data.views:
-            if view.event.event_ticker in held:
-                self.views[view.event.event_ticker] = view
+            event_ticker = view.event.event_ticker
+            if event_ticker in held:
+                views[event_ticker] = view
         if held is not self._seen_of:
             self._seen_of = held
             self._groups.keep(held)
-            for event_ticker in [ticker for ticker in self.views if ticker not in held]:
-                del self.views[event_ticker]
-        self.refusals.keep_follow_ups(self.ledger.baskets)
+            for event_ticker in [ticker for ticker in views if ticker not in held]:
+                del views[event_ticker]
+        self.refusals.keep_follow_ups(ledger.baskets)
 
     def _scan_and_trade(self, view: EventView, found: Sequence[Opportunity] | None) -> None:
         """Look for candidates in a changed event, and trade those that the strategies want."""
@@ -424,9 +424,9 @@ class Engine:
         if (
             len(legs) < 2
             or not self.leg_risk.wants(event_ticker)
-            or not all(leg.vouched for leg in legs)
+            or not all([leg.vouched for leg in legs])
+            or event_ticker in [intent.event_ticker for intent in self.ledger.open.values()]
             or risk.pays_too_late(view, self.now_ms, self.limits)
-            or any(intent.event_ticker == event_ticker for intent in self.ledger.open.values())
         ):
             return
         most = self.limits.order_e6 // (max(leg.price_e4 for leg in legs) * COUNT_ONE_E2)
@@ -453,6 +453,14 @@ class Engine:
             for intent in ledger.open.values()
             if intent.event_ticker == event_ticker and intent.strategy == strategy
         ]
+        if not lots and not orders and not values:  # the usual case
+            return Update(
+                update.view,
+                update.opportunities,
+                update.now_ms,
+                cash_e6=ledger.free_e6,
+                accepted=self.accepted,
+            )
         numbers = [intent.number for intent in orders]
         return Update(
             update.view,
@@ -595,7 +603,8 @@ class Engine:
         if self.rules < 2:
             return
         self.pace.keep(self.ledger.baskets)
-        if self.ledger.lacking <= self.ledger.stakes.orders_of.keys():
+        lacking = self.ledger.lacking
+        if not lacking or lacking <= self.ledger.stakes.orders_of.keys():
             return  # for each of them an order is on its way, or rests
         for trade in self.pace.all_due(self.ledger, self.paced_ms):
             view = self.views.get(self.ledger.baskets[trade].event_ticker)

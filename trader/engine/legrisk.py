@@ -345,7 +345,8 @@ class LegRisk:
         for event_ticker, watch in self._watches.items():
             self._stood(event_ticker, watch, steady_ms)
             if watch.due_ms is None and steady_ms >= watch.next_ms:
-                watch.like = watch.like._replace(age=self._age(event_ticker, steady_ms))
+                state, _, legs, size, series_ticker = watch.like
+                watch.like = Like(state, self._age(event_ticker, steady_ms), legs, size, series_ticker)
                 watch.begun_ms, watch.due_ms = steady_ms, steady_ms + self.latency_ms
 
     def forget(self) -> None:

@@ -135,11 +135,15 @@ class Pace:
 
 def patience_ms(view: EventView, now_ms: int, waited_ms: int = 0) -> int:
     """Return how much longer to wait for a basket of an event, after waiting `waited_ms`."""
-    ends_ms = [seen.market.close_ms for seen in view.markets if seen.market.close_ms is not None]
-    if view.timing.start_ms is not None:
-        ends_ms.append(view.timing.start_ms)
-    left_ms = PATIENT_MS - waited_ms
-    return max(0, min([left_ms, *(end_ms - BEFORE_END_MS - now_ms for end_ms in ends_ms)]))
+    until_ms = now_ms + PATIENT_MS - waited_ms
+    start_ms = view.timing.start_ms
+    if start_ms is not None and start_ms - BEFORE_END_MS < until_ms:
+        until_ms = start_ms - BEFORE_END_MS
+    for seen in view.markets:
+        close_ms = seen.market.close_ms
+        if close_ms is not None and close_ms - BEFORE_END_MS < until_ms:
+            until_ms = close_ms - BEFORE_END_MS
+    return max(0, until_ms - now_ms)
 
 
 def excess_e2(basket: Basket) -> list[int]:

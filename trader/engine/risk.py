@@ -184,7 +184,26 @@ def early(proposal: Proposal, view: EventView, facts: Facts, limits: Limits, sca
 
     They cover nearly all refusals, and none of them needs sizes, edges or `facts.caps`.
     """
-    return next(_early(proposal, view, facts, limits, scan), None)
+    reason = _standing(proposal, facts, limits)
+    if reason is not None:
+        return reason
+    if view.event.event_ticker != proposal.event_ticker:
+        return reasons.WRONG_EVENT
+    if view.event.series_ticker in facts.degraded:
+        return reasons.DEGRADED
+    if fee_schedule(view.event, view.series) is None:
+        return reasons.FEE_UNKNOWN
+    timing = view.timing
+    takes_off = eases(proposal, facts)
+    if not (scan.in_play or takes_off) and (
+        timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
+    ):
+        return reasons.MATCH_STARTED
+    if not (scan.in_play or takes_off or proposal.by_hand) and _starts_soon(timing, facts, scan):
+        return reasons.TOO_CLOSE_TO_START
+    if proposal.evens is None and pays_too_late(view, facts.now_ms, limits):
+        return reasons.PAYOUT_TOO_LATE
+    return None
 
 
 def check(
@@ -207,7 +226,9 @@ def _reasons(
     limits: Limits,
     scan: ScanLimits,
 ) -> Iterator[str]:
-    yield from _early(proposal, view, facts, limits, scan)
+    reason = early(proposal, view, facts, limits, scan)
+    if reason is not None:
+        yield reason
     fees = fee_schedule(view.event, view.series)
     if fees is None:
         return
@@ -460,61 +481,40 @@ def _unreal(proposal: Proposal) -> bool:
     return False
 
 
-def _early(
-    proposal: Proposal, view: EventView, facts: Facts, limits: Limits, scan: ScanLimits
-) -> Iterator[str]:
-    yield from _standing(proposal, facts, limits)
-    if view.event.event_ticker != proposal.event_ticker:
-        yield reasons.WRONG_EVENT
-    if view.event.series_ticker in facts.degraded:
-        yield reasons.DEGRADED
-    if fee_schedule(view.event, view.series) is None:
-        yield reasons.FEE_UNKNOWN
-        return
-    timing = view.timing
-    takes_off = eases(proposal, facts)
-    if not (scan.in_play or takes_off) and (
-        timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
-    ):
-        yield reasons.MATCH_STARTED
-    elif not (scan.in_play or takes_off or proposal.by_hand) and _starts_soon(timing, facts, scan):
-        yield reasons.TOO_CLOSE_TO_START
-    if proposal.evens is None and pays_too_late(view, facts.now_ms, limits):
-        yield reasons.PAYOUT_TOO_LATE
-
-
-def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
+def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> str | None:
+    """Return why this trade cannot be wanted now, whatever is seen of its event."""
     ledger, event_ticker = facts.ledger, proposal.event_ticker
     takes_off = eases(proposal, facts)
     passed = (reasons.PAUSED, reasons.DAILY_LOSS) if takes_off else ()
     for word in facts.halts:
         if word not in passed:
-            yield word
+            return word
     if _unreal(proposal):
-        yield reasons.UNREAL
+        return reasons.UNREAL
     if facts.rules >= 2 and min([leg.count_e2 for leg in proposal.legs], default=1) <= 0:
-        yield reasons.BAD_SIZE
+        return reasons.BAD_SIZE
     if proposal.evens is not None:
         if _ordered(proposal, proposal.evens, ledger, sells=_sells(proposal)):
-            yield reasons.RETRY_LATER
+            return reasons.RETRY_LATER
     elif proposal.joins is not None:
         if not _belongs(proposal, proposal.joins, ledger):
-            yield reasons.NOT_OWN_TRADE
+            return reasons.NOT_OWN_TRADE
     elif not proposal.by_hand and facts.paced_ms < facts.retry_at_ms.get(event_ticker, facts.paced_ms):
-        yield reasons.RETRY_LATER
+        return reasons.RETRY_LATER
     elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:
         alone = limits.positions_per_event == 1
-        yield reasons.ONE_POSITION_PER_EVENT if alone else reasons.POSITIONS_PER_EVENT
+        return reasons.ONE_POSITION_PER_EVENT if alone else reasons.POSITIONS_PER_EVENT
     if takes_off:
-        return
+        return None
     if facts.lost_today_e6 >= limits.daily_loss_e6:
-        yield reasons.DAILY_LOSS
+        return reasons.DAILY_LOSS
     if len(ledger.open) + len(proposal.legs) > limits.open_orders:
-        yield reasons.OPEN_ORDERS
+        return reasons.OPEN_ORDERS
     if len(facts.sent_ms) + len(proposal.legs) > limits.orders_per_minute:
         recent = sum(sent_ms > facts.paced_ms - MINUTE_MS for sent_ms in facts.sent_ms)
         if recent + len(proposal.legs) > limits.orders_per_minute:
-            yield reasons.ORDERS_PER_MINUTE
+            return reasons.ORDERS_PER_MINUTE
+    return None
 
 
 def _leg_reasons(

@@ -246,45 +246,65 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
     for proposal in proposals:
         if type(proposal) not in (Proposal, CancelWanted, AmendWanted):
             raise Nonsense(f"got {type(proposal).__name__}, expected a Proposal, CancelWanted or AmendWanted")
-        _expect("strategy", proposal.strategy == strategy, "its own name")
+        if proposal.strategy != strategy:
+            raise _unlike("strategy", "its own name")
         told_of = proposal.event_ticker == event_ticker
         if event_ticker is None:
             told_of = type(proposal.event_ticker) is str
-        _expect("event_ticker", told_of, "the event that the update is about")
-        if type(proposal) is not Proposal:
-            for member in proposal.__struct_fields__[2:]:
-                _expect(member, _is_number(getattr(proposal, member)), "an int")
+        if not told_of:
+            raise _unlike("event_ticker", "the event that the update is about")
+        if type(proposal) is Proposal:
+            _check_proposal(proposal)
             continue
-        _expect("legs", type(proposal.legs) is tuple, "a tuple")
-        for leg in proposal.legs:
-            _expect("leg", type(leg) is Wanted, "a Wanted")
-            _expect("ticker", type(leg.ticker) is str, "text")
-            _expect("side", leg.side in ("yes", "no") and type(leg.side) is str, "yes or no")
-            _expect("price_e4", _is_number(leg.price_e4), "an int")
-            _expect("count_e2", _is_number(leg.count_e2), "an int")
-        _expect("edge_e6", _is_number(proposal.edge_e6), "an int")
-        known = proposal.probability
-        likely = known is None or (type(known) in (int, float) and 0 <= known <= 1)
-        _expect("probability", likely, "0 to 1 or None")
-        _expect("exits", type(proposal.exits) is bool, "True or False")
-        sells = proposal.exits and proposal.evens is not None and _is_number(proposal.evens)
-        _expect("evens", sells or proposal.evens is None, "None, or a trade if exits is True")
-        _expect("exits", sells or not proposal.exits, "False if evens names no trade")
-        joins = proposal.joins
-        _expect("joins", joins is None or (_is_number(joins) and not sells), "a trade or None, without evens")
-        _expect("by_hand", proposal.by_hand is False, "False: it is not a person's")
-        _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
-        rests_only = type(proposal.post_only) is bool
-        alone = proposal.time_in_force == "gtc" or not proposal.post_only
-        _expect("post_only", rests_only and alone, "True or False, and True only with gtc")
-        expires_ms = proposal.expires_ms
-        _expect("expires_ms", expires_ms is None or _is_number(expires_ms), "an int or None")
-        _expect("kind", type(proposal.kind) is str and len(proposal.kind) <= MAX_KIND, "a short text")
+        for member in proposal.__struct_fields__[2:]:
+            if not _is_number(getattr(proposal, member)):
+                raise _unlike(member, "an int")
 
 
-def _expect(member: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise Nonsense(f"{member} of a proposal: expected {expected}")
+def _check_proposal(proposal: Proposal) -> None:
+    if type(proposal.legs) is not tuple:
+        raise _unlike("legs", "a tuple")
+    for leg in proposal.legs:
+        if type(leg) is not Wanted:
+            raise _unlike("leg", "a Wanted")
+        if type(leg.ticker) is not str:
+            raise _unlike("ticker", "text")
+        if type(leg.side) is not str or leg.side not in ("yes", "no"):
+            raise _unlike("side", "yes or no")
+        if not _is_number(leg.price_e4):
+            raise _unlike("price_e4", "an int")
+        if not _is_number(leg.count_e2):
+            raise _unlike("count_e2", "an int")
+    if not _is_number(proposal.edge_e6):
+        raise _unlike("edge_e6", "an int")
+    known = proposal.probability
+    if known is not None and not (type(known) in (int, float) and 0 <= known <= 1):
+        raise _unlike("probability", "0 to 1 or None")
+    if type(proposal.exits) is not bool:
+        raise _unlike("exits", "True or False")
+    sells = proposal.exits and proposal.evens is not None and _is_number(proposal.evens)
+    if not sells and proposal.evens is not None:
+        raise _unlike("evens", "None, or a trade if exits is True")
+    if not sells and proposal.exits:
+        raise _unlike("exits", "False if evens names no trade")
+    joins = proposal.joins
+    if joins is not None and (sells or not _is_number(joins)):
+        raise _unlike("joins", "a trade or None, without evens")
+    if proposal.by_hand is not False:
+        raise _unlike("by_hand", "False: it is not a person's")
+    if proposal.time_in_force not in ("ioc", "fok", "gtc"):
+        raise _unlike("time_in_force", "ioc, fok or gtc")
+    rests_only = type(proposal.post_only) is bool
+    if not rests_only or (proposal.post_only and proposal.time_in_force != "gtc"):
+        raise _unlike("post_only", "True or False, and True only with gtc")
+    if proposal.expires_ms is not None and not _is_number(proposal.expires_ms):
+        raise _unlike("expires_ms", "an int or None")
+    if type(proposal.kind) is not str or len(proposal.kind) > MAX_KIND:
+        raise _unlike("kind", "a short text")
+
+
+def _unlike(member: str, expected: str) -> Nonsense:
+    return Nonsense(f"{member} of a proposal: expected {expected}")
 
 
 def _is_number(value: object) -> bool:

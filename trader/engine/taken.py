@@ -168,7 +168,9 @@ class Taken:
 
         Every look at an event calls this several times, so the last answer is kept while it is valid.
         """
-        view, known = self.of_others(view), self._known
+        known = self._known
+        if self._resting is not None:
+            view = self.of_others(view)
         if not known:
             return view
         last = self._last

@@ -12,7 +12,6 @@ Sessions with rules before 2 know only the first, and take an empty book for a b
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -40,10 +39,6 @@ LAST_MIDDLE: Final = "last_mid"
 LAST_BID: Final = "last_bid"
 COST: Final = "cost"
 """Where an expected value comes from, unless it is a fair value, whose source has its own name."""
-
-
-_market_of: Final = attrgetter("market")
-"""`map` calls it without a frame for each market: every look at an event asks for them."""
 
 
 class Expected(NamedTuple):
@@ -568,7 +563,7 @@ class Worth:
 
 
 def _markets_of(view: EventView) -> tuple[Market, ...]:
-    return tuple(map(_market_of, view.markets))
+    return tuple([seen.market for seen in view.markets])
 
 
 def unpaired(free: Mapping[int, Iterable[Part]]) -> tuple[dict[int, list[Part]], int]:

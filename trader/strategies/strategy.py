@@ -136,7 +136,7 @@ def proposal(strategy: str, opportunity: Opportunity) -> Proposal:
     return Proposal(
         strategy=strategy,
         event_ticker=opportunity.event_ticker,
-        legs=tuple(Wanted(leg.ticker, leg.side, leg.price_e4, leg.count_e2) for leg in opportunity.legs),
+        legs=tuple([Wanted(leg.ticker, leg.side, leg.price_e4, leg.count_e2) for leg in opportunity.legs]),
         edge_e6=opportunity.net_edge_e6 or 0,
         probability=opportunity.probability,
         kind=opportunity.kind,
