@@ -75,12 +75,12 @@ class Crowd:
 
     def plan_tick(self, group: Group, time_ms: int) -> None:
         """Plan the next move of a group, replacing one planned before."""
-        group.tick += 1
+        group.tick = tick = group.tick + 1
         mean_s, pace = 1.5 if group.in_play else group.interval_s, self._activity.pace
         if pace < 1e-6:
             pace = 1e-6
         wait_ms = 1 + int(1000.0 * mean_s * -log(1.0 - self._rng.random()) / pace)
-        self._agenda.at(time_ms + wait_ms, self._tick, (group, group.tick))
+        self._agenda.at(time_ms + wait_ms, self._tick, (group, tick))
 
     def _tick(self, planned: tuple[Group, int], time_ms: int) -> None:
         """Let a group's truth move and its quotes follow."""
@@ -98,7 +98,7 @@ class Crowd:
             return
         self.plan_tick(group, time_ms)
         happened, latent = self.advance_latent(group, time_ms), group.latent
-        if isinstance(latent, Combo) and latent.decided():
+        if type(latent) is Combo and latent.decided():
             live[0].close_ms = time_ms
             live[0].values["close"] = format_time(time_ms)
             self._close(live[0], time_ms)
@@ -297,7 +297,10 @@ class Crowd:
         rng = self._rng
         buys_yes = rng.random() < 0.5
         size = market.ask_e2 if buys_yes else market.bid_e2
-        count = int(rng.expovariate(1 / max(market.size_e2 / 20, 1500)))
+        usual = market.size_e2 / 20
+        if usual < 1500:
+            usual = 1500
+        count = int(rng.expovariate(1 / usual))
         if count > size:
             count = size
         least = 1
@@ -313,7 +316,8 @@ class Crowd:
         rng = self._rng
         buys_yes = side == BID
         price, size = (market.ask_e4, market.ask_e2) if buys_yes else (market.bid_e4, market.bid_e2)
-        if market.depth is not None and market.depth.book.has_orders:
+        depth = market.depth
+        if depth is not None and (depth.book.yes.orders or depth.book.no.orders):
             self._matching.take(market, side, price, count, time_ms)
             return
         digits, opened = rng.getrandbits(128).to_bytes(16).hex(), rng.random() < 0.6

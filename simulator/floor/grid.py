@@ -1,6 +1,6 @@
 """Price grids: which prices a market may trade at."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from itertools import pairwise
 from math import ceil
 from typing import Any, Final
@@ -42,13 +42,15 @@ class Grid:
 
     def at_or_below(self, price_e4: float) -> int | None:
         """Return the highest tradable price that is not above `price_e4`; None if there is none."""
-        index = bisect_right(self.prices, price_e4)
-        return self.prices[index - 1] if index else None
+        if 0 <= price_e4 <= PRICE_ONE_E4:  # the usual case
+            return self._down[int(price_e4)]
+        return self.prices[-1] if price_e4 > 0 else None
 
     def at_or_above(self, price_e4: float) -> int | None:
         """Return the lowest tradable price that is not below `price_e4`; None if there is none."""
-        index = bisect_left(self.prices, price_e4)
-        return self.prices[index] if index < len(self.prices) else None
+        if 0 <= price_e4 <= PRICE_ONE_E4:  # the usual case
+            return self._up[ceil(price_e4)]
+        return None if price_e4 > 0 else self.prices[0]
 
     def around(self, low_e4: float, high_e4: float) -> tuple[int | None, int | None]:
         """Return the highest tradable price up to `low_e4`, and the lowest from `high_e4` on."""

@@ -39,7 +39,10 @@ def poisson(mean: float, rng: Random) -> int:
         return 0
     if mean > 30.0:
         return max(0, round(rng.gauss(mean, sqrt(mean))))
-    limit, count, product = exp(-mean), 0, rng.random()
+    limit, product = exp(-mean), rng.random()
+    if product <= limit:  # the usual case
+        return 0
+    count = 0
     while product > limit:
         product *= rng.random()
         count += 1
@@ -48,9 +51,9 @@ def poisson(mean: float, rng: Random) -> int:
 
 def poisson_above(threshold: float, mean: float) -> float:
     """Return P(N > threshold) for a Poisson N."""
-    term = total = exp(-max(mean, 0.0))
     if threshold < 0:
         return 1.0
+    term = total = exp(-mean) if mean > 0.0 else 1.0
     for k in range(1, int(threshold) + 1):
         term *= mean / k
         total += term
@@ -115,13 +118,18 @@ class Match:
                 other = 0.2
             self.means = [one, other]
             return False
-        share = min(dt_s / (sport.minutes * 60), 1 - self.elapsed)
+        share, left = dt_s / (sport.minutes * 60), 1 - self.elapsed
+        if share > left:
+            share = left
         self.elapsed += share
         scored, step = False, sport.step
-        for side, mean in enumerate(self.means):
-            if scores := poisson(mean / step * share, rng):
-                self.scores[side] += step * scores
-                scored = True
+        one, other = self.means
+        if scores := poisson(one / step * share, rng):
+            self.scores[0] += step * scores
+            scored = True
+        if scores := poisson(other / step * share, rng):
+            self.scores[1] += step * scores
+            scored = True
         for player in self._players.values():
             if deeds := poisson(player[0] * share, rng):
                 player[1] += deeds
@@ -169,11 +177,11 @@ class Match:
 
     def probabilities(self, markets: Sequence[Market]) -> list[float]:
         left = 0.0 if self.over else 1 - self.elapsed
-        means, scores = self.means, self.scores
-        total = scores[0] + scores[1] + (means[0] + means[1]) * left
-        lead = scores[0] - scores[1] + (means[0] - means[1]) * left
-        width = sqrt(2 * self.sport.step * (means[0] + means[1]) * left)
-        draw = 0.5 if self.sport.ties else 0.0
+        one, other = self.means
+        mine, theirs = self.scores
+        total = mine + theirs + (one + other) * left
+        lead = mine - theirs + (one - other) * left
+        width = sqrt(2 * self.sport.step * (one + other) * left)
         if width < 1e-6:
             return [self.probability(market.role) for market in markets]
         found = []
@@ -181,15 +189,14 @@ class Match:
             role = market.role
             kind = role.kind
             if kind == "margin":
-                mean, threshold = lead if role.key == "A" else -lead, role.floor
+                p = 0.5 - 0.5 * erf((role.floor - (lead if role.key == "A" else -lead)) / width)
             elif kind == "total":
-                mean, threshold = total, role.floor
+                p = 0.5 - 0.5 * erf((role.floor - total) / width)
             elif kind == "win":
-                mean, threshold = lead if role.key == "A" else -lead, draw
+                draw = 0.5 if self.sport.ties else 0.0
+                p = 0.5 - 0.5 * erf((draw - (lead if role.key == "A" else -lead)) / width)
             else:
-                found.append(self.probability(role))
-                continue
-            p = 0.5 - 0.5 * erf((threshold - mean) / width)
+                p = self.probability(role)
             found.append(p if _FLOOR < p < _CEILING else _clip(p))
         return found
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil
 from operator import attrgetter
 from random import Random
 from typing import Final
@@ -50,6 +51,9 @@ _P: Final = attrgetter("p")
 _SOON: Final = 0.6
 _TRIES: Final = 90
 _FEE: Final = 0.07
+_STEP_E4: Final = 50
+"""By how much more each leg is shifted until the whole pays."""
+
 _NEAR: Final = 0.12
 """Nested markets to be planted the wrong way round are worth at most this much apart."""
 
@@ -171,7 +175,7 @@ class Planter:
         from_ms, to_ms = time_ms, time_ms + HOUR_MS
         soon = [match for match in self._listings.matches if from_ms < match.start_ms < to_ms]
         first = soon if soon and rng.random() < _SOON else everything
-        choice = rng.choice
+        choice, possible = rng.choice, self._possible
         kind = kinds[0]
         for attempt in range(_TRIES):
             # Mostly where the taker will soon see the outcome, if possible.
@@ -180,7 +184,7 @@ class Planter:
                 kind = kinds[(attempt - _TRIES // 3) % len(kinds)]  # another, too, if that is impossible
             if (
                 _suits(group, kind)
-                and self._possible(group, until_ms)
+                and possible(group, until_ms)
                 and self._try(kind, group, time_ms, until_ms)
             ):
                 return True
@@ -188,12 +192,15 @@ class Planter:
 
     def _alive(self, time_ms: int) -> dict[str, int]:
         """Return how many of each kind stand; forget those whose time is over."""
-        self._current = [current for current in self._current if time_ms < current[0].until_ms]
-        alive = dict.fromkeys(KINDS, 0)
-        for planted, legs in self._current:
-            # The usual case: somebody has taken it.
-            if legs[0].fair_shift_e4 and _offered(legs):
-                alive[planted.kind] += 1
+        alive, current = dict.fromkeys(KINDS, 0), []
+        for each in self._current:
+            planted, legs = each
+            if time_ms < planted.until_ms:
+                current.append(each)
+                # The usual case: somebody has taken it.
+                if legs[0].fair_shift_e4 and _offered(legs):
+                    alive[planted.kind] += 1
+        self._current = current
         return alive
 
     def _possible(self, group: Group, until_ms: int) -> bool:
@@ -209,15 +216,13 @@ class Planter:
         return True
 
     def _try(self, kind: str, group: Group, time_ms: int, until_ms: int) -> bool:
-        event = group.events[0]
-        if kind in _PAIRS:
-            return self._plant_pair(kind, self._rng.choice(_pairs(group)[kind]), time_ms, until_ms)
-        plant = {
-            "no_basket": self._plant_no_basket,
-            "yes_basket": self._plant_yes_basket,
-            "value": self._plant_leg,
-        }
-        return plant[kind](event, time_ms, until_ms)
+        if kind == "no_basket":
+            return self._plant_no_basket(group.events[0], time_ms, until_ms)
+        if kind == "yes_basket":
+            return self._plant_yes_basket(group.events[0], time_ms, until_ms)
+        if kind == "value":
+            return self._plant_leg(group.events[0], time_ms, until_ms)
+        return self._plant_pair(kind, self._rng.choice(_pairs(group)[kind]), time_ms, until_ms)
 
     def stands(self, planted: Mispricing, time_ms: int) -> bool:
         """Return whether a planted mispricing can be traded."""
@@ -236,14 +241,13 @@ class Planter:
         fair = [market.p for market in quoted]
         if len(fair) < 2 or fair[1] < 0.05 or sum(fair) < 0.5:
             return False
-        target = 1 + rng.uniform(0.01, 0.03)
-        shift = 0
-        for _ in range(30):
+        target, rate = 1 + rng.uniform(0.01, 0.03), _fee_rate(event)
+        # No bid is above its shifted truth: a smaller shift cannot do.
+        for shift in range(_first(target - sum(fair), len(fair)), 30 * _STEP_E4, _STEP_E4):
             bids = [m.grid.at_or_below(m.p * PRICE_ONE_E4 + shift) or 0 for m in quoted]
             together = sum(bids) / 1e4
-            if together >= target and together >= target + (fees := _fees(event, bids)):
+            if together >= target and together >= target + (fees := _fees(rate, bids)):
                 break
-            shift += 50
         else:
             return False
         if any(m.grid.above(b) is None for m, b in zip(quoted, bids, strict=True)):
@@ -256,16 +260,18 @@ class Planter:
         """Lower the asks so that buying YES of every leg pays after fees: sum of asks < 1 - fees."""
         rng = self._rng
         legs = event.markets
-        if not 2 <= len(legs) <= 6 or sum(m.p for m in legs) < 0.995 or not all(m.ask_e2 for m in legs):
+        if not 2 <= len(legs) <= 6:
             return False
-        target = 1 - rng.uniform(0.01, 0.03)
-        shift = 0
-        for _ in range(40):
+        fair = sum([m.p for m in legs])
+        if fair < 0.995 or not all([m.ask_e2 for m in legs]):
+            return False
+        target, rate = 1 - rng.uniform(0.01, 0.03), _fee_rate(event)
+        # No ask is below its shifted truth: a smaller shift cannot do.
+        for shift in range(_first(fair - target, len(legs)), 40 * _STEP_E4, _STEP_E4):
             asks = [m.grid.at_or_above(m.p * PRICE_ONE_E4 - shift) or PRICE_ONE_E4 for m in legs]
             together = sum(asks) / 1e4
-            if together <= target and together <= target - (fees := _fees(event, asks)):
+            if together <= target and together <= target - (fees := _fees(rate, asks)):
                 break
-            shift += 50
         else:
             return False
         if any(m.p * PRICE_ONE_E4 - shift < 100 for m in legs):
@@ -282,15 +288,16 @@ class Planter:
             return False
         gap = self._rng.uniform(0.01, 0.03)
         shift = int(1e4 * (wider.p - narrower.p) / 2)
+        wider_rate, narrower_rate = _fee_rate(wider.event), _fee_rate(narrower.event)
         for _ in range(30):
             bid = narrower.grid.at_or_below(narrower.p * PRICE_ONE_E4 + shift)
             ask = wider.grid.at_or_above(wider.p * PRICE_ONE_E4 - shift)
             if bid is None or ask is None:
                 return False
-            fees = _fees(wider.event, [ask]) + _fees(narrower.event, [bid])
+            fees = _fees(wider_rate, (ask,)) + _fees(narrower_rate, (bid,))
             if (bid - ask) / 1e4 >= gap + fees:
                 break
-            shift += 50
+            shift += _STEP_E4
         else:
             return False
         if wider.p * PRICE_ONE_E4 - shift < 100 or narrower.p * PRICE_ONE_E4 + shift > PRICE_ONE_E4 - 100:
@@ -304,18 +311,17 @@ class Planter:
         """Move one leg of an exhaustive event well away from what the others say."""
         rng = self._rng
         legs = event.markets
-        if (
-            not 3 <= len(legs) <= 12
-            or sum(m.p for m in legs) < 0.97
-            or not all(m.bid_e2 and m.ask_e2 and m.ask_e4 - m.bid_e4 <= 1200 for m in legs if m.p > 0.01)
-        ):
+        if not 3 <= len(legs) <= 12 or sum([m.p for m in legs]) < 0.97:
             return False
+        for m in legs:
+            if m.p > 0.01 and not (m.bid_e2 and m.ask_e2 and m.ask_e4 - m.bid_e4 <= 1200):
+                return False
         leg = legs[rng.randrange(len(legs))]
         shift = (600 + rng.randrange(700)) * (1 if leg.p < 0.3 or rng.random() < 0.5 else -1)
         price = leg.p + shift / 1e4
         if not 0.03 < price < 0.97 or not leg.bid_e2:
             return False
-        fee = _FEE * fee_multiplier(event) * price * (1 - price)
+        fee = _fee_rate(event) * price * (1 - price)
         edge_e4 = round(abs(shift) - 1e4 * fee - 100)
         side: Side = ASK if shift > 0 else BID
         self._misprice("value", event, [(leg, side, shift)], edge_e4, time_ms, until_ms)
@@ -357,7 +363,20 @@ def _offered(legs: Iterable[Market]) -> bool:
     return True
 
 
-def _fees(event: Event, prices_e4: list[int]) -> float:
+def _first(missing: float, legs: int) -> int:
+    """Return the first of the shifts, in steps from 0 on, that may do if all legs miss so much (dollars)."""
+    # Less one: what is tried is rounded.
+    return max(0, ceil((1e4 * missing / legs - 1) / _STEP_E4) * _STEP_E4)
+
+
+def _fee_rate(event: Event) -> float:
+    """Return the taker fee of one contract of an event, in dollars, by price * (1 - price)."""
+    return _FEE * fee_multiplier(event)
+
+
+def _fees(rate: float, prices_e4: Iterable[int]) -> float:
     """Return the taker fees of one contract at each of these prices, in dollars."""
-    rate = _FEE * fee_multiplier(event)
-    return sum(rate * price / 1e4 * (1 - price / 1e4) for price in prices_e4)
+    fees = 0.0
+    for price in prices_e4:
+        fees += rate * price / 1e4 * (1 - price / 1e4)
+    return fees
