@@ -4,7 +4,7 @@ The quote process knows only best prices and sizes. A book is made when somebody
 an order; from then on it follows the quote level by level, so that snapshots and differences always agree.
 """
 
-from math import log
+from math import exp, log
 from random import Random
 from typing import Final
 
@@ -86,9 +86,9 @@ class Depth:
         else:
             if rng.random() < 0.3 and behind < _MOST - 1:
                 deeper = grid.below(price)
-                if deeper is not None and deeper not in half.crowd:
+                if deeper is not None and not half.crowd_at(deeper):
                     price = deeper
-            new = _whole(typical_e2 * rng.lognormvariate(-0.5, 1))
+            new = _whole(typical_e2 * exp(rng.normalvariate(-0.5, 1)))
         delta = half.set_crowd(price, new)
         if delta and changes is not None:
             changes.append(Change(side, price, delta))
@@ -103,7 +103,7 @@ class Depth:
         changes: list[Change] | None,
     ) -> bool:
         """Let a side whose best is at `price` have about as many levels as it should; see `follow`."""
-        rungs, levels, chance, lowest = half.rungs, half.crowd, self._rng.random, grid.prices[0]
+        rungs, chance, lowest = half.rungs, self._rng.random, grid.prices[0]
         moved = False
         # A new book gets its depth at once, an old one gradually.
         for _ in range(_MOST if len(rungs) < 2 else 1):
@@ -116,11 +116,11 @@ class Depth:
             below = grid.below(deepest, 1 + int(-log(1.0 - draw) / 1.2))
             if below is None:
                 below = lowest
-            if below >= price or below in levels:
+            if below >= price or (below >= rungs[0][0] and half.crowd_at(below)):
                 continue
             # At a cent or two there is size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
-            size = _whole(typical_e2 * scale * self._rng.lognormvariate(0, 1))
+            size = _whole(typical_e2 * scale * exp(self._rng.normalvariate(0, 1)))
             moved = True
             half.add_crowd(below, size)
             if changes is not None:

@@ -263,7 +263,7 @@ class Planter:
         if not 2 <= len(legs) <= 6:
             return False
         fair = sum([m.p for m in legs])
-        if fair < 0.995 or not all([m.ask_e2 for m in legs]):
+        if fair < 0.995 or not all(m.ask_e2 for m in legs):
             return False
         target, rate = 1 - rng.uniform(0.01, 0.03), _fee_rate(event)
         # No ask is below its shifted truth: a smaller shift cannot do.

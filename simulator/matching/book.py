@@ -50,26 +50,36 @@ class Half:
     """One side of a book.
 
     Attributes:
-        crowd: price_e4 -> the crowd's contracts there, count_e2; never 0. Others only read it.
-        rungs: the same as (price_e4, count_e2), ascending.
+        rungs: (price_e4, count_e2) of the crowd's contracts at each price, ascending; never 0. Others only
+            read it.
         orders: price_e4 -> the users' orders there, earliest first; never empty.
 
     `Order.ahead_e2` of the crowd's contracts at a price came before an order. Within a price the crowd's are
     before, between and behind the orders, so `ahead_e2` never decreases along the queue.
     """
 
-    __slots__ = ("crowd", "orders", "rungs")
+    __slots__ = ("orders", "rungs")
 
     def __init__(self) -> None:
-        self.crowd: dict[int, int] = {}
         self.rungs: list[tuple[int, int]] = []
         self.orders: dict[int, list[Order]] = {}
+
+    @property
+    def crowd(self) -> dict[int, int]:
+        """The crowd's contracts by price, a new dict."""
+        return dict(self.rungs)
+
+    def crowd_at(self, price_e4: int) -> int:
+        """Return the crowd's contracts at a price."""
+        rungs = self.rungs
+        index = bisect_left(rungs, (price_e4,))
+        return rungs[index][1] if index < len(rungs) and rungs[index][0] == price_e4 else 0
 
     def count_at(self, price_e4: int) -> int:
         """Return all contracts at a price."""
         orders = self.orders.get(price_e4)
         own = sum(order.remaining_e2 for order in orders) if orders else 0
-        return self.crowd.get(price_e4, 0) + own
+        return self.crowd_at(price_e4) + own
 
     def best(self) -> int | None:
         """Return the best price, None if the side is empty."""
@@ -96,17 +106,14 @@ class Half:
         What is added goes behind all orders. What is removed may have been anywhere: orders advance in
         proportion.
         """
-        before = self.crowd.get(price_e4, 0)
-        if count_e2 != before:
-            self._set(price_e4, count_e2)
-            if count_e2 < before and self.orders:
-                self._bring_forward(price_e4, count_e2, before)
+        before = self._set(price_e4, count_e2)
+        if count_e2 < before and self.orders:
+            self._bring_forward(price_e4, count_e2, before)
         return count_e2 - before
 
     def add_crowd(self, price_e4: int, count_e2: int) -> None:
         """Let the crowd have contracts at a price where it has none: the same, sooner."""
         insort(self.rungs, (price_e4, count_e2))
-        self.crowd[price_e4] = count_e2
 
     def lead_crowd(self, best: tuple[int, int]) -> list[tuple[int, int]]:
         """Make this (price_e4, count_e2) the crowd's best; with a count of 0 nothing of the crowd is left.
@@ -124,11 +131,9 @@ class Half:
         if level != price:
             if count:
                 rungs.append(best)
-                self.crowd[price] = count
                 changed.append((price, count))
         elif count != before:
             rungs[-1] = best
-            self.crowd[price] = count
             if count < before and self.orders:
                 self._bring_forward(price, count, before)
             changed.append((price, count - before))
@@ -136,11 +141,10 @@ class Half:
 
     def _cut_crowd(self, price_e4: int) -> list[tuple[int, int]]:
         """Remove the crowd's levels above a price; return (price_e4, difference) of each, ascending."""
-        crowd, rungs, orders = self.crowd, self.rungs, self.orders
+        rungs, orders = self.rungs, self.orders
         changed: list[tuple[int, int]] = []
         while rungs and rungs[-1][0] > price_e4:
             level, held = rungs.pop()
-            del crowd[level]
             changed.append((level, -held))
             if orders:
                 for order in orders.get(level, ()):
@@ -153,31 +157,31 @@ class Half:
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 = order.ahead_e2 * count_e2 // before_e2
 
-    def _set(self, price_e4: int, count_e2: int) -> None:
-        """Set how much the crowd has at a price; 0 only where it has something."""
-        crowd, rungs = self.crowd, self.rungs
-        if not rungs or price_e4 > rungs[-1][0]:
-            rungs.append((price_e4, count_e2))
-        else:
-            index = -1 if price_e4 == rungs[-1][0] else bisect_left(rungs, (price_e4,))
-            if not count_e2:
-                del rungs[index], crowd[price_e4]
-                return
-            if price_e4 in crowd:
-                rungs[index] = price_e4, count_e2
-            else:
-                rungs.insert(index, (price_e4, count_e2))
-        crowd[price_e4] = count_e2
+    def _set(self, price_e4: int, count_e2: int) -> int:
+        """Set how much the crowd has at a price; return how much it had."""
+        rungs = self.rungs
+        index = bisect_left(rungs, (price_e4,))
+        if index < len(rungs):
+            level, before = rungs[index]
+            if level == price_e4:
+                if count_e2:
+                    rungs[index] = price_e4, count_e2
+                else:
+                    del rungs[index]
+                return before
+        if count_e2:
+            rungs.insert(index, (price_e4, count_e2))
+        return 0
 
     def take_crowd(self, price_e4: int, count_e2: int) -> None:
         """Take the crowd's first contracts at a price, those before every order."""
-        self._set(price_e4, self.crowd[price_e4] - count_e2)
+        self._set(price_e4, self.crowd_at(price_e4) - count_e2)
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 -= count_e2
 
     def withdraw_crowd(self, price_e4: int, count_e2: int) -> int:
         """Take the crowd's last contracts at a price, those behind the orders, and return the difference."""
-        left = self.crowd[price_e4] - count_e2
+        left = self.crowd_at(price_e4) - count_e2
         self._set(price_e4, left)
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 = min(order.ahead_e2, left)
@@ -185,7 +189,7 @@ class Half:
 
     def join(self, price_e4: int, order: Order) -> None:
         """Put an order at the end of the queue of a price."""
-        order.ahead_e2 = self.crowd.get(price_e4, 0)
+        order.ahead_e2 = self.crowd_at(price_e4)
         self.orders.setdefault(price_e4, []).append(order)
 
     def leave(self, price_e4: int, order: Order) -> None:

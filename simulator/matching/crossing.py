@@ -104,7 +104,7 @@ class Crossing:
         """Return what an order would meet at its price or better, and whether one of its own is among it."""
         half = self._venue.book(order.instrument).half(opposite(order.side))
         worst = PRICE_ONE_E4 - own_price(order.side, order.price_e4)
-        total = sum(count for price, count in half.crowd.items() if price >= worst)
+        total = sum(count for price, count in half.rungs if price >= worst)
         own = False
         for price, queue in half.orders.items():
             if price >= worst:
@@ -141,7 +141,7 @@ class Crossing:
                 self.end(first, Reason.EXPIRY_CANCEL, work, now_ms)
                 continue
             if first is None or first.ahead_e2:
-                size = min(count_e2, half.crowd[price] if first is None else first.ahead_e2)
+                size = min(count_e2, half.crowd_at(price) if first is None else first.ahead_e2)
             else:
                 if order is not None and first.party[0] == order.party[0]:
                     if order.self_trade == "taker_at_cross":
@@ -163,15 +163,15 @@ class Crossing:
         """Let the crowd's contracts on `side` take the users' orders that they cross."""
         other = opposite(side)
         crowd, users = book.half(side), book.half(other)
-        while crowd.crowd and users.orders:
-            price, met = crowd.rungs[-1][0], max(users.orders)
+        while crowd.rungs and users.orders:
+            (price, count), met = crowd.rungs[-1], max(users.orders)
             if price + met < PRICE_ONE_E4:
                 return
             maker = users.orders[met][0]
             if maker.expires_ms is not None and maker.expires_ms <= now_ms:
                 self.end(maker, Reason.EXPIRY_CANCEL, work, now_ms)
                 continue
-            size = min(crowd.crowd[price], maker.remaining_e2)
+            size = min(count, maker.remaining_e2)
             work.changes.append(Change(side_of(side), price, crowd.withdraw_crowd(price, size)))
             work.changes.append(Change(side_of(other), met, -size))
             self._trade(instrument, None, maker, side, own_price(other, met), size, work, now_ms)
