@@ -424,7 +424,7 @@ class Engine:
         if (
             len(legs) < 2
             or not self.leg_risk.wants(event_ticker)
-            or not all([leg.vouched for leg in legs])
+            or False in [leg.vouched for leg in legs]
             or event_ticker in [intent.event_ticker for intent in self.ledger.open.values()]
             or risk.pays_too_late(view, self.now_ms, self.limits)
         ):

@@ -168,10 +168,7 @@ class Payouts:
 
 def pays(view: EventView) -> bool:
     """Whether any market of an event is paid out: no other is settled or corrected, and mostly none is."""
-    for seen in view.markets:
-        if seen.quote.status is _PAID:
-            return True
-    return False
+    return _PAID in [seen.quote.status for seen in view.markets]
 
 
 def _paid(seen: MarketView) -> bool:

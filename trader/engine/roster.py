@@ -265,16 +265,7 @@ def _check_proposal(proposal: Proposal) -> None:
     if type(proposal.legs) is not tuple:
         raise _unlike("legs", "a tuple")
     for leg in proposal.legs:
-        if type(leg) is not Wanted:
-            raise _unlike("leg", "a Wanted")
-        if type(leg.ticker) is not str:
-            raise _unlike("ticker", "text")
-        if type(leg.side) is not str or leg.side not in ("yes", "no"):
-            raise _unlike("side", "yes or no")
-        if not _is_number(leg.price_e4):
-            raise _unlike("price_e4", "an int")
-        if not _is_number(leg.count_e2):
-            raise _unlike("count_e2", "an int")
+        _check_leg(leg)
     if not _is_number(proposal.edge_e6):
         raise _unlike("edge_e6", "an int")
     known = proposal.probability
@@ -301,6 +292,19 @@ def _check_proposal(proposal: Proposal) -> None:
         raise _unlike("expires_ms", "an int or None")
     if type(proposal.kind) is not str or len(proposal.kind) > MAX_KIND:
         raise _unlike("kind", "a short text")
+
+
+def _check_leg(leg: Wanted) -> None:
+    if type(leg) is not Wanted:
+        raise _unlike("leg", "a Wanted")
+    if type(leg.ticker) is not str:
+        raise _unlike("ticker", "text")
+    if type(leg.side) is not str or leg.side not in ("yes", "no"):
+        raise _unlike("side", "yes or no")
+    if not _is_number(leg.price_e4):
+        raise _unlike("price_e4", "an int")
+    if not _is_number(leg.count_e2):
+        raise _unlike("count_e2", "an int")
 
 
 def _unlike(member: str, expected: str) -> Nonsense:
