@@ -26,6 +26,7 @@ from bus.threads import Owner
 from markets.opportunities import (
     EventView,
     Failure,
+    MarketView,
     Opportunity,
     ScanLimits,
     by_prices,
@@ -111,6 +112,7 @@ class _Barren(msgspec.Struct):
         minded: whether it was held or wanted then: once its prices move it is to be looked at, not passed.
         shown: quotes that had these prices, with both sides of the book, if there was one and its best prices
             were the same: whichever is the newer, while both stand, or the quote alone, the prices do.
+        apart: the other markets: the prices differ as soon as a commit makes the quote the newer.
     """
 
     prices: dict[str, Prices]
@@ -118,6 +120,35 @@ class _Barren(msgspec.Struct):
     lacks_e4: int
     minded: bool
     shown: dict[str, tuple[Quote, Sequence[Level], Sequence[Level]]] = {}
+    apart: set[str] = set()
+
+    @classmethod
+    def of(
+        cls,
+        view: EventView,
+        prices: dict[str, Prices],
+        *,
+        passed: bool = False,
+        lacks_e4: int = 0,
+        minded: bool = False,
+    ) -> "_Barren":
+        """Return how an event is now that it had nothing; `passed`: it was passed over."""
+        known = cls(prices, view if passed else None, lacks_e4, minded)
+        for seen in _markets_in(view):
+            known.show(seen.market.ticker, seen.quote, seen.book)
+        return known
+
+    def show(self, ticker: str, quote: Quote, book: Book | None) -> None:
+        """Take what says a market's prices, which are in `prices` already."""
+        if book is None:
+            self.shown[ticker] = quote, (), ()
+        elif _agree(book, self.prices[ticker]):
+            self.shown[ticker] = quote, book.yes, book.no
+        else:
+            self.shown.pop(ticker, None)
+            self.apart.add(ticker)
+            return
+        self.apart.discard(ticker)
 
     def lacks_now_e4(self, prices: Mapping[str, Prices]) -> int:
         """Return how far these prices are, at least, from what could pay; 0 or less if that is not known."""
@@ -130,12 +161,14 @@ class _Barren(msgspec.Struct):
         return self.lacks_e4 - sum([cheaper_e4(now, was) for now, was in moves])
 
 
+def _markets_in(view: EventView) -> Iterable[MarketView]:
+    """Return all markets of an event, and of the events related to it."""
+    return chain(view.markets, *[other.markets for other in view.related]) if view.related else view.markets
+
+
 def _prices_in(view: EventView) -> dict[str, Prices]:
-    """Return the prices of all markets of an event, and of the events related to it, by ticker."""
-    markets = view.markets
-    if view.related:
-        markets = tuple(chain(markets, *(other.markets for other in view.related)))
-    return {seen.market.ticker: prices_seen(seen) for seen in markets}
+    """Return the prices of all these markets, by ticker."""
+    return {seen.market.ticker: prices_seen(seen) for seen in _markets_in(view)}
 
 
 def _agree(book: Book, prices: Prices) -> bool:
@@ -275,24 +308,21 @@ class Rescan:
         barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
         event_of, related = self.membership.event_of, self._related
 
-        def stands(known: _Barren, ticker: str, *, minded: bool) -> bool:
-            """Whether an event still has nothing; if so, note the prices that say so."""
-            quote, book = quotes.get(ticker), books.get(ticker)
+        def stands(known: _Barren, ticker: str, quote: Quote | None, *, minded: bool) -> bool:
+            """Whether an event still has nothing, as far as a market says."""
+            book = books.get(ticker)
             prices, before = prices_now(ticker, quote, book), known.prices.get(ticker)
-            if prices == before:
-                if quote is not None and prices is not None:
-                    if book is None:
-                        known.shown[ticker] = quote, (), ()
-                    elif _agree(book, prices):
-                        known.shown[ticker] = quote, book.yes, book.no
-                return True
-            # What is held is looked at once its prices have moved.
-            if prices is None or before is None or minded or known.minded or known.view is None:
-                return False
-            known.prices[ticker] = prices
-            known.shown.pop(ticker, None)
-            known.lacks_e4 -= cheaper_e4(prices, before)
-            return known.lacks_e4 > 0 or self._pays_nothing(state, known, known.view, fair_values)
+            if prices != before:
+                # What is held is looked at once its prices have moved.
+                if prices is None or before is None or minded or known.minded or known.view is None:
+                    return False
+                known.prices[ticker] = prices
+                known.lacks_e4 -= cheaper_e4(prices, before)
+                if known.lacks_e4 <= 0 and not self._pays_nothing(state, known, known.view, fair_values):
+                    return False
+            if quote is not None and prices is not None:
+                known.show(ticker, quote, book)
+            return True
 
         def moved(tickers: Iterable[str], touched: set[str]) -> None:
             for ticker in tickers:
@@ -304,12 +334,12 @@ class Rescan:
                         minded = event_ticker in held or event_ticker in recent
                         if not minded or heeded(event_ticker) is not Heed.CHANGES:
                             # Here, since it is so with most that are swept: what was shown is there.
-                            shown = known.shown.get(ticker)
-                            if shown is not None and shown[0] is quotes.get(ticker):
+                            quote, shown = quotes.get(ticker), known.shown.get(ticker)
+                            if shown is not None and shown[0] is quote:
                                 book = books.get(ticker)
                                 if book is None or (book.yes is shown[1] and book.no is shown[2]):
                                     continue
-                            if stands(known, ticker, minded=minded):
+                            if stands(known, ticker, quote, minded=minded):
                                 continue
                             if not minded:
                                 del barren[event_ticker]
@@ -346,19 +376,21 @@ class Rescan:
         swept: bool,
     ) -> list[str]:
         """Return what is looked at apart from what was touched: with candidates, with books, then held."""
-        hot = self._hot.union(self._unasked.standing, self._unscanned.standing).difference(touched)
-        others = sorted(hot)
-        if swept:
-            hot.update(touched)
-            moved(state.books, hot.union(held))  # the quote may be the newer by now
-            event_of = self.membership.event_of
-            booked = {own for ticker in state.books if (own := event_of.get(ticker)) is not None} - hot
-            others += sorted(booked)
-            others += sorted(set(held) - hot - booked)
         barren, later = self._barren, self._later
+        hot = self._hot.union(self._unasked.standing, self._unscanned.standing).difference(touched)
+        groups = [hot]
+        if swept:
+            known = hot.union(touched)
+            apart = [ticker for had_nothing in barren.values() for ticker in had_nothing.apart]
+            moved(apart, known.union(held))
+            owners = set(map(self.membership.event_of.get, state.books))
+            booked = {own for own in owners if own is not None and own not in known}
+            groups += [booked, set(held) - known - booked]
 
         def due(event_ticker: str) -> bool:
-            """Whether an event that had nothing is to be looked at all the same."""
+            """Whether an event is to be looked at: not if it had nothing, unless it is minded."""
+            if event_ticker not in barren:
+                return True
             if event_ticker not in held and event_ticker not in recent:
                 return False
             when = heeded(event_ticker)
@@ -366,7 +398,7 @@ class Rescan:
                 return swept and event_ticker not in later
             return swept or when is Heed.CHANGES
 
-        return [one for one in others if one not in barren or due(one)]
+        return [one for group in groups for one in sorted(filter(due, group))]
 
     def _seen_in(self, ticker: str) -> Collection[str]:
         """Return the events whose views have a market."""
@@ -420,7 +452,7 @@ class Rescan:
         return found.opportunities
 
     def _note_barren(self, view: EventView) -> None:
-        self._barren[view.event.event_ticker] = _Barren(_prices_in(view), None, 0, False)
+        self._barren[view.event.event_ticker] = _Barren.of(view, _prices_in(view))
 
     def relevant(
         self,
@@ -483,7 +515,9 @@ class Rescan:
             self._unscanned.note(event_ticker, ())
         self.scanned += 1
         if priced:
-            self._barren[event_ticker] = _Barren(prices, view, left_e4, minded)
+            self._barren[event_ticker] = _Barren.of(
+                view, prices, passed=True, lacks_e4=left_e4, minded=minded
+            )
         return True
 
     def take_failures(self) -> list[Failure]:
