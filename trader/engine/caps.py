@@ -42,7 +42,6 @@ class Cap(NamedTuple):
 
 class _Group(NamedTuple):
     series: str
-    match: str
     day: int | None
     shards: frozenset[int] | None
 
@@ -91,11 +90,9 @@ def caps(
     groups = Groups() if groups is None else groups
     own_ticker = view.event.event_ticker
     match_e6 = series_e6 = day_e6 = shard_e6 = 0
+    for event_ticker in _of_match(view, ledger.events(), views):
+        match_e6 += ledger.at_stake_e6(event_ticker)
     if total_e6 is not None and total_e6 <= min(limits.series_e6, limits.day_e6, limits.shard_e6):
-        for event_ticker in ledger.events():
-            seen = views.get(event_ticker)
-            if _same_match(own_ticker, view.match, event_ticker, "" if seen is None else seen.match):
-                match_e6 += ledger.at_stake_e6(event_ticker)
         return (
             Cap(reasons.MATCH_LIMIT, match_e6, limits.match_e6),
             Cap(reasons.STRATEGY_LIMIT, strategy_stake_e6(ledger, strategy), limits.strategy_e6),
@@ -107,7 +104,6 @@ def caps(
         if event_ticker != own_ticker:
             seen = views.get(event_ticker)
             other = _unseen(event_ticker) if seen is None else groups.of(seen, now_ms)
-        match_e6 += stake_e6 * _same_match(own_ticker, own.match, event_ticker, other.match)
         series_e6 += stake_e6 * (own.series == other.series)
         day_e6 += stake_e6 * (None in (own.day, other.day) or own.day == other.day)
         shard_e6 += stake_e6 * (
@@ -137,21 +133,29 @@ def _group(view: EventView, now_ms: int) -> _Group:
     payout_ms = expected_payout_ms(view, now_ms)
     return _Group(
         series=view.event.series_ticker,
-        match=view.match,
         day=None if payout_ms is None else payout_ms // DAY_MS,
         shards=frozenset(seen.market.exchange_index or 0 for seen in view.markets),
     )
 
 
 def _unseen(event_ticker: str) -> _Group:
-    return _Group(event_ticker.partition("-")[0], "", None, None)
+    return _Group(event_ticker.partition("-")[0], None, None)
 
 
-def _same_match(one: str, one_match: str, other: str, other_match: str) -> bool:
-    """Whether two events are of one match: by its name where that is known of both, else by their tickers."""
-    if one == other:
-        return True
-    if one_match and other_match:
-        return one_match == other_match
-    suffix = one.partition("-")[2]
-    return bool(suffix) and suffix == other.partition("-")[2]
+def _of_match(view: EventView, events: Iterable[str], views: Mapping[str, EventView]) -> list[str]:
+    """Return those events that are of one match with this one.
+
+    A match is known by its name where both events have one, else by their tickers.
+    """
+    own_ticker, own_match = view.event.event_ticker, view.match
+    suffix = own_ticker.partition("-")[2]
+    found = []
+    for event_ticker in events:
+        seen = views.get(event_ticker)
+        if own_match and seen is not None and seen.match:
+            same = own_match == seen.match  # the usual case
+        else:
+            same = bool(suffix) and suffix == event_ticker.partition("-")[2]
+        if same or event_ticker == own_ticker:
+            found.append(event_ticker)
+    return found

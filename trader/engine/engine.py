@@ -280,7 +280,8 @@ class Engine:
         cancels = self.standing.to_cancel(
             self.now_ms, killed=killed, lost=lost, halts=halts, closes=self._takes_off
         )
-        self._out += [Cancel(number, reason) for number, reason in cancels]
+        for number, reason in cancels:
+            self._out.append(Cancel(number, reason))
 
     def _takes_off(self, intent: Intent) -> bool:
         """Whether an order only reduces risk: it evens a basket out, or gives up what is held."""
@@ -347,7 +348,7 @@ class Engine:
                 self._out += self.payouts.settle(view)
                 self._out += self.payouts.correct(view)
             event_ticker = view.event.event_ticker
-            if leg_risk.minds(event_ticker):
+            if event_ticker in leg_risk.watched:
                 left, patient_ms = taken.left(view), patience_ms(view, self.now_ms)
                 leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
             if rules < 2 or ledger.stirs(event_ticker):
@@ -411,7 +412,7 @@ class Engine:
         if (
             view is None
             or self.rules < 2
-            or self.leg_risk.minds(event_ticker)
+            or event_ticker in self.leg_risk.watched
             or self.ledger.stirs(event_ticker)
             or self.taken.minds(view)
         ):

@@ -17,7 +17,7 @@ one standard deviation worse.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from math import sqrt
 from typing import Final, NamedTuple
 
@@ -169,6 +169,7 @@ class LegRisk:
     Attributes:
         latency_ms: the time from a decision to its result, as our own orders have shown it.
         over: trades that missed a leg and have no result yet, though all their orders have ended.
+        watched: the events in which a basket is watched or waited for: every change there must be seen.
     """
 
     def __init__(self, past: Iterable[Learnt] = ()) -> None:
@@ -179,6 +180,7 @@ class LegRisk:
         self._missing: dict[str, _Missing] = {}
         self._seen: dict[str, _Seen] = {}
         self._watches: dict[str, _Watch] = {}
+        self.watched: set[str] = set()
         for group, total, trials in past:
             if group == LATENCY:
                 self.latency_ms = round(total)
@@ -192,15 +194,6 @@ class LegRisk:
             (LATENCY, float(self.latency_ms), 1.0),
             *((group, total, trials) for group, (total, trials) in self._found.items()),
         )
-
-    @property
-    def watched(self) -> Collection[str]:
-        """The events whose every change must be seen."""
-        return self._watches.keys() | self._missing.keys()
-
-    def minds(self, event_ticker: str) -> bool:
-        """Whether a basket of an event is watched or waited for; `look` ignores all other events."""
-        return event_ticker in self._watches or event_ticker in self._missing
 
     @property
     def uneven(self) -> list[int]:
@@ -220,7 +213,7 @@ class LegRisk:
         if seen is None or not 0 <= steady_ms - seen.last_ms <= GAP_MS or edge_e4 >= seen.last_e4 + GROWS_E4:
             several = sum(now_ms - time_ms <= MOVED_MS for time_ms in quoted_ms) > 1
             seen = _Seen(steady_ms, edge_e4, several, steady_ms, edge_e4)
-            self._watches.pop(event_ticker, None)
+            self._unwatch(event_ticker)
         seen.last_ms, seen.last_e4 = steady_ms, edge_e4
         self._seen[event_ticker] = seen
         if len(self._seen) > SEEN_MAX:
@@ -268,7 +261,7 @@ class LegRisk:
         """Note that a basket is sent: from here its own orders tell, and they change what the event shows."""
         self._own[trade] = _Own(like, edge, steady_ms)
         self.over.discard(trade)
-        self._watches.pop(event_ticker, None)
+        self._unwatch(event_ticker)
 
     def paid(self, trade: int, came_e6: int) -> None:
         """Note what a fill brought (a sale), or cost (a purchase: negative), including fees."""
@@ -314,9 +307,16 @@ class LegRisk:
     ) -> None:
         """Watch what becomes of a basket that is offered now."""
         self._watches[event_ticker] = _Watch(legs, edge, like, steady_ms, steady_ms + self.latency_ms)
+        self.watched.add(event_ticker)
+
+    def _unwatch(self, event_ticker: str) -> None:
+        if self._watches.pop(event_ticker, None) is not None and event_ticker not in self._missing:
+            self.watched.discard(event_ticker)
 
     def look(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int, patience_ms: int) -> None:
         """Look at an event that has changed: is a leg gone of the basket watched there, or back?
+
+        Of events that are not in `watched` there is nothing to say.
 
         Args:
             patience_ms: how long to wait for the legs of a basket that misses some now.
@@ -330,12 +330,13 @@ class LegRisk:
         gone = [at for at, leg in enumerate(watch.legs) if not had(leg, view, scan)]
         if not gone:
             return
-        del self._watches[event_ticker]
+        self._unwatch(event_ticker)
         if watch.due_ms is None or steady_ms <= watch.begun_ms:
             return  # it could not have been bought: it was gone before
         self._count(watch.like.of_misses, 1.0)
         if event_ticker not in self._missing:
             until_ms = steady_ms + patience_ms
+            self.watched.add(event_ticker)
             self._missing[event_ticker] = _Missing(
                 watch.legs, watch.edge, watch.like, gone, steady_ms, until_ms
             )
@@ -343,7 +344,8 @@ class LegRisk:
     def pass_time(self, steady_ms: int) -> None:
         """Count watched baskets that have not changed as hits, and try them again at twice their age."""
         for event_ticker, watch in self._watches.items():
-            self._stood(event_ticker, watch, steady_ms)
+            if watch.due_ms is not None:
+                self._stood(event_ticker, watch, steady_ms)
             if watch.due_ms is None and steady_ms >= watch.next_ms:
                 state, _, legs, size, series_ticker = watch.like
                 watch.like = Like(state, self._age(event_ticker, steady_ms), legs, size, series_ticker)
@@ -353,6 +355,7 @@ class LegRisk:
         """Stop watching everything: what is not heard of may have changed."""
         self._watches.clear()
         self._missing.clear()
+        self.watched.clear()
 
     def _wait_for(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int) -> None:
         """Check whether the missing legs can be bought at the price that would be bid for them."""
@@ -372,6 +375,8 @@ class LegRisk:
             if cost_e6 is None or cost_e6 > sum(edge.paid_e6[at] for at in gone) + lost_e6:
                 return
         del self._missing[event_ticker]
+        if event_ticker not in self._watches:
+            self.watched.discard(event_ticker)
         if ends_e6 is not None:
             self._count_cost(missing.like, edge, ends_e6)
 

@@ -188,8 +188,10 @@ class Worth:
                     for side in (YES, NO):
                         self._marks.vanish(held, side, self._paced_ms)
         self._views[event_ticker] = view
-        known = self._held.get(event_ticker)
-        if known is None or event_ticker in ledger.stakes.touched or not known.is_of(view):
+        known, touched = self._held.get(event_ticker), event_ticker in ledger.stakes.touched
+        if touched and failures is None:
+            return  # `_refresh` values it, once for all that is booked together
+        if known is None or touched or not known.is_of(view):
             self._value(event_ticker)
             known = self._held.get(event_ticker)
         elif moved and known.loose:  # the lots are divided as before
@@ -246,9 +248,10 @@ class Worth:
 
     def value_e6(self) -> int | None:
         """Return what all positions are worth at bid, None while one of them is unknown."""
-        total_e6 = 0
+        total_e6, by_bid, price_e4 = 0, self._by_bid, self._marks.price_e4
         for position in self._ledger.positions.values():
-            bid_e4 = self.bid_e4(position)
+            # As `bid_e4` says: it is asked of all that is held whenever money moves.
+            bid_e4 = self.bid_e4(position) if by_bid else price_e4(position.ticker, position.side)
             if bid_e4 is None:
                 return None
             total_e6 += bid_e4 * position.count_e2
