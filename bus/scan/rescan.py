@@ -112,7 +112,8 @@ class _Barren(msgspec.Struct):
         minded: whether it was held or wanted then: once its prices move it is to be looked at, not passed.
         shown: quotes that had these prices, with both sides of the book, if there was one and its best prices
             were the same: whichever is the newer, while both stand, or the quote alone, the prices do.
-        apart: the other markets: the prices differ as soon as a commit makes the quote the newer.
+        apart: markets whose book has other best prices than their quote, which a commit may make the newer;
+            not known if it was minded, when a commit asks about all of its markets.
     """
 
     prices: dict[str, Prices]
@@ -134,8 +135,9 @@ class _Barren(msgspec.Struct):
     ) -> "_Barren":
         """Return how an event is now that it had nothing; `passed`: it was passed over."""
         known = cls(prices, view if passed else None, lacks_e4, minded)
-        for seen in _markets_in(view):
-            known.show(seen.market.ticker, seen.quote, seen.book)
+        if not minded:
+            for seen in _markets_in(view):
+                known.show(seen.market.ticker, seen.quote, seen.book)
         return known
 
     def show(self, ticker: str, quote: Quote, book: Book | None) -> None:
@@ -262,6 +264,7 @@ class Rescan:
             for event_ticker in [one for one, until_ms in self._refused.items() if until_ms <= now_ms]:
                 del self._refused[event_ticker]
                 self._barren.pop(event_ticker, None)
+        minded = {*held, *recent} if recent else held
         heeds: dict[str, Heed] = {}
 
         def heeded(event_ticker: str) -> Heed:
@@ -275,19 +278,18 @@ class Rescan:
                 heeds[event_ticker] = known  # one sweep confirms all markets of an event
             return known
 
-        moved = self._moving(state, fair_values, held, recent, heeded)
+        moved = self._moving(state, fair_values, minded, heeded)
         self._touch(state, batch, moved, touched)
         ordered = sorted(touched)
         if aged or swept:
-            ordered += self._others(state, touched, held, recent, heeded, moved, swept=swept)
+            ordered += self._others(state, touched, held, minded, heeded, moved, swept=swept)
         looked_at: list[tuple[bool, str]] = []
         several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
             matters, promising = self._ask(state, event_ticker, fair_values, several=several)
             if (
                 matters
-                or event_ticker in held
-                or event_ticker in recent
+                or event_ticker in minded
                 or event_ticker in self._hot
                 or event_ticker in self._unscanned.standing
             ):
@@ -300,21 +302,20 @@ class Rescan:
         self,
         state: Records,
         fair_values: Mapping[str, FairValue],
-        held: Collection[str],
-        recent: Collection[str],
+        minded: Collection[str],
         heeded: Callable[[str], Heed],
     ) -> _Moved:
         """Return what says which events no longer have nothing, as far as the prices of some markets say."""
         barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
         event_of, related = self.membership.event_of, self._related
 
-        def stands(known: _Barren, ticker: str, quote: Quote | None, *, minded: bool) -> bool:
+        def stands(known: _Barren, ticker: str, quote: Quote | None, *, free: bool) -> bool:
             """Whether an event still has nothing, as far as a market says."""
             book = books.get(ticker)
             prices, before = prices_now(ticker, quote, book), known.prices.get(ticker)
             if prices != before:
                 # What is held is looked at once its prices have moved.
-                if prices is None or before is None or minded or known.minded or known.view is None:
+                if prices is None or before is None or not free or known.minded or known.view is None:
                     return False
                 known.prices[ticker] = prices
                 known.lacks_e4 -= cheaper_e4(prices, before)
@@ -331,17 +332,17 @@ class Rescan:
                         continue
                     known = barren.get(event_ticker)
                     if known is not None:
-                        minded = event_ticker in held or event_ticker in recent
-                        if not minded or heeded(event_ticker) is not Heed.CHANGES:
+                        free = event_ticker not in minded
+                        if free or heeded(event_ticker) is not Heed.CHANGES:
                             # Here, since it is so with most that are swept: what was shown is there.
                             quote, shown = quotes.get(ticker), known.shown.get(ticker)
                             if shown is not None and shown[0] is quote:
                                 book = books.get(ticker)
                                 if book is None or (book.yes is shown[1] and book.no is shown[2]):
                                     continue
-                            if stands(known, ticker, quote, minded=minded):
+                            if stands(known, ticker, quote, free=free):
                                 continue
-                            if not minded:
+                            if free:
                                 del barren[event_ticker]
                     touched.add(event_ticker)
 
@@ -369,7 +370,7 @@ class Rescan:
         state: Records,
         touched: Collection[str],
         held: Collection[str],
-        recent: Collection[str],
+        minded: Collection[str],
         heeded: Callable[[str], Heed],
         moved: _Moved,
         *,
@@ -381,8 +382,8 @@ class Rescan:
         groups = [hot]
         if swept:
             known = hot.union(touched)
-            apart = [ticker for had_nothing in barren.values() for ticker in had_nothing.apart]
-            moved(apart, known.union(held))
+            asked = [key for one in barren.values() for key in (one.prices if one.minded else one.apart)]
+            moved(asked, known.union(held))
             owners = set(map(self.membership.event_of.get, state.books))
             booked = {own for own in owners if own is not None and own not in known}
             groups += [booked, set(held) - known - booked]
@@ -391,7 +392,7 @@ class Rescan:
             """Whether an event is to be looked at: not if it had nothing, unless it is minded."""
             if event_ticker not in barren:
                 return True
-            if event_ticker not in held and event_ticker not in recent:
+            if event_ticker not in minded:
                 return False
             when = heeded(event_ticker)
             if when is Heed.PRICES:

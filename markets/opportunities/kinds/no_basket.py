@@ -12,7 +12,7 @@ leg then resolves YES, the payout is at least the sum of all counts less the lar
 from collections.abc import Mapping, Sequence
 
 from markets.book import NO, fills
-from markets.fees import FeeSchedule, fee_schedule, fill_fee, grows_with_price
+from markets.fees import FeeSchedule, fee_schedule, grows_with_price, trade_fee_e6
 from markets.opportunities.legs import (
     ONE_E18,
     Ladder,
@@ -198,7 +198,7 @@ def _walk(ladders: Sequence[Ladder], fees: FeeSchedule | None, now_ms: int) -> l
 
 def _earns_e6(no_price_e4: int, fees: FeeSchedule | None, now_ms: int) -> int:
     """What one NO contract adds to a basket's guaranteed profit, if it is not the leg that loses."""
-    fee_e6 = 0 if fees is None else fill_fee(fees, no_price_e4, COUNT_ONE_E2, time_ms=now_ms).trade_fee_e6
+    fee_e6 = 0 if fees is None else trade_fee_e6(fees, no_price_e4, COUNT_ONE_E2, time_ms=now_ms)
     return MONEY_ONE_E6 - no_price_e4 * 100 - fee_e6
 
 
