@@ -110,22 +110,29 @@ def yes_scale(book: Book) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
 def fills(levels: Iterable[Level], count_e2: int) -> tuple[Level, ...]:
     """Return the fills of taking at most `count_e2` from a ladder, best level first."""
     left, head = count_e2, []
-    for price_e4, size_e2 in levels:
+    for level in levels:
         if left <= 0:
             break
-        head.append((price_e4, min(left, size_e2)))
+        size_e2 = level[1]
+        head.append(level if size_e2 <= left else (level[0], left))
         left -= size_e2
     return tuple(head)
 
 
 def cost_e6(levels: Iterable[Level]) -> int:
     """Return what all of a ladder costs, exactly."""
-    return sum([price_e4 * count_e2 for price_e4, count_e2 in levels])
+    total_e6 = 0
+    for price_e4, count_e2 in levels:  # a loop: most ladders asked about are one or two levels
+        total_e6 += price_e4 * count_e2
+    return total_e6
 
 
 def depth(levels: Iterable[Level]) -> int:
     """Return the total count_e2 of a ladder."""
-    return sum([count_e2 for _, count_e2 in levels])
+    total_e2 = 0
+    for _, count_e2 in levels:
+        total_e2 += count_e2
+    return total_e2
 
 
 def is_complementary(quote: Quote) -> bool:

@@ -147,7 +147,8 @@ def taker_fees_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms: int
     """Return the fees of taking `fills`, (price_e4, count_e2) each, every level as one fill."""
     total_e6 = 0
     for price_e4, count_e2 in fills:
-        total_e6 += fill_fee(schedule, price_e4, count_e2, time_ms=time_ms).total_e6
+        fee = fill_fee(schedule, price_e4, count_e2, time_ms=time_ms)
+        total_e6 += fee.trade_fee_e6 + fee.rounding_fee_e6
     return total_e6
 
 

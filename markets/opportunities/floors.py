@@ -37,9 +37,14 @@ _verdict = lru_cache(maxsize=1 << 10)(exhaustiveness)  # the same events are jud
 def void_e6(markets: Iterable[MarketView], legs: Legs) -> int:
     """Return the least that these legs, all in `markets`, pay if the event is called off."""
     of_ticker = {seen.market.ticker: seen for seen in markets}
+    return void_of_e6([(of_ticker[ticker], side, count_e2) for ticker, side, count_e2 in legs])
+
+
+def void_of_e6(held: Iterable[tuple[MarketView, str, int]]) -> int:
+    """Return the same of what is held in each market, as (market, side, count_e2)."""
     total_e6 = 0
-    for ticker, side, count_e2 in legs:
-        bid_e4, ask_e4 = yes_prices(of_ticker[ticker])
+    for seen, side, count_e2 in held:
+        bid_e4, ask_e4 = yes_prices(seen)
         if side != YES:
             bid_e4 = None if ask_e4 is None else opposite(ask_e4)
         total_e6 += (bid_e4 or 0) * count_e2

@@ -20,7 +20,7 @@ from markets.book import (
 from markets.fees import FeeSchedule, least_fee_e18, taker_fees_e6
 from markets.records import Level, Market, Status
 from markets.timing import MatchTiming, is_open
-from markets.units import PRICE_ONE_E4, YEAR_MS, opposite
+from markets.units import PRICE_ONE_E4, YEAR_MS
 
 from . import reasons as why
 from .types import EventView, Leg, MarketView, ScanLimits
@@ -47,7 +47,8 @@ def yes_prices(view: MarketView) -> tuple[int | None, int | None]:
     """Return the prices of `top` without their sizes; most markets are never asked for anything else."""
     book = view.book
     if book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms:
-        return book.yes[-1][0] if book.yes else None, opposite(book.no[-1][0]) if book.no else None
+        yes, no = book.yes, book.no
+        return yes[-1][0] if yes else None, PRICE_ONE_E4 - no[-1][0] if no else None
     quote = view.quote
     return (
         quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else None,

@@ -8,7 +8,7 @@ import msgspec
 
 from markets.json.read import mentions_fair_price
 from markets.opportunities import reasons as why
-from markets.opportunities.floors import floor_e6, void_e6
+from markets.opportunities.floors import floor_e6, void_of_e6
 from markets.opportunities.legs import (
     annualised,
     first_close_ms,
@@ -187,10 +187,9 @@ class Kind(ABC):
         net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
         capital_e6 = None if fees_e6 is None else sum([leg.cost_e6 for leg in legs]) + fees_e6
         reasons = [*legs_reasons(view, bought, close_ms, now_ms, limits, sound=sound), *doubts]
-        amounts = [(leg.ticker, leg.side, leg.count_e2) for leg in legs]
         if floor is None:
-            floor = floor_e6(view, amounts)
-        floor_void_e6 = void_e6(markets, amounts)
+            floor = floor_e6(view, [(leg.ticker, leg.side, leg.count_e2) for leg in legs])
+        floor_void_e6 = void_of_e6([(seen, leg.side, leg.count_e2) for seen, leg in bought])
         may_be_void = floor_void_e6 < floor and any(mentions_fair_price(seen.market) for seen in markets)
         if capital_e6 is not None and floor_void_e6 < capital_e6 < floor:
             notes = (*notes, NOTE_VOID_ALLOWED if may_be_void else NOTE_VOID)
