@@ -157,10 +157,16 @@ class _Barren(msgspec.Struct):
         before = self.prices
         if prices == before:
             return self.lacks_e4
-        if prices.keys() != before.keys():
+        if len(prices) != len(before):
             return 0
-        moves = [(now, was) for ticker, now in prices.items() if now != (was := before[ticker])]
-        return self.lacks_e4 - sum([cheaper_e4(now, was) for now, was in moves])
+        left_e4 = self.lacks_e4
+        for ticker, now in prices.items():
+            was = before.get(ticker)
+            if now != was:
+                if was is None:
+                    return 0
+                left_e4 -= cheaper_e4(now, was)
+        return left_e4
 
 
 def _markets_in(view: EventView) -> Iterable[MarketView]:

@@ -60,12 +60,8 @@ class ImplicationKind(LockedKind):
             ]
         return [offer for offer in offers if offer is not None]
 
-    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
-        """Return False: the legs lie in two events, which is always a reason against a trade."""
-        return self.lacks_e4(view, fair_values) == 0
-
     def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
-        """Return that no prices suffice."""
+        """Return that no prices suffice: the legs lie in two events, which is always a reason against it."""
         del view, fair_values
         return NEVER_E4
 

@@ -80,10 +80,9 @@ class Kind(ABC):
 
         Asked before `find` by callers that only trade. It depends on what `by_prices` names and on nothing
         else, and a no stays one when a bid falls or goes or an ask rises or goes: then everything costs more.
-        A wrong yes costs time; a wrong no costs money.
+        A wrong yes costs time; a wrong no costs money. A kind that has its own `lacks_e4` need not write it.
         """
-        del view, fair_values
-        return True
+        return type(self).lacks_e4 is Kind.lacks_e4 or self.lacks_e4(view, fair_values) == 0
 
     def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
         """Return 0 if `may_pay` says yes, else how far prices must move, at least, before it does.

@@ -95,10 +95,6 @@ class NestedKind(LockedKind):
         ]
         return [offer for offer in offers if offer is not None]
 
-    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
-        """Return whether a pair costs less than a dollar after fees."""
-        return self.lacks_e4(view, fair_values) == 0
-
     def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
         """Return by how much the ask of the wider is too high for the narrower's bid."""
         del fair_values

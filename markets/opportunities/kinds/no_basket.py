@@ -63,15 +63,12 @@ class NoBasketKind(Kind):
             basket = self._basket(view, everything, fees, now_ms, limits, sound=False)
         return [] if basket is None else [basket]
 
-    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
-        """Return whether NO of each, less its fee, is worth more than the one leg that may lose.
-
-        Whatever a basket's legs and counts, it earns no more than its largest count times that.
-        """
-        return self.lacks_e4(view, fair_values) == 0
-
     def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
-        """Return by how much the bids fall short of $1 together."""
+        """Return by how much the bids fall short of $1 together.
+
+        Whatever a basket's legs and counts, it earns no more than its largest count times what NO of each,
+        less its fee, is worth beyond the one leg that may lose.
+        """
         del fair_values
         if not view.event.mutually_exclusive:
             return NEVER_E4

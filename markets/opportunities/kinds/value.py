@@ -57,12 +57,8 @@ class ValueKind(Kind):
                 found.append(self._candidate(view, seen, side, fair, fair_e6, fees, now_ms, limits))
         return found
 
-    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
-        """Return whether a fair value of a market here is published; only the walk shows what it earns."""
-        return self.lacks_e4(view, fair_values) == 0
-
     def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
-        """Return that no prices suffice where no fair value is published."""
+        """Return that no prices suffice without a published fair value; with one, only the walk shows."""
         if not fair_values:
             return NEVER_E4
         return 0 if any(seen.market.ticker in fair_values for seen in view.markets) else NEVER_E4

@@ -56,10 +56,6 @@ class YesBasketKind(LockedKind):
         basket = self.sets(view, wanted, now_ms, limits, because=known.because)
         return [] if basket is None else [basket]
 
-    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
-        """Return whether a set of all costs less than a dollar after fees."""
-        return self.lacks_e4(view, fair_values) == 0
-
     def lacks_e4(self, view: EventView, fair_values: Mapping[str, FairValue]) -> int:
         """Return by how much the asks exceed $1 together, as they do if one is missing."""
         del fair_values
