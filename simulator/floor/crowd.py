@@ -97,8 +97,8 @@ class Crowd:
                 self.plan_tick(group, time_ms)
             return
         self.plan_tick(group, time_ms)
-        happened, latent = self.advance_latent(group, time_ms), group.latent
-        if type(latent) is Combo and latent.decided():
+        happened = self.advance_latent(group, time_ms)
+        if happened and isinstance(group.latent, Combo):
             live[0].close_ms = time_ms
             live[0].values["close"] = format_time(time_ms)
             self._close(live[0], time_ms)
@@ -110,8 +110,7 @@ class Crowd:
             group.priced_ms = time_ms
             for event in live:
                 self.reprice(event, time_ms)
-        rng = self._rng
-        chance = rng.random
+        chance = self._rng.random
         markets = live[int(chance() * len(live))].markets
         market = markets[int(chance() * len(markets))]
         if market.paused or market.fair_shift_e4:
@@ -241,7 +240,7 @@ class Crowd:
         These are what is shown, less users' orders.
         """
         depth = market.depth
-        if depth is None or not (depth.book.yes.orders or depth.book.no.orders):
+        if depth is None or not (depth.yes.orders or depth.no.orders):
             return (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
         return depth.quote()
 
@@ -256,7 +255,7 @@ class Crowd:
         if depth is None:
             self._screen.show(market, bid, ask, [], time_ms)
             return
-        has_orders = depth.book.yes.orders or depth.book.no.orders
+        has_orders = depth.yes.orders or depth.no.orders
         if not has_orders and not self._herald.detailed:
             if depth.follow(market.grid, bid, ask, market.size_e2):
                 self._screen.show(market, bid, ask, [], time_ms)
@@ -317,7 +316,7 @@ class Crowd:
         buys_yes = side == BID
         price, size = (market.ask_e4, market.ask_e2) if buys_yes else (market.bid_e4, market.bid_e2)
         depth = market.depth
-        if depth is not None and (depth.book.yes.orders or depth.book.no.orders):
+        if depth is not None and (depth.yes.orders or depth.no.orders):
             self._matching.take(market, side, price, count, time_ms)
             return
         digits, opened = rng.getrandbits(128).to_bytes(16).hex(), rng.random() < 0.6

@@ -27,18 +27,19 @@ class Depth:
     """Keeps the crowd's levels of a book behind the quote.
 
     Attributes:
-        book: the whole book, users' orders included.
+        book: the whole book, users' orders included; its sides are `yes` and `no`.
     """
 
-    __slots__ = ("_rng", "book")
+    __slots__ = ("_rng", "book", "no", "yes")
 
     def __init__(self, seed: str) -> None:
         self.book = OrderBook()
+        self.yes, self.no = self.book.yes, self.book.no
         self._rng = Random(seed)
 
     def quote(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the crowd's own best YES bid and ask, each (price_e4, count_e2); a count of 0 is none."""
-        yes, no = self.book.yes, self.book.no
+        yes, no = self.yes, self.no
         no_bid, no_bid_e2 = no.rungs[-1] if no.rungs else _NOBODY
         return yes.rungs[-1] if yes.rungs else _NOBODY, (PRICE_ONE_E4 - no_bid, no_bid_e2)
 
@@ -59,9 +60,9 @@ class Depth:
             typical_e2: usual size of a level of this market.
             changes: the differences are added to it, in a fixed order.
         """
-        book, moved = self.book, False
+        moved = False
         price, count = ask
-        for side, half, best in ((YES, book.yes, bid), (NO, book.no, (PRICE_ONE_E4 - price, count))):
+        for side, half, best in ((YES, self.yes, bid), (NO, self.no, (PRICE_ONE_E4 - price, count))):
             changed = half.lead_crowd(best)
             if changed:
                 moved = True
@@ -75,7 +76,7 @@ class Depth:
     def flicker(self, grid: Grid, typical_e2: int, changes: list[Change] | None) -> None:
         """Change one level behind a best one, as quoters do all the time; add the difference to `changes`."""
         rng = self._rng
-        side, half = (YES, self.book.yes) if rng.random() < 0.5 else (NO, self.book.no)
+        side, half = (YES, self.yes) if rng.random() < 0.5 else (NO, self.no)
         rungs = half.rungs
         behind = len(rungs) - 1
         if behind < 1:
@@ -103,8 +104,8 @@ class Depth:
         changes: list[Change] | None,
     ) -> bool:
         """Let a side whose best is at `price` have about as many levels as it should; see `follow`."""
-        rungs, chance, lowest = half.rungs, self._rng.random, grid.prices[0]
-        moved = False
+        rungs, rng, lowest = half.rungs, self._rng, grid.prices[0]
+        chance, moved = rng.random, False
         # A new book gets its depth at once, an old one gradually.
         for _ in range(_MOST if len(rungs) < 2 else 1):
             if len(rungs) > _DEPTH:
@@ -120,7 +121,7 @@ class Depth:
                 continue
             # At a cent or two there is size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
-            size = _whole(typical_e2 * scale * exp(self._rng.normalvariate(0, 1)))
+            size = _whole(typical_e2 * scale * exp(rng.normalvariate(0, 1)))
             moved = True
             half.add_crowd(below, size)
             if changes is not None:

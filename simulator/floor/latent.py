@@ -23,7 +23,9 @@ _WINS: Final = (Role("win", "A"), Role("win", "B"))
 
 
 def _clip(p: float) -> float:
-    return p if _FLOOR < p < _CEILING else min(max(p, _FLOOR), _CEILING)
+    if _FLOOR < p < _CEILING:
+        return p
+    return _FLOOR if p <= _FLOOR else _CEILING
 
 
 def normal_above(threshold: float, mean: float, deviation: float) -> float:
@@ -266,21 +268,29 @@ class Underlying:
         return False
 
     def probability(self, role: Role) -> float:
-        (p,) = self._probabilities((role,))
-        return p
+        mean, deviation = self.mean, self.deviation * sqrt(self.left_s / self.life_s)
+        p = normal_above(role.floor, mean, deviation)
+        if role.kind == "below":
+            p = 1 - p
+        elif role.kind == "between":
+            p -= normal_above(role.cap, mean, deviation)
+        return _clip(p)
 
     def probabilities(self, markets: Sequence[Market]) -> list[float]:
-        return self._probabilities([market.role for market in markets])
-
-    def _probabilities(self, roles: Sequence[Role]) -> list[float]:
         mean, deviation = self.mean, self.deviation * sqrt(self.left_s / self.life_s)
+        if deviation < 1e-9:
+            return [self.probability(market.role) for market in markets]
+        # The same, sooner.
+        width = deviation * _SQRT_2
         found = []
-        for role in roles:
-            p = normal_above(role.floor, mean, deviation)
-            if role.kind == "below":
+        for market in markets:
+            role = market.role
+            kind = role.kind
+            p = 0.5 * (1.0 - erf((role.floor - mean) / width))
+            if kind == "between":
+                p -= 0.5 * (1.0 - erf((role.cap - mean) / width))
+            elif kind == "below":
                 p = 1 - p
-            elif role.kind == "between":
-                p -= normal_above(role.cap, mean, deviation)
             found.append(p if _FLOOR < p < _CEILING else _clip(p))
         return found
 
@@ -350,9 +360,6 @@ class Combo:
         self.legs = tuple(legs)
 
     def advance(self, dt_s: float, rng: Random) -> bool:
-        return False
-
-    def decided(self) -> bool:
         """Return whether the outcome is known: one leg lost, or all won."""
         results = [leg.result for leg in self.legs]
         return "no" in results or all(results)

@@ -51,8 +51,9 @@ class Screen:
         # Without minutes, only how a market began is noted.
         noted = self.remembers and (self._keeping.minutes or market.record is None)
         span = self._span(market, time_ms) if noted else None
-        market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2 = bid_e4, bid_e2, ask_e4, ask_e2
+        market.bid_e2, market.ask_e2 = bid_e2, ask_e2
         if moved:  # a side that is empty has a price of its own
+            market.bid_e4, market.ask_e4 = bid_e4, ask_e4
             market.stays_from, market.stays_to = NOTHING_STAYS
         self.quote_changes += 1
         if span is not None:

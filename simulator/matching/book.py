@@ -142,14 +142,13 @@ class Half:
     def _cut_crowd(self, price_e4: int) -> list[tuple[int, int]]:
         """Remove the crowd's levels above a price; return (price_e4, difference) of each, ascending."""
         rungs, orders = self.rungs, self.orders
-        changed: list[tuple[int, int]] = []
-        while rungs and rungs[-1][0] > price_e4:
-            level, held = rungs.pop()
-            changed.append((level, -held))
-            if orders:
+        index = bisect_left(rungs, (price_e4 + 1,))
+        changed = [(level, -held) for level, held in rungs[index:]]
+        del rungs[index:]
+        if orders:
+            for level, _ in changed:
                 for order in orders.get(level, ()):
                     order.ahead_e2 = 0
-        changed.reverse()
         return changed
 
     def _bring_forward(self, price_e4: int, count_e2: int, before_e2: int) -> None:
