@@ -87,7 +87,12 @@ def had(leg: Wanted, view: EventView, scan: ScanLimits) -> bool:
     """Whether a leg is still available as it was wanted."""
     for seen in view.markets:
         if seen.market.ticker == leg.ticker and seen.quote.status is Status.ACTIVE:
-            return _offered_e2(leg, ladder(seen, leg.side, scan).levels) >= leg.count_e2
+            left_e2 = leg.count_e2
+            for price_e4, count_e2 in ladder(seen, leg.side, scan).levels:
+                if price_e4 > leg.price_e4 or left_e2 <= 0:
+                    break
+                left_e2 -= count_e2
+            return left_e2 <= 0
     return False
 
 
@@ -95,11 +100,12 @@ def offered_e6(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> int
     """Return what legs cost at the current offers, without fees; None if less is offered."""
     total_e6 = 0
     for leg in legs:
-        taken: tuple[Level, ...] = ()
+        levels: Sequence[Level] = ()
         for seen in view.markets:
             if seen.market.ticker == leg.ticker:
-                taken = fills(ladder(seen, leg.side, scan).levels, leg.count_e2)
+                levels = ladder(seen, leg.side, scan).levels
                 break
+        taken = fills(levels, leg.count_e2)
         if depth(taken) < leg.count_e2:
             return None
         total_e6 += cost_e6(taken)

@@ -381,7 +381,11 @@ class Engine:
         if not found and not self.roster.minding:
             return  # the usual case
         tradable = [one for one in found if one.tradable]
-        offered = next((one for one in tradable if one.probability is None), None) if tradable else None
+        offered = None
+        for one in tradable:
+            if one.probability is None:
+                offered = one
+                break
         if offered is not None:
             earns_e4 = (offered.net_edge_e6 or 0) // max(1, offered.count_e2)
             tickers = {leg.ticker for leg in offered.legs}

@@ -7,7 +7,7 @@ determined.
 """
 
 from collections.abc import Collection, Container, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -45,7 +45,7 @@ _Shown = tuple[Market, Status, bool, tuple[int | None, int | None]]
 """What a market shows, from which its marks follow but for times: status, whether it is suspect, prices."""
 
 
-class _Looked(NamedTuple):
+class _Looked(msgspec.Struct, frozen=True):
     """What a market showed when it was last looked at, and those of its marks whose bids were good."""
 
     shown: _Shown
@@ -72,7 +72,7 @@ class Marks:
 
     def __init__(self) -> None:
         self.changes = 0
-        self._marks: dict[tuple[str, str], Mark] = {}
+        self._marks: dict[str, dict[str, Mark]] = {}
         self._looked: dict[str, _Looked] = {}
         self._results: dict[str, int] = {}
 
@@ -85,9 +85,11 @@ class Marks:
         marks, results = self._marks, self._results
         kept: list[KeptMark] = []
         for ticker in sorted(tickers):
-            result_e4 = results.get(ticker)
+            sides, result_e4 = marks.get(ticker), results.get(ticker)
+            if sides is None:
+                continue
             for side in (NO, YES):
-                mark = marks.get((ticker, side))
+                mark = sides.get(side)
                 if mark is None:
                     continue
                 gone_ms = mark.gone_ms
@@ -100,7 +102,8 @@ class Marks:
         """Restore what was stored. No bid is known yet, and a side without one then has had none since."""
         for one in kept:
             gone_ms = paced_ms if one.gone_ms is None else paced_ms - max(0, now_ms - one.gone_ms)
-            self._marks[one.ticker, one.side] = Mark(one.price_e4, one.seen_ms, None, gone_ms)
+            sides = self._marks.setdefault(one.ticker, {})
+            sides[one.side] = Mark(one.price_e4, one.seen_ms, None, gone_ms)
             if one.result_e4 is not None:
                 self._results[one.ticker] = one.result_e4
 
@@ -131,7 +134,7 @@ class Marks:
 
     def _note(self, shown: _Shown, seen_ms: int, paced_ms: int) -> None:
         market, status, suspect, (yes_e4, ask_e4) = shown
-        ticker, marks = market.ticker, self._marks
+        ticker = market.ticker
         result_e4 = settlement_e4(market)
         if result_e4 != self._results.get(ticker):
             self.changes += 1
@@ -145,7 +148,7 @@ class Marks:
         good = active and not suspect and not crossed
         seen_good: list[Mark] = []
         for side, bid_e4, other_e4 in ((YES, yes_e4, no_e4), (NO, no_e4, yes_e4)):
-            mark = marks.get((ticker, side)) or self.of(ticker, side, paced_ms)
+            mark = self.of(ticker, side, paced_ms)
             if bid_e4 is None or not active:
                 self.vanish(ticker, side, paced_ms)
                 if good and other_e4 is not None and mark.price_e4 is not None:
@@ -171,10 +174,17 @@ class Marks:
 
     def of(self, ticker: str, side: str, paced_ms: int) -> Mark:
         """Return the mark of a side."""
-        mark = self._marks.get((ticker, side))
+        sides = self._marks.get(ticker)
+        if sides is None:
+            sides = self._marks[ticker] = {}
+        mark = sides.get(side)
         if mark is None:
-            mark = self._marks[ticker, side] = Mark(None, 0, None, paced_ms)
+            mark = sides[side] = Mark(None, 0, None, paced_ms)
         return mark
+
+    def _known(self, ticker: str, side: str) -> Mark | None:
+        sides = self._marks.get(ticker)
+        return None if sides is None else sides.get(side)
 
     def result_e4(self, ticker: str, side: str) -> int | None:
         """Return what a side of a determined market pays, None while that is unknown."""
@@ -185,12 +195,12 @@ class Marks:
         """Return a side's result, else its last good bid; None before there was one."""
         if ticker in self._results:
             return self.result_e4(ticker, side)
-        mark = self._marks.get((ticker, side))
+        mark = self._known(ticker, side)
         return None if mark is None else mark.price_e4
 
     def age_ms(self, ticker: str, side: str, paced_ms: int) -> int | None:
         """Return how long there has been no bid; None while there is one, or once the result is known."""
-        mark = self._marks.get((ticker, side))
+        mark = self._known(ticker, side)
         if mark is None or mark.gone_ms is None or ticker in self._results:
             return None
         return max(0, paced_ms - mark.gone_ms)
@@ -227,7 +237,7 @@ class Marks:
 
         None before both were seen.
         """
-        marks = [self._marks.get((ticker, side)) for side in (YES, NO)]
+        marks = [self._known(ticker, side) for side in (YES, NO)]
         yes, no = (None if mark is None else mark.price_e4 for mark in marks)
         if yes is None or no is None:
             return None
@@ -236,9 +246,9 @@ class Marks:
 
     def keep(self, tickers: Collection[str]) -> None:
         """Forget all markets but these."""
-        for key in [key for key in self._marks if key[0] not in tickers]:
-            del self._marks[key]
-            self._looked.pop(key[0], None)
+        for ticker in [ticker for ticker in self._marks if ticker not in tickers]:
+            del self._marks[ticker]
+            self._looked.pop(ticker, None)
         _drop(self._results, [ticker for ticker in self._results if ticker not in tickers])
 
 

@@ -476,7 +476,8 @@ def _unreal(proposal: Proposal) -> bool:
         return True
     # The possible cost of a count must fit too.
     for leg in proposal.legs:
-        if abs(leg.price_e4) > LARGEST or abs(leg.count_e2) * PRICE_ONE_E4 > LARGEST:
+        price_e4, most_e6 = leg.price_e4, leg.count_e2 * PRICE_ONE_E4
+        if not (-LARGEST <= price_e4 <= LARGEST and -LARGEST <= most_e6 <= LARGEST):
             return True
     return False
 

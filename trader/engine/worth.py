@@ -404,10 +404,10 @@ class Worth:
         """Return realised and unrealised profit after fees, as it counts towards the daily loss."""
         if self._by_bid:
             return self.profit_e6()
-        ledger = self._ledger
-        if ledger.stakes.touched or self._next_ms is not None:
+        ledger, stakes = self._ledger, self._ledger.stakes
+        if stakes.touched or self._next_ms is not None:
             self._refresh()
-        return ledger.realised_e6 + self._least_e6 - ledger.lots_cost_e6 - ledger.fees_e6
+        return ledger.realised_e6 + self._least_e6 - stakes.cost_e6 - ledger.fees_e6
 
     def today_e6(self) -> int:
         """Return the profit since the day began, as it counts towards the daily loss."""

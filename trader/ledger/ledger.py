@@ -87,7 +87,8 @@ def missing_e2(basket: Basket) -> list[int]:
 
 def uneven(basket: Basket) -> bool:
     """Whether a leg lacks what others have."""
-    return any(missing_e2(basket))
+    alike = len({one.got_e2 for one in basket.legs}) < 2  # as mostly
+    return not alike and any(missing_e2(basket))
 
 
 def whole_e2(count_e2: int) -> int:
@@ -860,8 +861,12 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         lacking = {trade for trade, basket in self.baskets.items() if uneven(basket)}
         if self.lacking != lacking:
             raise LedgerError(f"baskets {lacking} lack something, those kept as such are {self.lacking}")
-        sums = self.stakes.markets.values()
-        found = tuple(map(sum, zip(*((*of, max(0, of.basis_e6)) for of in sums), strict=True))) or (0, 0, 0)
+        bought_e6 = cleared_e6 = staked_e6 = 0
+        for sums in self.stakes.markets.values():
+            bought_e6 += sums.cost_e6
+            cleared_e6 += sums.clearing_e6
+            staked_e6 += max(0, sums.basis_e6)
+        found = bought_e6, cleared_e6, staked_e6
         kept = (self.stakes.cost_e6, self.stakes.clearing_e6, self.stakes.at_stake_e6)
         if found != kept:
             raise LedgerError(f"cost, clearing and stake of all lots are {found}, the sums kept are {kept}")
