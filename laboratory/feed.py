@@ -37,6 +37,9 @@ KEEP_MS: Final = 60 * MINUTE_MS
 
 _ENDS: Final = {"determined": Status.DETERMINED, "settled": Status.FINALIZED}
 
+_OfDay = tuple[int | None, int | None, int | None, int | None]
+"""The volume of a day, and price, bid and ask of a day ago."""
+
 
 class ExchangeFeed:
     """Used in place of a stepped replica, of an exchange in this process. `advance` moves exchange and state.
@@ -78,6 +81,7 @@ class ExchangeFeed:
         self._moved: dict[str, Market] = {}
         self._grids: dict[str, Grid] = {}
         self._events: dict[str, Event] = dict(exchange.events)
+        self._series: dict[str, dict[str, Any]] = {}
         self._milestones: dict[str, str] = {}
         self._over: dict[str, int] = {}
         self._sweep_at = self._plan_at = self._vouch_at = self._series_at = 0
@@ -259,11 +263,11 @@ class ExchangeFeed:
             if now.result and (now.result, now.value_e4) != (market.result, market.settlement_value_e4):
                 result = decided(market, now.result, now.value_e4)
                 self._put(self._state.stream_of[ticker], "market", [result], groups)
-            quotes[ticker] = ticked(quote, now, now_ms, status)
+            quotes[ticker] = shown(quote, now, now_ms, status)
         for ticker, now in self._quotes.items():
             quote = held.get(ticker)
             if quote is not None and ticker not in quotes:
-                quotes[ticker] = ticked(quote, now, now_ms, quote.status)
+                quotes[ticker] = shown(quote, now, now_ms, quote.status)
         self._statuses.clear()
         self._moved.update(self._quotes)
         self._quotes.clear()
@@ -274,10 +278,11 @@ class ExchangeFeed:
         state, exchange = self._state, self.exchange
         if now_ms >= self._series_at:
             self._series_at = now_ms + SERIES_MS
-            series = [decode_series(dumps(one.body).encode()) for one in exchange.series.values()]
-            self._put(TOPIC_REF, "series", [one for one in series if _is_news(state, "series", one)], groups)
+            self._read_series(groups)
         events = [decode_event(event_json(one, now_ms).encode())[0] for one in self._events.values()]
-        self._put(TOPIC_REF, "event", [one for one in events if _is_news(state, "event", one)], groups)
+        held_events = state.events
+        news_of = [one for one in events if held_events.get(one.event_ticker) != one]
+        self._put(TOPIC_REF, "event", news_of, groups)
         self._read_milestones(groups)
         status = ExchangeStatus(
             exchange.halts.exchange_active,
@@ -295,8 +300,15 @@ class ExchangeFeed:
             if held is None or not usual or grids.get(ticker) is not one.grid:
                 self._markets.setdefault(ticker, one)
             elif ticker not in self._markets and ticker in listed:
-                quote = swept(held, one, now_ms)
-                if _same_day(quote, held):
+                _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(one, now_ms)
+                volume_24h_e2 = one.volume_e2 - volume_then_e2
+                quote = shown(held, one, now_ms, active, (volume_24h_e2, price_e4, bid_e4, ask_e4))
+                if (
+                    volume_24h_e2 == held.volume_24h_e2
+                    and price_e4 == held.previous_price_e4
+                    and bid_e4 == held.previous_yes_bid_e4
+                    and ask_e4 == held.previous_yes_ask_e4
+                ):
                     quotes[ticker] = quote  # no news: the stream told the rest of it, and the commit its age
                 else:
                     news[ticker] = quote
@@ -334,6 +346,16 @@ class ExchangeFeed:
             )
         )
         return number
+
+    def _read_series(self, groups: list[Group]) -> None:
+        """Read the series of which something has changed."""
+        known = self._series
+        found = []
+        for ticker, one in self.exchange.series.items():
+            if known.get(ticker) != one.body:
+                known[ticker] = one.body.copy()
+                found.append(decode_series(dumps(one.body).encode()))
+        self._put(TOPIC_REF, "series", found, groups)
 
     def _read_milestones(self, groups: list[Group]) -> None:
         listed, known = self.exchange.listings.milestones, self._milestones
@@ -382,48 +404,18 @@ class ExchangeFeed:
                 self._put(state.stream_of[ticker], "remove", [Remove("book", ticker)], groups)
 
 
-def ticked(quote: Quote, market: Market, now_ms: int, status: Status) -> Quote:
-    """Return a quote as the present `ticker` frame leaves it, or the announcement of a `status`."""
-    return _quoted(
-        quote,
-        market,
-        now_ms,
-        status,
+def shown(quote: Quote, market: Market, now_ms: int, status: Status, of_day: _OfDay | None = None) -> Quote:
+    """Return a quote as the exchange shows the market now.
+
+    With `of_day`, as a sweep reads it; else as the present `ticker` frame, or the announcement of a `status`,
+    leaves it.
+    """
+    volume_24h_e2, price_e4, previous_bid_e4, previous_ask_e4 = of_day or (
         quote.volume_24h_e2,
         quote.previous_price_e4,
         quote.previous_yes_bid_e4,
         quote.previous_yes_ask_e4,
     )
-
-
-def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
-    """Return a quote as a sweep reads it now, from a market that is otherwise unchanged."""
-    _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(market, now_ms)
-    volume_24h_e2 = market.volume_e2 - volume_then_e2
-    return _quoted(quote, market, now_ms, quote.status, volume_24h_e2, price_e4, bid_e4, ask_e4)
-
-
-def _same_day(quote: Quote, other: Quote) -> bool:
-    """Whether quotes agree about the volume of a day, and what was a day ago."""
-    return (
-        quote.volume_24h_e2 == other.volume_24h_e2
-        and quote.previous_price_e4 == other.previous_price_e4
-        and quote.previous_yes_bid_e4 == other.previous_yes_bid_e4
-        and quote.previous_yes_ask_e4 == other.previous_yes_ask_e4
-    )
-
-
-def _quoted(
-    quote: Quote,
-    market: Market,
-    now_ms: int,
-    status: Status,
-    volume_24h_e2: int | None,
-    price_e4: int | None,
-    previous_bid_e4: int | None,
-    previous_ask_e4: int | None,
-) -> Quote:
-    """Return a market's quote as the exchange shows it, with the volume of a day and what was a day ago."""
     ask_e4 = market.ask_e4 if market.ask_e2 else 0 if market.odd_sentinel else PRICE_ONE_E4
     bid_e4 = market.bid_e4 if market.bid_e2 else 0
     return Quote(
@@ -444,8 +436,3 @@ def _quoted(
         previous_ask_e4,
         now_ms,
     )
-
-
-def _is_news(state: State, kind: str, record: Any) -> bool:
-    key = record.event_ticker if kind == "event" else record.ticker
-    return bool(state.records[kind].get(key) != record)

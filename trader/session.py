@@ -113,6 +113,7 @@ class Session:
 
     Attributes:
         present: the time of the last input.
+        decisions: how many inputs had outputs; any other input leaves holdings and orders as they are.
         scans: how many events are scanned per second.
     """
 
@@ -130,6 +131,7 @@ class Session:
         self.broker = broker
         self.rescan = rescan
         self.present = Present(0, 0)
+        self.decisions = 0
         self.scans = Rate()
         self._owner = Owner("a session")
         self._log = log
@@ -174,6 +176,9 @@ class Session:
 
     def pass_time(self, until: Present) -> None:
         """Do what is due until then: ticks at whole seconds, and what the broker has to report."""
+        due_ms = self.broker.next_ms
+        if self._tick_ms > until.steady_ms and (due_ms is None or due_ms > until.steady_ms):
+            return  # as mostly: it is asked several times at each message
         if until.steady_ms - self._tick_ms > SKIP_MS:
             self._tick_ms += (until.steady_ms - self._tick_ms - SKIP_MS) // TICK_MS * TICK_MS
         asked_ms = -1
@@ -319,7 +324,9 @@ class Session:
             word = "lost"
         else:
             word = "gap" if status.epoch else "starting"
-        degraded = tuple([topic.removeprefix("md.").removesuffix(".") for topic in status.degraded])
+        degraded = status.degraded
+        if degraded:
+            degraded = tuple([topic.removeprefix("md.").removesuffix(".") for topic in degraded])
         if (word, degraded) != self._feed:
             self.pass_time(present)
             self._feed = (word, degraded)
@@ -362,7 +369,7 @@ class Session:
         cycle = state.cycle
         seen = self.rescan.views(state, events, present.now_ms)
         settled = engine.ledger.recent_events
-        held = self._held | settled if seen else settled
+        held = self._held | settled if settled else self._held
         curious = bool(engine.roster.curious)
         relevant = self.rescan.relevant(seen, engine.fair_values, held, present.now_ms, curious=curious)
         self._drop_faulty(present)
@@ -415,7 +422,8 @@ class Session:
         markets, watched = self._markets, self.broker.watched
         if not markets and not watched:
             return
-        changed = dict.fromkeys([key for _, key in batch.records if key in markets or key in watched])
+        wanted = watched | markets.keys() if watched else markets
+        changed = dict.fromkeys([key for _, key in batch.records if key in wanted])
         for ticker in markets if batch.whole or batch.commit else changed:
             if ticker in markets:
                 markets[ticker] = market_view(state, ticker)
@@ -435,9 +443,12 @@ class Session:
         self._log.write(taken, outputs)
         if outputs and not all(isinstance(output, _MAY_BE_LOST) for output in outputs):
             self._log.commit()
-        self.present = Present(taken.now_ms, taken.steady_ms)
+        present = self.present
+        if taken.steady_ms != present.steady_ms or taken.now_ms != present.now_ms:
+            self.present = Present(taken.now_ms, taken.steady_ms)
         if not outputs:
             return outputs
+        self.decisions += 1
         # In order: an order that is to be cancelled at once has been placed before.
         placed, asked = [], False
         for output in outputs:

@@ -304,6 +304,7 @@ class Worker:
         self._look_ms = self._commit_ms = self._reconcile_ms = self._wish_ms = 0
         self._mark_changes = 0
         self._wished: frozenset[str] = frozenset()
+        self._wish_decisions = -1
         self._created_ms = 0
         self._gateway_said = ("starting", "")
         self._generation = self._account_ms = 0
@@ -335,6 +336,7 @@ class Worker:
         if isinstance(self.session.broker, GatewayBroker):
             self.session.broker.urge = self._ask_gateway
         self._mark_changes = 0
+        self._wish_decisions = -1
         self._created_ms, self._gateway_said, self._account_ms = recovered.created_ms, ("starting", ""), 0
         present = self._present()
         self._renew_ms = present.steady_ms + SESSION_MS
@@ -556,7 +558,7 @@ class Worker:
     def _hear(self, actions: Sequence[Action], present: Present) -> None:
         """Take what a step of the replica did, and look at everything that it concerns."""
         follows = self.around.follows
-        if not actions or not self.session.live or any(isinstance(action, Tell) for action in actions):
+        if not actions or not self.session.live or Tell in map(type, actions):
             self._take_feed()
             present = self._present()  # a new session may have another time
         if actions or follows.state is not self.session.state:
@@ -678,7 +680,11 @@ class Worker:
         Also wish for its price history; if that is too much, for the most expensive positions, since pages
         wish for some too.
         """
-        ledger, steady_ms, wished = self.engine.ledger, self._steady_ms(), self._wished
+        steady_ms, decisions = self._steady_ms(), self.session.decisions
+        if steady_ms < self._wish_ms and decisions == self._wish_decisions:
+            return
+        self._wish_decisions = decisions
+        ledger, wished = self.engine.ledger, self._wished
         ordered = {intent.ticker for intent in ledger.open.values()}
         if self._source != "live" or not (ledger.lots or ordered):
             return

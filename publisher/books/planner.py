@@ -163,19 +163,21 @@ class Planner:
         worths = self._worths
         times: tuple[int | None, int | None, int | None] = None, None, None
         near = 0.0
+        event_ticker = None
         # All that is needed of a market at once: to come back to each takes longer than to group values.
         for market, quote, event, start_ms in tradables:
-            ticker, event_ticker = market.ticker, market.event_ticker
+            ticker = market.ticker
             known = worths.get(ticker)
             if known is None or known[0] is not quote:
                 worths[ticker] = known = quote, worth_of(quote)
             own = market.close_ms, market.expected_expiration_ms, start_ms
             if own != times:  # mostly those of the whole event
                 times, near = own, _nearness(*own, now_ms)
-            group = groups.get(event_ticker)
-            if group is None:
-                group = groups[event_ticker] = event, [], [], []
-            _, tickers, quotes, values = group
+            if market.event_ticker != event_ticker:  # mostly they come event by event
+                event_ticker = market.event_ticker
+                if event_ticker not in groups:
+                    groups[event_ticker] = event, [], [], []
+                _, tickers, quotes, values = groups[event_ticker]
             tickers.append(ticker)
             quotes.append(quote)
             values.append(known[1] + near)
@@ -241,7 +243,10 @@ def tradables(state: State) -> Iterator[_Tradable]:
     # What is over, postponed or cancelled will not start.
     starts = {t: m.start_ms for m in milestones if not is_over(m) for t in m.primary_event_tickers}
     active = Status.ACTIVE
+    event_ticker = event = start_ms = None
     for quote in quotes:
         if quote.status is active and (market := markets.get(quote.ticker)) is not None:
-            event_ticker = market.event_ticker
-            yield market, quote, events.get(event_ticker), starts.get(event_ticker)
+            if market.event_ticker != event_ticker:  # mostly they come event by event
+                event_ticker = market.event_ticker
+                event, start_ms = events.get(event_ticker), starts.get(event_ticker)
+            yield market, quote, event, start_ms
