@@ -208,7 +208,8 @@ class Engine:
             if self.conditions.floor_ms > most_ms:
                 self.conditions.floor_ms = most_ms
         self._take(taken, found or {})
-        self._out += self.roster.take_outputs()
+        if self.roster.dropped:
+            self._out += self.roster.take_outputs()
         if self.standing.rests and not isinstance(taken, Start):  # the broker has taken over nothing yet
             self._cancel()
         self._learn()

@@ -1,6 +1,6 @@
 """What is known of orders that have not ended, beyond what the ledger has of them. Pure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bus.trading import reasons
@@ -96,8 +96,8 @@ class Standing:
         lost: bool = False,
         halts: Sequence[str] = (),
         closes: Callable[[Intent], bool] = lambda _intent: False,
-    ) -> Iterator[tuple[int, str]]:
-        """Yield each order that must not rest any longer, and why: once, until `ask_again`.
+    ) -> list[tuple[int, str]]:
+        """Return each order that must not rest any longer, and why: once, until `ask_again`.
 
         Args:
             killed: no order may rest. lost: the daily loss has reached its limit; only what `closes` may.
@@ -105,12 +105,12 @@ class Standing:
                 pause or at the daily loss, one that `closes`.
             closes: whether an order only sells a lot.
         """
-        stands = not (killed or lost or halts)
+        stands, found = not (killed or lost or halts), list[tuple[int, str]]()
         for number, intent in self._resting.items():
-            if number in self._cancelled:
-                continue
             if stands and (intent.expires_ms is None or now_ms < intent.expires_ms):
                 continue  # the usual case
+            if number in self._cancelled:
+                continue
             expired = intent.expires_ms is not None and now_ms >= intent.expires_ms
             past_loss = lost and not killed and not closes(intent)
             pulls = halts if intent.post_only else ()
@@ -120,4 +120,5 @@ class Standing:
             why = why or (reasons.EXPIRED if expired else next(iter(pulls), None))
             if why is not None:
                 self._cancelled.add(number)
-                yield number, why
+                found.append((number, why))
+        return found

@@ -243,8 +243,11 @@ def _market_less(seen: MarketView, less: Mapping[tuple[str, int], int]) -> Marke
     if not less:
         return seen
     book, quote = seen.book, seen.quote
+    sides: dict[str, dict[int, int]] = {}
+    for (side, price_e4), count_e2 in less.items():
+        sides.setdefault(side, {})[price_e4] = count_e2
     for side in (YES, NO):
-        of_side = {price_e4: count_e2 for (of, price_e4), count_e2 in less.items() if of == side}
+        of_side = sides.get(side)
         if of_side:
             whole = book
             book = None if book is None else _book_left(book, side, of_side)
