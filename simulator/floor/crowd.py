@@ -173,7 +173,7 @@ class Crowd:
                 self._informed(market, ASK, time_ms)
             elif market.ask_e2 and market.ask_e4 < fair:
                 self._informed(market, BID, time_ms)
-            (bid_e4, bid_e2), (ask_e4, ask_e2) = self._quote(market)
+            bid_e4, bid_e2, ask_e4, ask_e2 = self._quote(market)
             if (
                 not (bid_e2 or ask_e2)  # it should have been requoted during a pause
                 or (bid_e2 and bid_e4 > fair)
@@ -218,35 +218,36 @@ class Crowd:
                 bid = grid.below(bid)  # what is planted too cheaply keeps its ask
             else:
                 ask = grid.above(bid)
-        old_bid, old_ask = self._quote(market)
+        old_bid_e4, old_bid_e2, old_ask_e4, old_ask_e2 = self._quote(market)
         if bid is None:
-            new_bid = NO_BID
-        elif bid == old_bid[0] and old_bid[1] and not planted and chance() < 0.5:
-            new_bid = old_bid
+            bid, bid_e2 = NO_BID
+        elif bid == old_bid_e4 and old_bid_e2 and not planted and chance() < 0.5:
+            bid_e2 = old_bid_e2
         else:
-            new_bid = bid, self._size(market)
+            bid_e2 = self._size(market)
         if ask is None:
-            new_ask = NO_ASK
-        elif ask == old_ask[0] and old_ask[1] and not planted and chance() < 0.5:
-            new_ask = old_ask
+            ask, ask_e2 = NO_ASK
+        elif ask == old_ask_e4 and old_ask_e2 and not planted and chance() < 0.5:
+            ask_e2 = old_ask_e2
         else:
-            new_ask = ask, self._size(market)
-        if new_bid != old_bid or new_ask != old_ask:
-            self._set_quote(market, new_bid, new_ask, time_ms)
+            ask_e2 = self._size(market)
+        if bid_e2 != old_bid_e2 or ask_e2 != old_ask_e2 or bid != old_bid_e4 or ask != old_ask_e4:
+            self._set_quote(market, (bid, bid_e2), (ask, ask_e2), time_ms)
 
-    def _quote(self, market: Market) -> tuple[Level, Level]:
-        """Return the crowd's own best YES bid and ask.
+    def _quote(self, market: Market) -> tuple[int, int, int, int]:
+        """Return the crowd's own best YES bid and ask: bid_e4, bid_e2, ask_e4, ask_e2.
 
         These are what is shown, less users' orders.
         """
         depth = market.depth
         if depth is None or not (depth.yes.orders or depth.no.orders):
-            return (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
-        return depth.quote()
+            return market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2
+        bid, ask = depth.quote()
+        return *bid, *ask
 
     def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
         """Set the crowd's best bid and ask; a count of 0 empties the side. It trades with what it crosses."""
-        if self._quote(market) != (bid, ask):
+        if self._quote(market) != (*bid, *ask):
             self._set_quote(market, bid, ask, time_ms)
 
     def _set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:

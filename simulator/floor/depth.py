@@ -107,7 +107,12 @@ class Depth:
         rungs, rng, lowest = half.rungs, self._rng, grid.prices[0]
         chance, moved = rng.random, False
         # A new book gets its depth at once, an old one gradually.
-        for _ in range(_MOST if len(rungs) < 2 else 1):
+        rounds = _MOST if len(rungs) < 2 else 1
+        if price == lowest:  # there is nothing deeper: all is drawn in vain
+            for _ in range(2 * rounds):
+                chance()
+            return False
+        for _ in range(rounds):
             if len(rungs) > _DEPTH:
                 break
             deepest = rungs[0][0] if chance() < 0.7 else price

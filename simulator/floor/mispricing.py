@@ -50,6 +50,10 @@ _PATIENCE: Final = 6
 _P: Final = attrgetter("p")
 _SOON: Final = 0.6
 _TRIES: Final = 90
+_FIRST_TRIES: Final = _TRIES // 2
+_OWN_TRIES: Final = _TRIES // 3
+"""How often something to misprice is sought; at first where it is preferred, and of the kind that is."""
+
 _FEE: Final = 0.07
 _STEP_E4: Final = 50
 """By how much more each leg is shifted until the whole pays."""
@@ -179,9 +183,9 @@ class Planter:
         kind = kinds[0]
         for attempt in range(_TRIES):
             # Mostly where the taker will soon see the outcome, if possible.
-            group = choice(first if attempt < _TRIES // 2 else everything)
-            if attempt > _TRIES // 3:
-                kind = kinds[(attempt - _TRIES // 3) % len(kinds)]  # another, too, if that is impossible
+            group = choice(first if attempt < _FIRST_TRIES else everything)
+            if attempt > _OWN_TRIES:
+                kind = kinds[(attempt - _OWN_TRIES) % len(kinds)]  # another, too, if that is impossible
             if (
                 _suits(group, kind)
                 and possible(group, until_ms)

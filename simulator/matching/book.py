@@ -121,34 +121,28 @@ class Half:
         Return (price_e4, difference) of each level that has changed: those removed, ascending, then the best.
         """
         price, count = best
-        rungs = self.rungs
+        rungs, least = self.rungs, price if count else 0
         level, before = rungs[-1] if rungs else _NO_RUNG
         changed: list[tuple[int, int]] = []
-        if level > price or not count:
-            changed = self._cut_crowd(price if count else 0)
+        while level > least:
+            del rungs[-1]
+            changed.append((level, -before))
+            if self.orders:
+                for order in self.orders.get(level, ()):
+                    order.ahead_e2 = 0
             level, before = rungs[-1] if rungs else _NO_RUNG
+        if changed:
+            changed.reverse()
         # What remains is at this price or worse: no place need be looked for.
         if level != price:
             if count:
                 rungs.append(best)
-                changed.append((price, count))
+                changed.append(best)
         elif count != before:
             rungs[-1] = best
             if count < before and self.orders:
                 self._bring_forward(price, count, before)
             changed.append((price, count - before))
-        return changed
-
-    def _cut_crowd(self, price_e4: int) -> list[tuple[int, int]]:
-        """Remove the crowd's levels above a price; return (price_e4, difference) of each, ascending."""
-        rungs, orders = self.rungs, self.orders
-        index = bisect_left(rungs, (price_e4 + 1,))
-        changed = [(level, -held) for level, held in rungs[index:]]
-        del rungs[index:]
-        if orders:
-            for level, _ in changed:
-                for order in orders.get(level, ()):
-                    order.ahead_e2 = 0
         return changed
 
     def _bring_forward(self, price_e4: int, count_e2: int, before_e2: int) -> None:
