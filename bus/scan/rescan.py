@@ -110,8 +110,8 @@ class _Barren(msgspec.Struct):
         view: how it was when it was passed over, since nothing of it could pay; None if it was not.
         lacks_e4: how far these prices are, at least, from what could pay; 0 if it was not passed over.
         minded: whether it was held or wanted then: once its prices move it is to be looked at, not passed.
-        shown: quotes that had these prices, with both sides of the book, if there was one and its best prices
-            were the same: whichever is the newer, while both stand, or the quote alone, the prices do.
+        shown: quote and both sides of the book of markets in which both have these best prices: whichever is
+            the newer, while both stand, or the quote alone, the prices do.
         apart: markets whose book has other best prices than their quote, which a commit may make the newer;
             not known if it was minded, when a commit asks about all of its markets.
     """
@@ -142,15 +142,15 @@ class _Barren(msgspec.Struct):
 
     def show(self, ticker: str, quote: Quote, book: Book | None) -> None:
         """Take what says a market's prices, which are in `prices` already."""
-        if book is None:
-            self.shown[ticker] = quote, (), ()
-        elif _agree(book, self.prices[ticker]):
+        if book is not None and _agree(book, self.prices[ticker]):
             self.shown[ticker] = quote, book.yes, book.no
-        else:
-            self.shown.pop(ticker, None)
-            self.apart.add(ticker)
+            self.apart.discard(ticker)
             return
-        self.apart.discard(ticker)
+        self.shown.pop(ticker, None)
+        if book is None:
+            self.apart.discard(ticker)
+        else:
+            self.apart.add(ticker)
 
     def lacks_now_e4(self, prices: Mapping[str, Prices]) -> int:
         """Return how far these prices are, at least, from what could pay; 0 or less if that is not known."""
