@@ -98,7 +98,7 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     return Batch(tuple(records), commit, whole)
 
 
-_Moved = Callable[[Iterable[str], set[str]], None]
+_Moved = Callable[[Collection[str], set[str]], None]
 """Adds to the events to look at those that may have something by now, as far as these markets' prices say."""
 
 
@@ -331,26 +331,30 @@ class Rescan:
                 known.show(ticker, quote, book)
             return True
 
-        def moved(tickers: Iterable[str], touched: set[str]) -> None:
-            for ticker in tickers:
-                for event_ticker in self._seen_in(ticker) if related else (event_of.get(ticker),):
-                    if event_ticker is None or event_ticker in touched:
-                        continue
-                    known = barren.get(event_ticker)
-                    if known is not None:
-                        free = event_ticker not in minded
-                        if free or heeded(event_ticker) is not Heed.CHANGES:
-                            # Here, since it is so with most that are swept: what was shown is there.
-                            quote, shown = quotes.get(ticker), known.shown.get(ticker)
-                            if shown is not None and shown[0] is quote:
-                                book = books.get(ticker)
-                                if book is None or (book.yes is shown[1] and book.no is shown[2]):
-                                    continue
-                            if stands(known, ticker, quote, free=free):
+        def moved(tickers: Collection[str], touched: set[str]) -> None:
+            pairs: Iterable[tuple[str | None, str]] = zip(map(event_of.get, tickers), tickers, strict=True)
+            if related:
+                pairs = [
+                    (event_ticker, ticker) for ticker in tickers for event_ticker in self._seen_in(ticker)
+                ]
+            for event_ticker, ticker in pairs:
+                if event_ticker is None or event_ticker in touched:
+                    continue
+                known = barren.get(event_ticker)
+                if known is not None:
+                    free = event_ticker not in minded
+                    if free or heeded(event_ticker) is not Heed.CHANGES:
+                        # Here, since it is so with most that are swept: what was shown is there.
+                        quote, shown = quotes.get(ticker), known.shown.get(ticker)
+                        if shown is not None and shown[0] is quote:
+                            book = books.get(ticker)
+                            if book is None or (book.yes is shown[1] and book.no is shown[2]):
                                 continue
-                            if free:
-                                del barren[event_ticker]
-                    touched.add(event_ticker)
+                        if stands(known, ticker, quote, free=free):
+                            continue
+                        if free:
+                            del barren[event_ticker]
+                touched.add(event_ticker)
 
         return moved
 

@@ -150,8 +150,9 @@ class LadderKind(NestedKind):
             lowest_e4 = NEVER_E4
             for place in ladder:
                 bid_e4, ask_e4 = yes_prices(markets[place])
-                if lowest_e4 - (bid_e4 or 0) < least_e4:
-                    least_e4 = lowest_e4 - (bid_e4 or 0)
+                apart_e4 = lowest_e4 - (bid_e4 or 0)
+                if apart_e4 < least_e4:
+                    least_e4 = apart_e4
                 if ask_e4 is None:
                     ask_e4 = PRICE_ONE_E4
                 if ask_e4 < lowest_e4:
