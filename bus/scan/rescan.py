@@ -47,6 +47,7 @@ MOVED: Final = frozenset({"live", "resynced", "epoch"})
 
 _OF_PRICES: Final = frozenset({"quote", "book"})
 
+_FIRST = itemgetter(0)
 _BY_WORTH = itemgetter(0, 1)
 
 CALM_COMMITS: Final = 5
@@ -302,7 +303,7 @@ class Rescan:
                 looked_at.append((not promising, event_ticker))
                 if event_ticker in held and heeded(event_ticker) is Heed.PRICES:
                     self._later[event_ticker] = self._commits + CALM_COMMITS
-        return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
+        return [event_ticker for _, event_ticker in sorted(looked_at, key=_FIRST)]
 
     def _moving(
         self,

@@ -180,7 +180,9 @@ class RangeKind(NestedKind):
         least_e4 = NEVER_E4
         for wide, narrow in _buckets(tuple([seen.market for seen in markets])):
             bid_e4, ask_e4 = yes_prices(markets[narrow])[0], yes_prices(markets[wide])[1]
-            least_e4 = min(least_e4, (PRICE_ONE_E4 if ask_e4 is None else ask_e4) - (bid_e4 or 0))
+            apart_e4 = (PRICE_ONE_E4 if ask_e4 is None else ask_e4) - (bid_e4 or 0)
+            if apart_e4 < least_e4:
+                least_e4 = apart_e4
         return least_e4
 
 
