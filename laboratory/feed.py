@@ -301,17 +301,8 @@ class ExchangeFeed:
                 self._markets.setdefault(ticker, one)
             elif ticker not in self._markets and ticker in listed:
                 _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(one, now_ms)
-                volume_24h_e2 = one.volume_e2 - volume_then_e2
-                quote = shown(held, one, now_ms, active, (volume_24h_e2, price_e4, bid_e4, ask_e4))
-                if (
-                    volume_24h_e2 == held.volume_24h_e2
-                    and price_e4 == held.previous_price_e4
-                    and bid_e4 == held.previous_yes_bid_e4
-                    and ask_e4 == held.previous_yes_ask_e4
-                ):
-                    quotes[ticker] = quote  # no news: the stream told the rest of it, and the commit its age
-                else:
-                    news[ticker] = quote
+                of_day = one.volume_e2 - volume_then_e2, price_e4, bid_e4, ask_e4
+                news[ticker] = shown(held, one, now_ms, active, of_day)
         self._set("quote", news, groups)
         by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
         for ticker, one in self._markets.items():
