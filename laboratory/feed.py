@@ -13,6 +13,7 @@ from bus.clock import Clock
 from bus.protocol.join import Action, ReplicaStatus, Stats, Tell
 from bus.protocol.messages import TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
 from bus.protocol.state import Changed, Group, State
+from bus.scan.membership import events_of
 from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
 from markets.json.results import decided
 from markets.records import Book, ExchangeStatus, Quote, Record, Remove, Status
@@ -349,21 +350,20 @@ class ExchangeFeed:
         self._put(TOPIC_REF, "series", found, groups)
 
     def _read_milestones(self, groups: list[Group]) -> None:
-        listed, known = self.exchange.listings.milestones, self._milestones
+        """Read the milestones of which something has changed: the last ones of the listing."""
+        known = self._milestones
         found = []
-        for id_, milestone in listed.items():
+        for id_, milestone in reversed(self.exchange.listings.milestones.items()):
             stamp = milestone.body["last_updated_ts"]  # whatever changes stamps it
-            if known.get(id_) != stamp:
-                known[id_] = stamp
-                found.append(decode_milestone(dumps(milestone.body).encode()))
+            if known.get(id_) == stamp:
+                break
+            known[id_] = stamp
+            found.append(decode_milestone(dumps(milestone.body).encode()))
+        found.reverse()
         self._put(TOPIC_REF, "milestone", found, groups)
-        gone = [id_ for id_ in known if id_ not in listed] if len(known) > len(listed) else []
-        for id_ in gone:
-            del known[id_]
-        self._put(TOPIC_REF, "remove", [Remove("milestone", id_) for id_ in gone], groups)
 
     def _drop(self, groups: list[Group], now_ms: int) -> None:
-        """Drop markets finalized long ago, unless they are wished for."""
+        """Drop markets finalized long ago, unless they are wished for, and what only they had."""
         state = self._state
         self._wished = {ticker: until for ticker, until in self._wished.items() if until > now_ms}
         due = [t for t, ms in self._over.items() if ms + self._keep_ms <= now_ms and t not in self._wished]
@@ -381,6 +381,13 @@ class ExchangeFeed:
         if events:
             events -= {market.event_ticker for market in state.markets.values()}
             self._put(TOPIC_REF, "remove", [Remove("event", one) for one in sorted(events)], groups)
+            held = state.events
+            over = [
+                milestone.id
+                for milestone in state.milestones.values()
+                if not any(ticker in held for ticker in events_of(milestone))
+            ]
+            self._put(TOPIC_REF, "remove", [Remove("milestone", id_) for id_ in over], groups)
 
     def _plan(self, groups: list[Group], now_ms: int) -> None:
         state = self._state

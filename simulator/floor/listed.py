@@ -14,6 +14,7 @@ class Listings:
 
     Attributes:
         groups: those of which not everything is settled; `matches` are the matches among them.
+        milestones: by id, the one that changed last at the end.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,10 @@ class Listings:
         self.groups.remove(group)
         if group.kind == "match":
             self.matches.remove(group)
+
+    def restamped(self, milestone: Milestone) -> None:
+        """Note that a milestone has changed."""
+        self.milestones[milestone.id] = self.milestones.pop(milestone.id)
 
     def archive(self, event: Event) -> bool:
         """Move a settled event out (the real window holds three months); return whether it was there."""

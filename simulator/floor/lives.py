@@ -267,10 +267,12 @@ class Lifecycle:
         self._agenda.at(close_ms, self.close, event)
 
     def _milestone_says(self, group: Group, status: str, time_ms: int) -> None:
-        if group.milestone is not None:
-            body = group.milestone.body
+        milestone = group.milestone
+        if milestone is not None:
+            body = milestone.body
             body["details"]["status"] = status
-            body["last_updated_ts"] = stamp(time_ms, group.milestone.id)
+            body["last_updated_ts"] = stamp(time_ms, milestone.id)
+            self._listings.restamped(milestone)
             if status == "closed":
                 body["end_date"] = format_time(time_ms)
 
