@@ -39,6 +39,16 @@ _WISHED: Final = 1_000.0
 
 _Unit = tuple[float, tuple[str, ...]]
 
+_Times = tuple[int | None, int | None]
+"""When a market closes, and when it is expected to expire."""
+
+_Known = tuple[Quote, Market, float, str, _Times]
+"""A quote and its market, and what a plan needs of them: `worth_of` the quote, the event's ticker, and times.
+
+Markets of one event share the last two, if they are equal: they are found to be those of the market before
+without a look at what is in them.
+"""
+
 _Tradable = tuple[Market, Quote, Event | None, int | None]
 """A `Tradable`, or its members alone: with thousands at a time, names for them would take a third longer."""
 
@@ -94,7 +104,7 @@ class Planner:
         self.wished = Wished(MAX_WISHED)
         self.failures: list[Failure] = []
         self._fetched_ms: dict[str, int] = {}
-        self._worths: dict[str, tuple[Quote, float]] = {}
+        self._known: dict[str, _Known] = {}
         self._planned: list[list[str]] = []
         self._planned_for: tuple[int, int] | None = None
         self._planned_ms = 0
@@ -160,27 +170,30 @@ class Planner:
         Returns (the negative of its value, its tickers) of each.
         """
         groups: dict[str, tuple[Event | None, list[str], list[Quote], list[float]]] = {}
-        worths = self._worths
-        times: tuple[int | None, int | None, int | None] = None, None, None
+        known_of = self._known
+        known: _Known | None = None
+        times: _Times | None = None
+        from_ms: int | None = None
         near = 0.0
         event_ticker = None
         # All that is needed of a market at once: to come back to each takes longer than to group values.
         for market, quote, event, start_ms in tradables:
-            ticker = market.ticker
-            known = worths.get(ticker)
-            if known is None or known[0] is not quote:
-                worths[ticker] = known = quote, worth_of(quote)
-            own = market.close_ms, market.expected_expiration_ms, start_ms
-            if own != times:  # mostly those of the whole event
-                times, near = own, _nearness(*own, now_ms)
-            if market.event_ticker != event_ticker:  # mostly they come event by event
-                event_ticker = market.event_ticker
+            ticker, before = market.ticker, known
+            known = known_of.get(ticker)
+            if known is None or known[0] is not quote or known[1] is not market:
+                known = known_of[ticker] = _known_of(market, quote, known, before)
+            _, _, worth, own_event, own_times = known
+            if own_times is not times or start_ms != from_ms:  # mostly those of the whole event
+                times, from_ms = own_times, start_ms
+                near = _nearness(*times, start_ms, now_ms)
+            if own_event is not event_ticker:  # mostly they come event by event
+                event_ticker = own_event
                 if event_ticker not in groups:
                     groups[event_ticker] = event, [], [], []
                 _, tickers, quotes, values = groups[event_ticker]
             tickers.append(ticker)
             quotes.append(quote)
-            values.append(known[1] + near)
+            values.append(worth + near)
         units: list[_Unit] = []
         for event, tickers, quotes, values in groups.values():
             together_e4 = None
@@ -193,8 +206,8 @@ class Planner:
                 value = max(values) + together_e4 / 25
                 whole = tuple(sorted(tickers))
                 units.append((-value if wished.isdisjoint(whole) else -(value + _WISHED), whole))
-        if len(worths) > REPLAN_FROM_MARKETS:
-            worths.clear()  # too many to keep, or most are of markets that are gone
+        if len(known_of) > REPLAN_FROM_MARKETS:
+            known_of.clear()  # too many to keep, or most are of markets that are gone
         return units
 
     def _last_fetched(self, tickers: tuple[str, ...]) -> int:
@@ -202,6 +215,18 @@ class Planner:
         if len(tickers) == 1:
             return fetched_ms.get(tickers[0], 0)
         return min([fetched_ms.get(ticker, 0) for ticker in tickers])
+
+
+def _known_of(market: Market, quote: Quote, old: _Known | None, before: _Known | None) -> _Known:
+    """Return what a plan needs of a market; `old` is what was known of it, `before` is of the one before it."""
+    if old is not None and old[1] is market:
+        return quote, market, worth_of(quote), old[3], old[4]
+    event_ticker, times = market.event_ticker, (market.close_ms, market.expected_expiration_ms)
+    if before is not None and before[3] == event_ticker:
+        event_ticker = before[3]
+        if before[4] == times:
+            times = before[4]
+    return quote, market, worth_of(quote), event_ticker, times
 
 
 class _Bins:
