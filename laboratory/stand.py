@@ -91,7 +91,9 @@ class Stand:
         self._notes = notes
         rng, silent = random.Random(plan.seed), _Silent()
         around = on_disk(settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish)
-        around = msgspec.structs.replace(around, open_journal=self._journal, kill_switch=_NoSwitch())
+        around = msgspec.structs.replace(
+            around, open_journal=self._journal, kill_switch=_NoSwitch(), lasting=False
+        )
         if make_broker is not None:
             around = msgspec.structs.replace(around, make_broker=lambda _recovered: make_broker())
         for left_out in around.lineup.left_out:

@@ -184,6 +184,8 @@ class Surroundings(msgspec.Struct, frozen=True):
         account, exchange: whose the journal is.
         gateway: the way to the order gateway; None if nothing leaves this machine.
         judge: compares sources of fair values with what markets show; None: all are believed.
+        lasting: whether the journal outlives the process; if not, what the next session needs of the engine
+            is kept only when a session ends.
     """
 
     clock: Clock
@@ -205,6 +207,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     gateway: GatewayPort | None = None
     exchange: str = ""
     judge: Judge | None = None
+    lasting: bool = True
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -663,11 +666,12 @@ class Worker:
         if steady_ms >= self._reconcile_ms:
             self._reconcile_ms = steady_ms + RECONCILE_MS
             reconcile(self.engine.ledger, journal)
-            self._keep(journal)
+            if self.around.lasting:
+                self._keep(journal)
             journal.checkpoint()
         if steady_ms >= self._commit_ms:
             self._commit_ms = steady_ms + COMMIT_MS
-            if self.engine.worth.mark_changes != self._mark_changes:
+            if self.around.lasting and self.engine.worth.mark_changes != self._mark_changes:
                 self._keep_marks(journal)
             journal.commit()
         over_ms = self.session.present.steady_ms - self._renew_ms
