@@ -142,6 +142,7 @@ class Session:
         self._markets: dict[str, MarketView | None] = {}
         self._pending: deque[str] | None = None
         self._held: frozenset[str] = frozenset()
+        self._together = (self._held, self._held, self._held)
         self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
         self._status: tuple[ExchangeStatus | None, bool] = (None, True)
         self._exchange: tuple[bool, bool, tuple[int, ...]] = (True, True, ())
@@ -368,8 +369,7 @@ class Session:
             events, self._pending = list(pending), None
         cycle = state.cycle
         seen = self.rescan.views(state, events, present.now_ms)
-        settled = engine.ledger.recent_events
-        held = self._held | settled if settled else self._held
+        held = self._held_or_settled()
         curious = bool(engine.roster.curious)
         relevant = self.rescan.relevant(seen, engine.fair_values, held, present.now_ms, curious=curious)
         self._drop_faulty(present)
@@ -380,6 +380,13 @@ class Session:
             self._step(
                 Data(*present, epoch=state.epoch, seq=state.seq, complete_ms=complete_ms, views=views), found
             )
+
+    def _held_or_settled(self) -> frozenset[str]:
+        """Return `_held` and the events of markets settled lately; put together once while both stay."""
+        held, settled = self._held, self.engine.ledger.recent_events
+        if held is not self._together[0] or settled is not self._together[1]:
+            self._together = held, settled, held | settled
+        return self._together[2]
 
     def _refuses(self, view: EventView, now_ms: int) -> int:
         """Return until when risk allows no purchase in an event, at any price."""
