@@ -218,7 +218,7 @@ class Planner:
 
 
 def _known_of(market: Market, quote: Quote, old: _Known | None, before: _Known | None) -> _Known:
-    """Return what a plan needs of a market; `old` is what was known of it, `before` is of the one before it."""
+    """Return what a plan needs of a market; `old` was known of it, `before` is of the market before it."""
     if old is not None and old[1] is market:
         return quote, market, worth_of(quote), old[3], old[4]
     event_ticker, times = market.event_ticker, (market.close_ms, market.expected_expiration_ms)
