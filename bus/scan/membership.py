@@ -144,8 +144,11 @@ class Membership:
         return None if view is None else view.timing
 
     def _milestones(self, state: Records, event_ticker: str) -> list[Milestone]:
+        ids = self._milestones_of.get(event_ticker)
+        if ids is None:
+            return []
         known = state.milestones
-        return [known[id_] for id_ in self._milestones_of.get(event_ticker, ()) if id_ in known]
+        return [known[id_] for id_ in ids if id_ in known]
 
     def _place_market(self, state: Records, ticker: str) -> set[str]:
         market = state.markets.get(ticker)

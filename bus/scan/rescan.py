@@ -138,7 +138,8 @@ class _Barren(msgspec.Struct):
         known = cls(prices, view if passed else None, lacks_e4, minded)
         if not minded:
             for seen in _markets_in(view):
-                known.show(seen.market.ticker, seen.quote, seen.book)
+                if seen.book is not None:  # of the others there is nothing to take
+                    known.show(seen.market.ticker, seen.quote, seen.book)
         return known
 
     def show(self, ticker: str, quote: Quote, book: Book | None) -> None:
@@ -271,7 +272,6 @@ class Rescan:
             for event_ticker in [one for one, until_ms in self._refused.items() if until_ms <= now_ms]:
                 del self._refused[event_ticker]
                 self._barren.pop(event_ticker, None)
-        minded = {*held, *recent} if recent else held
         heeds: dict[str, Heed] = {}
 
         def heeded(event_ticker: str) -> Heed:
@@ -285,18 +285,19 @@ class Rescan:
                 heeds[event_ticker] = known  # one sweep confirms all markets of an event
             return known
 
-        moved = self._moving(state, fair_values, minded, heeded)
+        moved = self._moving(state, fair_values, held, recent, heeded)
         self._touch(state, batch, moved, touched)
         ordered = sorted(touched)
         if aged or swept:
-            ordered += self._others(state, touched, held, minded, heeded, moved, swept=swept)
+            ordered += self._others(state, touched, held, recent, heeded, moved, swept=swept)
         looked_at: list[tuple[bool, str]] = []
         several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
             matters, promising = self._ask(state, event_ticker, fair_values, several=several)
             if (
                 matters
-                or event_ticker in minded
+                or event_ticker in held
+                or event_ticker in recent
                 or event_ticker in self._hot
                 or event_ticker in self._unscanned.standing
             ):
@@ -309,7 +310,8 @@ class Rescan:
         self,
         state: Records,
         fair_values: Mapping[str, FairValue],
-        minded: Collection[str],
+        held: Collection[str],
+        recent: Collection[str],
         heeded: Callable[[str], Heed],
     ) -> _Moved:
         """Return what says which events no longer have nothing, as far as the prices of some markets say."""
@@ -343,7 +345,7 @@ class Rescan:
                     continue
                 known = barren.get(event_ticker)
                 if known is not None:
-                    free = event_ticker not in minded
+                    free = event_ticker not in held and event_ticker not in recent
                     if free or heeded(event_ticker) is not Heed.CHANGES:
                         # Here, since it is so with most that are swept: what was shown is there.
                         quote, shown = quotes.get(ticker), known.shown.get(ticker)
@@ -381,7 +383,7 @@ class Rescan:
         state: Records,
         touched: Collection[str],
         held: Collection[str],
-        minded: Collection[str],
+        recent: Collection[str],
         heeded: Callable[[str], Heed],
         moved: _Moved,
         *,
@@ -400,10 +402,10 @@ class Rescan:
             groups += [booked, set(held) - known - booked]
 
         def due(event_ticker: str) -> bool:
-            """Whether an event is to be looked at: not if it had nothing, unless it is minded."""
+            """Whether an event is to be looked at: not if it had nothing, unless it is held or recent."""
             if event_ticker not in barren:
                 return True
-            if event_ticker not in minded:
+            if event_ticker not in held and event_ticker not in recent:
                 return False
             when = heeded(event_ticker)
             if when is Heed.PRICES:
