@@ -104,7 +104,7 @@ def match_timing(
         now_ms: the present.
         statuses: those of its markets, as far as known; without any, a market is assumed to trade.
     """
-    return schedule_of(event, markets, milestones).at(now_ms, statuses)
+    return schedule_of(event, markets, milestones).at(now_ms, tuple(statuses))
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -116,14 +116,14 @@ class Schedule(msgspec.Struct, frozen=True):
     expected_expiration_ms: int | None
     milestone: Milestone | None
 
-    def at(self, now_ms: int, statuses: Iterable[Status]) -> MatchTiming:
+    def at(self, now_ms: int, statuses: Sequence[Status]) -> MatchTiming:
         """Return the times as of the present."""
         return MatchTiming(
             start_ms=self.start_ms,
             source=self.source,
             close_ms=self.close_ms,
             expected_expiration_ms=self.expected_expiration_ms,
-            in_play=_in_play(self.milestone, self.start_ms, tuple(statuses), now_ms),
+            in_play=_in_play(self.milestone, self.start_ms, statuses, now_ms),
         )
 
 
@@ -228,10 +228,13 @@ def _ticker_date_ms(event_ticker: str) -> int | None:
 
 
 def _in_play(
-    milestone: Milestone | None, start_ms: int | None, statuses: tuple[Status, ...], now_ms: int
+    milestone: Milestone | None, start_ms: int | None, statuses: Sequence[Status], now_ms: int
 ) -> bool | None:
-    # Nearly always the first one trades. No set is made: the hash of an enum's member is a call.
-    trades = any(map(_TRADING.__contains__, statuses))
+    trades = False
+    for status in statuses:  # nearly always the first one trades
+        if status in _TRADING:  # no set: the hash of an enum's member is a call
+            trades = True
+            break
     if statuses and not trades and statuses.count(Status.FINALIZED) == len(statuses):
         return None if milestone is None and start_ms is None else False
     if milestone is not None:

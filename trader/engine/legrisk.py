@@ -192,7 +192,7 @@ class LegRisk:
         """What has been learnt, in the constructor's form."""
         return (
             (LATENCY, float(self.latency_ms), 1.0),
-            *((group, total, trials) for group, (total, trials) in self._found.items()),
+            *[(group, total, trials) for group, (total, trials) in self._found.items()],
         )
 
     @property

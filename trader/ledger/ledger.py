@@ -154,6 +154,8 @@ _NO_TRADES: Final = frozenset[int]()
 
 def sums_of(lots: Collection[Lot]) -> Sums:
     """Return the sums of a market's lots."""
+    if len(lots) == 1:  # as mostly: no pairs
+        return Sums(next(iter(lots)).cost_e6, 0)
     return Sums(sum([lot.cost_e6 for lot in lots]), clearing_e6(lots))
 
 
