@@ -11,6 +11,7 @@ from typing import Final
 from markets.units import PRICE_ONE_E4
 from simulator.matching.book import NO, YES, Change, Half, OrderBook
 
+from .draws import index, skip
 from .grid import Grid
 
 _DEPTH: Final = 12
@@ -63,13 +64,15 @@ class Depth:
         moved = False
         price, count = ask
         for side, half, best in ((YES, self.yes, bid), (NO, self.no, (PRICE_ONE_E4 - price, count))):
-            changed = half.lead_crowd(best)
-            if changed:
-                moved = True
-                if changes is not None:
-                    changes += [Change(side, level, delta) for level, delta in changed]
+            rungs = half.rungs
+            if best != (rungs[-1] if rungs else _NOBODY):  # often only the other side has moved
+                changed = half.lead_crowd(best)
+                if changed:
+                    moved = True
+                    if changes is not None:
+                        changes += [Change(side, level, delta) for level, delta in changed]
             price, count = best
-            if count and not _DEPTH < len(half.rungs) <= _MOST:
+            if count and not _DEPTH < len(rungs) <= _MOST:
                 moved = self._deepen(side, half, grid, price, typical_e2, changes) or moved
         return moved
 
@@ -81,7 +84,7 @@ class Depth:
         behind = len(rungs) - 1
         if behind < 1:
             return
-        price, _ = rungs[rng.randrange(behind)]
+        price, _ = rungs[index(rng, behind)]
         if rng.random() < 0.3 and behind > 3:
             new = 0
         else:
@@ -109,8 +112,7 @@ class Depth:
         # A new book gets its depth at once, an old one gradually.
         rounds = _MOST if len(rungs) < 2 else 1
         if price == lowest:  # there is nothing deeper: all is drawn in vain
-            for _ in range(2 * rounds):
-                chance()
+            skip(rng, 2 * rounds)
             return False
         for _ in range(rounds):
             if len(rungs) > _DEPTH:
