@@ -21,6 +21,7 @@ from simulator.universe.dates import HOUR_MS, SECOND_MS
 
 from .agenda import Agenda
 from .crowd import Crowd
+from .draws import index
 from .halts import Activity, Halts
 from .listed import Listings
 from .model import ACTIVE, Event, Group, Market
@@ -149,7 +150,7 @@ class Planter:
         self.followers: list[Callable[[Mispricing, int], None]] = []
         self._in_vain = 0
         self._current: list[tuple[Mispricing, list[Market]]] = []
-        """Those whose time is not over, with their legs."""
+        """Those not yet taken away again, with their legs."""
         self._agenda = agenda
         self._rng = rng
         self._activity = activity
@@ -179,11 +180,12 @@ class Planter:
         from_ms, to_ms = time_ms, time_ms + HOUR_MS
         soon = [match for match in self._listings.matches if from_ms < match.start_ms < to_ms]
         first = soon if soon and rng.random() < _SOON else everything
-        choice, possible = rng.choice, self._possible
+        possible = self._possible
         kind = kinds[0]
         for attempt in range(_TRIES):
             # Mostly where the taker will soon see the outcome, if possible.
-            group = choice(first if attempt < _FIRST_TRIES else everything)
+            groups = first if attempt < _FIRST_TRIES else everything
+            group = groups[index(rng, len(groups))]
             if attempt > _OWN_TRIES:
                 kind = kinds[(attempt - _OWN_TRIES) % len(kinds)]  # another, too, if that is impossible
             if (
@@ -195,16 +197,12 @@ class Planter:
         return False
 
     def _alive(self, time_ms: int) -> dict[str, int]:
-        """Return how many of each kind stand; forget those whose time is over."""
-        alive, current = dict.fromkeys(KINDS, 0), []
-        for each in self._current:
-            planted, legs = each
-            if time_ms < planted.until_ms:
-                current.append(each)
-                # The usual case: somebody has taken it.
-                if legs[0].fair_shift_e4 and _offered(legs):
-                    alive[planted.kind] += 1
-        self._current = current
+        """Return how many of each kind stand."""
+        alive = dict.fromkeys(KINDS, 0)
+        for planted, legs in self._current:
+            # Asked first what most fail: somebody has taken it.
+            if legs[0].fair_shift_e4 and time_ms < planted.until_ms and _offered(legs):
+                alive[planted.kind] += 1
         return alive
 
     def _possible(self, group: Group, until_ms: int) -> bool:
@@ -320,7 +318,7 @@ class Planter:
         for m in legs:
             if m.p > 0.01 and not (m.bid_e2 and m.ask_e2 and m.ask_e4 - m.bid_e4 <= 1200):
                 return False
-        leg = legs[rng.randrange(len(legs))]
+        leg = legs[index(rng, len(legs))]
         shift = (600 + rng.randrange(700)) * (1 if leg.p < 0.3 or rng.random() < 0.5 else -1)
         price = leg.p + shift / 1e4
         if not 0.03 < price < 0.97 or not leg.bid_e2:
@@ -346,14 +344,16 @@ class Planter:
         fair = {market.ticker: round(market.p, 4) for market, *_ in legs}
         sides = [side for _, side, _ in legs]
         planted = Mispricing(kind, event.ticker, list(fair), sides, time_ms, until_ms, edge_e4, fair)
-        markets = [market for market, *_ in legs]
+        current = planted, [market for market, *_ in legs]
         self.planted.append(planted)
-        self._current.append((planted, markets))
-        self._agenda.at(until_ms, self._unplant, markets)
+        self._current.append(current)
+        self._agenda.at(until_ms, self._unplant, current)
         for follower in self.followers:
             follower(planted, time_ms)
 
-    def _unplant(self, legs: Iterable[Market], time_ms: int) -> None:
+    def _unplant(self, over: tuple[Mispricing, list[Market]], time_ms: int) -> None:
+        planted, legs = over
+        self._current = [each for each in self._current if each[0] is not planted]
         for market in legs:
             if market.fair_shift_e4:
                 self._crowd.correct(market, time_ms)

@@ -13,6 +13,7 @@ from typing import Final
 
 from .agenda import Agenda
 from .crowd import Crowd
+from .draws import index
 from .halts import Activity
 from .listed import Listings
 from .mispricing import BASKETS, Mispricing
@@ -25,9 +26,9 @@ _VALUE_MEAN_S: Final = 25.0
 _KEPT: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
-    """What a rival took: `count_e2` of a leg, at or after `time_ms`; 0 if it came too late."""
+    """What a rival took: `count_e2` of a leg, at or after `time_ms`; 0 if it came too late. Never changed."""
 
     who: str
     kind: str
@@ -60,7 +61,7 @@ class Rivals:
             return
         rng = self._rng
         if planted.kind in BASKETS:
-            leg = rng.randrange(len(planted.tickers))
+            leg = index(rng, len(planted.tickers))
             self._after(RECORD_MEAN_S, time_ms, ("record", planted, (leg,)))
             if rng.random() < _SWEEPS:
                 everything = tuple(range(len(planted.tickers)))
