@@ -186,7 +186,7 @@ class Life:
         return {
             "markets": len(exchange.markets),
             "series": len(exchange.series),
-            "plans": len(exchange.agenda._heap),
+            "plans": len(exchange.agenda),
             "trades": len(exchange.trades),
             "minutes": sum(len(record.minutes) for record in records),
             "hours": sum(len(record.hours) + len(record.days) for record in records),
