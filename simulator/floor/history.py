@@ -45,9 +45,11 @@ def _at(market: Market, then_ms: int) -> tuple[int, int, int, int, int]:
         if not number:
             return (until_ms, 0, 0, 0, 0)
         return (until_ms, past.total_e2(number), past.price(number), *past.quote(number))
-    minute = then_ms // MINUTE_MS
+    minute, record = then_ms // MINUTE_MS, market.record
     until_ms = (minute + 1) * MINUTE_MS
-    before = market.record.before(minute) if market.record is not None else None
+    before = record.before(minute) if record is not None else None
+    if record is not None and before is None:  # so it stays until what is recorded begins
+        until_ms = max(until_ms, record.first().minute * MINUTE_MS)
     if before is not None:
         return (until_ms, before.total_e2, before.last_e4, before.bid[3], before.ask[3])
     if past is not None:
