@@ -21,6 +21,9 @@ _SQRT_2: Final = sqrt(2)
 
 _WINS: Final = (Role("win", "A"), Role("win", "B"))
 
+_NOBODY: Final = (0.8, 0.0)
+"""The mean and the count of a player of whom nothing is known."""
+
 
 def _clip(p: float) -> float:
     if _FLOOR < p < _CEILING:
@@ -169,7 +172,7 @@ class Match:
 
     def probability(self, role: Role) -> float:
         if role.kind == "count":
-            mean, count = self._players.get(role.key, (0.8, 0.0))
+            mean, count = self._players.get(role.key, _NOBODY)
             left = 0.0 if self.over else 1 - self.elapsed
             return _clip(poisson_above(role.floor - count, mean * left))
         if role.kind == "tie":
@@ -186,7 +189,7 @@ class Match:
         width = sqrt(2 * self.sport.step * (one + other) * left)
         if width < 1e-6:
             return [self.probability(market.role) for market in markets]
-        found = []
+        found, players = [], self._players
         for market in markets:
             role = market.role
             kind = role.kind
@@ -197,6 +200,9 @@ class Match:
             elif kind == "win":
                 draw = 0.5 if self.sport.ties else 0.0
                 p = 0.5 - 0.5 * erf((draw - (lead if role.key == "A" else -lead)) / width)
+            elif kind == "count":
+                mean, count = players.get(role.key, _NOBODY)
+                p = poisson_above(role.floor - count, mean * left)
             else:
                 p = self.probability(role)
             found.append(p if _FLOOR < p < _CEILING else _clip(p))
