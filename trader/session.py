@@ -8,7 +8,6 @@ At a message of time t, first comes everything due until t, each at its own time
 they were before the message; then comes the message. An order is durable in the log before it is sent.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
@@ -140,7 +139,8 @@ class Session:
         self._order_of = order_of
         self._state: State | None = None
         self._markets: dict[str, MarketView | None] = {}
-        self._pending: deque[str] | None = None
+        self._pending: list[str] | None = None
+        self._looked = 0
         self._held: frozenset[str] = frozenset()
         self._together = (self._held, self._held, self._held)
         self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
@@ -363,10 +363,10 @@ class Session:
         assert state is not None, "nothing is pending before a state is there"
         assert pending is not None, "nothing is pending"
         self.pass_time(present)
-        if len(pending) > EVENTS_AT_ONCE:
-            events = [pending.popleft() for _ in range(EVENTS_AT_ONCE)]
-        else:
-            events, self._pending = list(pending), None
+        events = pending[self._looked : self._looked + EVENTS_AT_ONCE]
+        self._looked += EVENTS_AT_ONCE
+        if self._looked >= len(pending):
+            self._pending = None
         cycle = state.cycle
         seen = self.rescan.views(state, events, present.now_ms)
         held = self._held_or_settled()
@@ -400,7 +400,8 @@ class Session:
         self._held = self.engine.minded
         values, settled = self.engine.fair_values, self.engine.ledger.recent_events
         heed = self.engine.heed
-        self._pending = deque(self.rescan.events(state, batch, values, self._held, heed=heed, recent=settled))
+        self._pending = self.rescan.events(state, batch, values, self._held, heed=heed, recent=settled)
+        self._looked = 0
         self._drop_faulty(present)
         self._observe(state, batch, present)
         status = state.exchange.get("")
