@@ -80,6 +80,7 @@ class ExchangeFeed:
         self._trades: list[PublicTrade] = []
         self._markets: dict[str, Market] = {}
         self._moved: dict[str, Market] = {}
+        self._quoted: set[str] = set()
         self._grids: dict[str, Grid] = {}
         self._events: dict[str, Event] = dict(exchange.events)
         self._series: dict[str, dict[str, Any]] = {}
@@ -198,6 +199,9 @@ class ExchangeFeed:
             if now_ms >= self._sweep_at:
                 self._sweep_at = now_ms + self._sweep_ms
                 cycle = self._sweep(groups, now_ms)
+            for kind, keys in groups:
+                if kind == "quote":
+                    self._quoted.update(keys)
         if now_ms >= self._plan_at:
             self._plan_at = now_ms + PLAN_MS
             self._plan(groups, now_ms)
@@ -213,14 +217,15 @@ class ExchangeFeed:
     def _vouch(self, groups: list[Group], now_ms: int) -> None:
         """Mark all books as current; of these, tell of those that were older than their quotes."""
         books, quotes, confirmed_ms = self._state.books, self._state.quotes, self._state.confirmed_ms
-        again = []
+        quoted, again = self._quoted, []  # all others were older when the books were last vouched for
         for ticker, book in books.items():
             as_of_ms = book.as_of_ms
             if as_of_ms < confirmed_ms or (
-                (quote := quotes.get(ticker)) is not None and as_of_ms < quote.as_of_ms
+                ticker in quoted and (quote := quotes.get(ticker)) is not None and as_of_ms < quote.as_of_ms
             ):
                 again.append(ticker)
             books[ticker] = Book(ticker, now_ms, book.yes, book.no)
+        quoted.clear()
         groups.append(("book", again))
 
     def _put(self, topic: str, kind: str, records: Sequence[Any], groups: list[Group]) -> None:
@@ -366,7 +371,12 @@ class ExchangeFeed:
         """Drop markets finalized long ago, unless they are wished for, and what only they had."""
         state = self._state
         self._wished = {ticker: until for ticker, until in self._wished.items() if until > now_ms}
-        due = [t for t, ms in self._over.items() if ms + self._keep_ms <= now_ms and t not in self._wished]
+        due: list[str] = []
+        for ticker, over_ms in self._over.items():  # the longest over first
+            if over_ms + self._keep_ms > now_ms:
+                break
+            if ticker not in self._wished:
+                due.append(ticker)
         removed: dict[str, list[Remove]] = {}
         events: set[str] = set()
         for ticker in due:
