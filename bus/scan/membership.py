@@ -270,13 +270,13 @@ Prices = tuple[Status, int, int, int, int]
 """A market's status, and best YES bid and ask by the quote and by the newer of quote and book; -1: none."""
 
 
-def prices_in(quote: Quote, newer: Book | None) -> Prices:
-    """Return the prices of a market by its quote and by its book, if that is `newer`."""
+def prices_in(quote: Quote, quote_as_of_ms: int, book: Book | None, book_as_of_ms: int | None) -> Prices:
+    """Return what decides whether a market offers an opportunity, if that depends on prices alone."""
     bid_e4 = quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else -1
     ask_e4 = quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else -1
-    if newer is None:
+    if book is None or (book_as_of_ms or 0) < quote_as_of_ms:
         return quote.status, bid_e4, ask_e4, bid_e4, ask_e4
-    yes, no = newer.yes, newer.no
+    yes, no = book.yes, book.no
     return (
         quote.status,
         bid_e4,
@@ -296,21 +296,20 @@ def prices_of(state: Records) -> Callable[[str, Quote | None, Book | None], Pric
     def prices(ticker: str, quote: Quote | None, book: Book | None) -> Prices | None:
         if quote is None or ticker not in markets:
             return None
-        if book is not None:
-            at_ms = book.as_of_ms
-            if at_ms < quote.as_of_ms or at_ms < (ages.get(ticker, confirmed_ms) if ages else confirmed_ms):
-                book = None
-        return prices_in(quote, book)
+        as_of_ms = quote.as_of_ms
+        if book is None:
+            return prices_in(quote, as_of_ms, None, None)
+        sure_ms = ages.get(ticker, confirmed_ms) if ages else confirmed_ms
+        if as_of_ms < sure_ms:
+            as_of_ms = sure_ms
+        return prices_in(quote, as_of_ms, book, book.as_of_ms)
 
     return prices
 
 
 def prices_seen(seen: MarketView) -> Prices:
-    """Return what decides whether a market offers an opportunity, if that depends on prices alone."""
-    book = seen.book
-    return prices_in(
-        seen.quote, book if book is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms else None
-    )
+    """Return the prices of a market as it is seen; see `prices_in`."""
+    return prices_in(seen.quote, seen.quote_as_of_ms, seen.book, seen.book_as_of_ms)
 
 
 def cheaper_e4(now: Prices, before: Prices) -> int:

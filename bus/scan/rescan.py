@@ -40,7 +40,7 @@ from markets.records import Book, Event, FairValue, Level, Quote
 from markets.units import opposite
 
 from .failures import Failures
-from .membership import Membership, Prices, cheaper_e4, market_views, prices_of, prices_seen
+from .membership import Membership, Prices, cheaper_e4, market_views, prices_in, prices_of
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica reports when its state has moved in other ways than by Changed."""
@@ -178,7 +178,10 @@ def _markets_in(view: EventView) -> Iterable[MarketView]:
 
 def _prices_in(view: EventView) -> dict[str, Prices]:
     """Return the prices of all these markets, by ticker."""
-    return {seen.market.ticker: prices_seen(seen) for seen in _markets_in(view)}
+    return {
+        seen.market.ticker: prices_in(seen.quote, seen.quote_as_of_ms, seen.book, seen.book_as_of_ms)
+        for seen in _markets_in(view)
+    }
 
 
 def _agree(book: Book, prices: Prices) -> bool:
@@ -318,9 +321,8 @@ class Rescan:
         barren, prices_now, quotes, books = self._barren, prices_of(state), state.quotes, state.books
         event_of, related = self.membership.event_of, self._related
 
-        def stands(known: _Barren, ticker: str, quote: Quote | None, *, free: bool) -> bool:
+        def stands(known: _Barren, ticker: str, quote: Quote | None, book: Book | None, free: bool) -> bool:
             """Whether an event still has nothing, as far as a market says."""
-            book = books.get(ticker)
             prices, before = prices_now(ticker, quote, book), known.prices.get(ticker)
             if prices != before:
                 # What is held is looked at once its prices have moved.
@@ -330,7 +332,9 @@ class Rescan:
                 known.lacks_e4 -= cheaper_e4(prices, before)
                 if known.lacks_e4 <= 0 and not self._pays_nothing(state, known, known.view, fair_values):
                     return False
-            if quote is not None and prices is not None:
+            if quote is None or prices is None:
+                return True
+            if book is not None or ticker in known.shown or ticker in known.apart:  # most have no book
                 known.show(ticker, quote, book)
             return True
 
@@ -348,12 +352,14 @@ class Rescan:
                     free = event_ticker not in held and event_ticker not in recent
                     if free or heeded(event_ticker) is not Heed.CHANGES:
                         # Here, since it is so with most that are swept: what was shown is there.
-                        quote, shown = quotes.get(ticker), known.shown.get(ticker)
-                        if shown is not None and shown[0] is quote:
-                            book = books.get(ticker)
-                            if book is None or (book.yes is shown[1] and book.no is shown[2]):
-                                continue
-                        if stands(known, ticker, quote, free=free):
+                        quote, book, shown = quotes.get(ticker), books.get(ticker), known.shown.get(ticker)
+                        if (
+                            shown is not None
+                            and shown[0] is quote
+                            and (book is None or (book.yes is shown[1] and book.no is shown[2]))
+                        ):
+                            continue
+                        if stands(known, ticker, quote, book, free):
                             continue
                         if free:
                             del barren[event_ticker]
