@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from markets.book import (
+    YES,
     Top,
     asks,
     best_ask,
@@ -54,6 +55,14 @@ def yes_prices(view: MarketView) -> tuple[int | None, int | None]:
         quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else None,
         quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else None,
     )
+
+
+def ask_e4(view: MarketView, side: str) -> int | None:
+    """Return the best price of `ladder`, without making the others; None where nothing is asked."""
+    bid_e4, asked_e4 = yes_prices(view)
+    if side == YES:
+        return asked_e4
+    return None if bid_e4 is None else PRICE_ONE_E4 - bid_e4
 
 
 def is_off_grid(market: Market, bid_e4: int | None, ask_e4: int | None) -> bool:

@@ -12,7 +12,7 @@ from bus.trading import reasons
 from markets.book import NO, YES, cost_e6, depth, fills
 from markets.fees import FeeSchedule, fee_schedule, taker_fees_e6
 from markets.opportunities import EventView, MarketView, ScanLimits, floor_e6, void_e6
-from markets.opportunities.legs import ladder
+from markets.opportunities.legs import ask_e4, ladder
 from markets.orders import Proposal, Wanted
 from markets.records import FairValue, Level, Status
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
@@ -96,20 +96,23 @@ def had(leg: Wanted, view: EventView, scan: ScanLimits) -> bool:
     return False
 
 
-def offered_e6(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> int | None:
-    """Return what legs cost at the current offers, without fees; None if less is offered."""
+def offered_e6(legs: Sequence[Wanted], view: EventView, scan: ScanLimits, most_e6: int) -> int | None:
+    """Return what legs cost at the current offers, without fees; None if less is offered, or it is more."""
     total_e6 = 0
     for leg in legs:
         levels: Sequence[Level] = ()
         for seen in view.markets:
             if seen.market.ticker == leg.ticker:
-                levels = ladder(seen, leg.side, scan).levels
+                # Mostly the best price says already that it is more: then depth is not looked at.
+                best_e4 = ask_e4(seen, leg.side)
+                if best_e4 is not None and total_e6 + best_e4 * leg.count_e2 <= most_e6:
+                    levels = ladder(seen, leg.side, scan).levels
                 break
         taken = fills(levels, leg.count_e2)
         if depth(taken) < leg.count_e2:
             return None
         total_e6 += cost_e6(taken)
-    return total_e6
+    return total_e6 if total_e6 <= most_e6 else None
 
 
 def evened_e6(

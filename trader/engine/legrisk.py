@@ -370,9 +370,8 @@ class LegRisk:
         else:
             first = steady_ms < (missing.since_ms + missing.until_ms) // 2
             ends_e6 = edge.whole_e6 if first else 0
-            lost_e6 = edge.whole_e6 - ends_e6
-            cost_e6 = offered_e6([missing.legs[at] for at in gone], view, scan)
-            if cost_e6 is None or cost_e6 > sum(edge.paid_e6[at] for at in gone) + lost_e6:
+            most_e6 = sum([edge.paid_e6[at] for at in gone]) + edge.whole_e6 - ends_e6
+            if offered_e6([missing.legs[at] for at in gone], view, scan, most_e6) is None:
                 return
         del self._missing[event_ticker]
         if event_ticker not in self._watches:

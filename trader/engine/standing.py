@@ -105,7 +105,8 @@ class Standing:
                 pause or at the daily loss, one that `closes`.
             closes: whether an order only sells a lot.
         """
-        stands, found = not (killed or lost or halts), list[tuple[int, str]]()
+        stands = not (killed or lost or halts)
+        found: list[tuple[int, str]] = []
         for number, intent in self._resting.items():
             if stands and (intent.expires_ms is None or now_ms < intent.expires_ms):
                 continue  # the usual case

@@ -93,7 +93,12 @@ class _Held(msgspec.Struct):
     def is_of(self, view: EventView) -> bool:
         """Whether these are the event and the markets that it follows from."""
         _, _, event, markets = self.key
-        return event is view.event and markets == _markets_of(view)
+        if event is not view.event or len(markets) != len(view.markets):
+            return False
+        for market, seen in zip(markets, view.markets, strict=True):
+            if market is not seen.market and market != seen.market:
+                return False
+        return True
 
 
 class Worth:
