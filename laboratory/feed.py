@@ -246,7 +246,7 @@ class ExchangeFeed:
 
     def _read_books(self, groups: list[Group], now_ms: int) -> None:
         """Read the books that have changed or are new."""
-        state, held, book_of = self._state, self._state.books, self.exchange.book
+        state, held, depth_of = self._state, self._state.books, self.exchange.venue.depth
         books: dict[str, Book] = {}
         for ticker, market in self._books.items():
             if ticker not in held:
@@ -254,7 +254,7 @@ class ExchangeFeed:
                 if topic is None:
                     continue
                 state.stream(topic).keys.setdefault("book", {})[ticker] = 0
-            book = book_of(market)
+            book = depth_of(market).book
             books[ticker] = Book(ticker, now_ms, book.yes.ladder(), book.no.ladder())
         self._set("book", books, groups)
         self._books.clear()
