@@ -45,11 +45,13 @@ class Agenda:
         piece = time_ms // _SLICE_MS
         if piece < self._next:
             heappush(self._heap, plan)
-        elif piece in self._later:
-            self._later[piece].append(plan)
-        else:
+            return
+        plans = self._later.get(piece)
+        if plans is None:
             self._later[piece] = [plan]
             heappush(self._slices, piece)
+        else:
+            plans.append(plan)
 
     def next_ms(self) -> int | None:
         """Return when something happens next."""

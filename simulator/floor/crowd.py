@@ -161,11 +161,11 @@ class Crowd:
         markets = event.markets
         for market, p in zip(markets, event.group.latent.probabilities(markets), strict=True):
             market.p = p
-            fair = p * _ONE_E4
-            if market.stays_from <= fair <= market.stays_to:
+            if market.stays_from <= p * _ONE_E4 <= market.stays_to:
                 continue  # the usual case: nothing to correct
             if market.fair_shift_e4:
                 continue  # what was planted stays until it is over
+            fair = p * _ONE_E4
             market.stays_from, market.stays_to = least, highest = _stays(market)
             if least <= fair <= highest:
                 continue

@@ -230,7 +230,12 @@ class Options:
         index = int(rng.random() * len(weights))
         before = weights[index]
         weight = before * exp(rng.gauss(0, self.volatility * sqrt(dt_s / 60)))
-        weights[index] = weight = min(max(weight, 1e-5), 50 * self._total / len(weights))
+        most = 50 * self._total / len(weights)
+        if weight < 1e-5:
+            weight = 1e-5
+        if weight > most:
+            weight = most
+        weights[index] = weight
         self._total += weight - before
         return False
 
@@ -268,7 +273,8 @@ class Underlying:
         self.life_s = self.left_s = max(life_s, 1.0)
 
     def advance(self, dt_s: float, rng: Random) -> bool:
-        dt_s = min(dt_s, self.left_s)
+        if dt_s > self.left_s:
+            dt_s = self.left_s
         self.left_s -= dt_s
         self.mean += rng.gauss(0, self.deviation * sqrt(dt_s / self.life_s))
         return False
@@ -333,7 +339,10 @@ class Window:
         self.strike: float | None = None
 
     def advance(self, dt_s: float, rng: Random) -> bool:
-        self.now_ms = now_ms = min(self.now_ms + round(dt_s * 1000), self.close_ms)
+        now_ms = self.now_ms + round(dt_s * 1000)
+        if now_ms > self.close_ms:
+            now_ms = self.close_ms
+        self.now_ms = now_ms
         self.asset.advance_to(now_ms, rng)
         return False
 
@@ -371,7 +380,7 @@ class Combo:
         return "no" in results or all(results)
 
     def probability(self, role: Role) -> float:
-        return _clip(prod(leg.p for leg in self.legs))
+        return _clip(prod([leg.p for leg in self.legs]))
 
     def probabilities(self, markets: Sequence[Market]) -> list[float]:
         return [self.probability(market.role) for market in markets]
