@@ -341,7 +341,7 @@ class Planter:
         for market, _, shift_e4 in legs:
             market.fair_shift_e4 = shift_e4
             self._crowd.requote(market, time_ms)
-        fair = {market.ticker: round(market.p, 4) for market, *_ in legs}
+        fair = {market.ticker: market.p for market, *_ in legs}
         sides = [side for _, side, _ in legs]
         planted = Mispricing(kind, event.ticker, list(fair), sides, time_ms, until_ms, edge_e4, fair)
         current = planted, [market for market, *_ in legs]

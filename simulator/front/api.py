@@ -565,7 +565,7 @@ class Api:
                     "until_ms": m.until_ms,
                     "active": exchange.planter.stands(m, exchange.now_ms),
                     "edge_dollars": f"{m.edge_e4 / 1e4:.4f}",
-                    "fair": m.fair,
+                    "fair": {ticker: round(p, 4) for ticker, p in m.fair.items()},
                 }
                 for m in reversed(exchange.mispricings)
             ],
