@@ -47,7 +47,6 @@ MOVED: Final = frozenset({"live", "resynced", "epoch"})
 
 _OF_PRICES: Final = frozenset({"quote", "book"})
 
-_FIRST = itemgetter(0)
 _BY_WORTH = itemgetter(0, 1)
 
 CALM_COMMITS: Final = 5
@@ -293,7 +292,8 @@ class Rescan:
         ordered = sorted(touched)
         if aged or swept:
             ordered += self._others(state, touched, held, recent, heeded, moved, swept=swept)
-        looked_at: list[tuple[bool, str]] = []
+        first: list[str] = []
+        others: list[str] = []
         several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
             matters, promising = self._ask(state, event_ticker, fair_values, several=several)
@@ -304,10 +304,10 @@ class Rescan:
                 or event_ticker in self._hot
                 or event_ticker in self._unscanned.standing
             ):
-                looked_at.append((not promising, event_ticker))
+                (first if promising else others).append(event_ticker)
                 if event_ticker in held and heeded(event_ticker) is Heed.PRICES:
                     self._later[event_ticker] = self._commits + CALM_COMMITS
-        return [event_ticker for _, event_ticker in sorted(looked_at, key=_FIRST)]
+        return first + others
 
     def _moving(
         self,
@@ -401,8 +401,12 @@ class Rescan:
         groups = [hot]
         if swept:
             known = hot.union(touched)
-            asked = [key for one in barren.values() for key in (one.prices if one.minded else one.apart)]
-            moved(asked, known.union(held))
+            decided = known.union(held)
+            asked: list[str] = []
+            for event_ticker, one in barren.items():
+                if (one.minded or one.apart) and event_ticker not in decided:
+                    asked += one.prices if one.minded else one.apart
+            moved(asked, decided)
             owners = set(map(self.membership.event_of.get, state.books))
             booked = {own for own in owners if own is not None and own not in known}
             groups += [booked, set(held) - known - booked]
