@@ -72,12 +72,12 @@ class Edges:
             return
         published = self._fair_values()
         revalued = [
-            ("fair_value", ticker)
+            ticker
             for ticker in self._published.keys() | published.keys()
             if self._published.get(ticker) != published.get(ticker)
         ]
         self._published = published
-        self._scan(state, Batch((*batch.records, *sorted(revalued)), batch.commit, batch.whole))
+        self._scan(state, batch.also("fair_value", sorted(revalued)))
 
     def _fair_values(self) -> dict[str, FairValue]:
         state = self._values.state

@@ -75,17 +75,17 @@ def measure(size: int) -> None:
 
     _print("catalogue rebuilt", [_spent(lambda: take(Batch(whole=True)))])
     shelf = catalogue.latest
-    quotes = Batch(tuple(("quote", quote.ticker) for quote in known.quotes[:: max(1, size // 1_000)]))
+    quotes = Batch({"quote": [quote.ticker for quote in known.quotes[:: max(1, size // 1_000)]]})
     _print("1,000 quotes taken", [_spent(lambda: take(quotes)) for _ in range(ROUNDS)])
     event = known.events[0]
     other = state.frozen()
     other.events[event.event_ticker] = msgspec.structs.replace(event, title=f"{event.title} renamed")
 
     def rename(number: int) -> None:
-        take(Batch((("event", event.event_ticker),)), other if number % 2 else frozen)
+        take(Batch({"event": [event.event_ticker]}), other if number % 2 else frozen)
 
     _print("an event renamed", [_spent(partial(rename, number)) for number in range(1, ROUNDS)])
-    take(Batch((("event", event.event_ticker),)))
+    take(Batch({"event": [event.event_ticker]}))
     for words in SEARCHES:
         _print(f"search {words!r}", [_spent(partial(shelf.find, words, 100)) for _ in range(ROUNDS)])
     for name, wanted in LISTS.items():

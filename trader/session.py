@@ -298,7 +298,7 @@ class Session:
         self.pass_time(present)
         self._step(Values(*present, set=tuple(changed), removed=tuple(removed)))
         tickers = (*(value.ticker for value in changed), *removed)
-        self._take(Batch(tuple(("fair_value", ticker) for ticker in tickers)), present)
+        self._take(Batch().also("fair_value", tickers), present)
 
     def trust(self, sources: Sequence[str], present: Present) -> None:
         """Take the sources of fair values that are traded on at full size from now on."""
@@ -395,7 +395,7 @@ class Session:
     def _take(self, batch: Batch, present: Present) -> None:
         assert self._pending is None, "look at what is pending first"
         state = self._state
-        if state is None or not state.epoch or not (batch.whole or batch.commit or batch.records):
+        if state is None or not state.epoch or not (batch.whole or batch.commit or batch.keys):
             return
         self._held = self.engine.minded
         values, settled = self.engine.fair_values, self.engine.ledger.recent_events
@@ -431,7 +431,7 @@ class Session:
         if not markets and not watched:
             return
         wanted = watched | markets.keys() if watched else markets
-        changed = dict.fromkeys([key for _, key in batch.records if key in wanted])
+        changed = dict.fromkeys([key for keys in batch.keys.values() for key in keys if key in wanted])
         for ticker in markets if batch.whole or batch.commit else changed:
             if ticker in markets:
                 markets[ticker] = market_view(state, ticker)

@@ -60,7 +60,7 @@ class MarketCatalogue:
         self._news = threading.Event()
         self._scan: Scan | None = None
         self._whole = False
-        self._changed: dict[tuple[str, str], None] = {}
+        self._changed: dict[str, dict[str, None]] = {}
         self._owner = Owner("the catalogue")
         self.latest = Shelf(SearchIndex(), Columns())
         self._begin()
@@ -84,9 +84,9 @@ class MarketCatalogue:
             self._scan = scan
             self._whole |= batch.whole
             if not self._whole:
-                for record in batch.records:
-                    if record[0] in _KEPT:
-                        self._changed[record] = None
+                for kind in _KEPT:
+                    if kind in batch.keys:
+                        self._changed.setdefault(kind, {}).update(dict.fromkeys(batch.keys[kind]))
         self._news.set()
 
     # -- its own thread
@@ -121,7 +121,7 @@ class MarketCatalogue:
             if whole:
                 groups = {kind: {**before.records[kind], **state.records[kind]} for kind in _KEPT}
             else:
-                groups = {kind: [key for of, key in changed if of == kind] for kind in _KEPT}
+                groups = {kind: changed.get(kind, ()) for kind in _KEPT}
             self._take(state, groups)
         if self._dirty and (whole or not 0 <= now_ns - self._indexed_ns < INDEX_NS):
             self._indexed_ns = now_ns

@@ -1,6 +1,7 @@
 """The dashboard's state: the latest scan and status, kept by a thread of its own, which notifies browsers."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -48,7 +49,7 @@ MOMENT_NS: Final = 1_000_000_000
 
 _encode: Final = msgspec.json.Encoder().encode
 
-_OF_MARKET: Final = frozenset({"market", "quote", "book", "suspect", "candles"})
+_OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
 
 
 class Told(NamedTuple):
@@ -288,8 +289,8 @@ class Service:
         overview = scan.version != version
         markets: frozenset[str] = frozenset()
         events: frozenset[str] = frozenset()
-        if batch is not None and batch.records and not everything:
-            markets = frozenset(key for kind, key in batch.records if kind in _OF_MARKET)
+        if batch is not None and batch.keys and not everything:
+            markets = frozenset(chain.from_iterable(batch.keys.get(kind, ()) for kind in _OF_MARKET))
             event_of = self.scans.membership.event_of
             events = frozenset(event_of[ticker] for ticker in markets if ticker in event_of)
         if deals != dealt and not everything:  # orders and fills are shown on the page of their market

@@ -14,7 +14,7 @@ An error costs one event, and only the kind that raised. It is returned, and cou
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 from typing import Final
 
@@ -70,11 +70,17 @@ WANTS: Final = "wants"
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What has changed: records as (kind, key); `commit`: a sweep ended; `whole`: maybe everything."""
+    """What has changed: records by kind; `commit`: a sweep ended; `whole`: maybe everything."""
 
-    records: Sequence[tuple[str, str]] = ()
+    keys: Mapping[str, Collection[str]] = {}
     commit: bool = False
     whole: bool = False
+
+    def also(self, kind: str, keys: Collection[str]) -> "Batch":
+        """Return it with more of a kind."""
+        if not keys:
+            return self
+        return Batch({**self.keys, kind: (*self.keys.get(kind, ()), *keys)}, self.commit, self.whole)
 
 
 def batch_of(actions: Iterable[Action]) -> Batch:
@@ -84,18 +90,12 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     for action in actions:
         if isinstance(action, Changed):
             for kind, keys in action.groups:
-                if kind in keys_of:
-                    keys_of[kind].update(dict.fromkeys(keys))
-                else:
-                    keys_of[kind] = dict.fromkeys(keys)
+                if keys:
+                    keys_of.setdefault(kind, {}).update(dict.fromkeys(keys))
             commit = commit or action.cycle != 0
         elif isinstance(action, Tell) and action.event in MOVED:
             whole = True
-    records: list[tuple[str, str]] = []
-    if not whole:
-        for kind, named in keys_of.items():
-            records += zip(repeat(kind), named, strict=False)
-    return Batch(tuple(records), commit, whole)
+    return Batch({} if whole else keys_of, commit, whole)
 
 
 _Moved = Callable[[Collection[str], set[str]], None]
@@ -371,16 +371,17 @@ class Rescan:
         """Add the events that a batch gives a reason to look at."""
         membership = self.membership
         priced: dict[str, None] = {}  # once each: if quote and book have changed, the answer is that of both
-        for kind, key in batch.records:
+        for kind, keys in batch.keys.items():
             if kind in _OF_PRICES:
-                priced[key] = None
+                priced.update(dict.fromkeys(keys))
                 continue
-            changed: Iterable[str] = membership.update(state, kind, key)
-            if self._related:
-                changed = {*changed, *(more for event in changed for more in membership.siblings(event))}
-            for event_ticker in changed:
-                self._barren.pop(event_ticker, None)
-            touched.update(changed)
+            for key in keys:
+                changed: Iterable[str] = membership.update(state, kind, key)
+                if self._related:
+                    changed = {*changed, *(more for event in changed for more in membership.siblings(event))}
+                for event_ticker in changed:
+                    self._barren.pop(event_ticker, None)
+                touched.update(changed)
         # What is looked at anyway need not be compared: what it has is noted again then.
         moved(priced, touched)
 

@@ -88,10 +88,8 @@ class Scans:
 
     def advance(self, state: Records, batch: Batch, now_ms: int) -> Scan:
         """Return the scan of an unchanging state, which is `batch` later than the last one."""
-        values = (("fair_value", ticker) for ticker in sorted(self._revalued))
-        batch = msgspec.structs.replace(batch, records=(*batch.records, *values))
-        self._revalued = set()
-        rescan = self.rescan
+        revalued, self._revalued = sorted(self._revalued), set()
+        batch, rescan = batch.also("fair_value", revalued), self.rescan
         for event_ticker in rescan.events(state, batch, self._published, aged=True):
             found: list[Opportunity] = []
             for view in rescan.views(state, (event_ticker,), now_ms):

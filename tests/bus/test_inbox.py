@@ -9,6 +9,7 @@ from bus.inbox import Inbox
 from bus.protocol.join import Tell
 from bus.protocol.state import Changed
 from bus.scan.rescan import Batch
+from tests.bus.scan.changes import batch_with
 
 
 def test_a_batch_ends_exactly_at_the_position_asked_for() -> None:
@@ -17,7 +18,7 @@ def test_a_batch_ends_exactly_at_the_position_asked_for() -> None:
     inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Changed(7, 2, (("quote", ("B",)),))])
 
     assert inbox.take(1, 6, 0.0) == Batch(whole=True)
-    assert inbox.take(1, 7, 0.0) == Batch((("quote", "B"),), commit=True)
+    assert inbox.take(1, 7, 0.0) == batch_with((("quote", "B"),), commit=True)
     assert inbox.take(1, 8, 0.0) is None
     assert inbox.take(2, 1, 0.0) is None
 
@@ -32,7 +33,7 @@ def test_taking_waits_for_what_the_state_already_has() -> None:
     inbox.listen([Changed(6, 0, (("book", ("A",)),))])
     taker.join(5)
 
-    assert taken == [Batch((("book", "A"),))]
+    assert taken == [batch_with((("book", "A"),))]
 
 
 def test_a_resync_makes_everything_new() -> None:
@@ -56,4 +57,4 @@ def test_more_than_may_wait_is_told_as_everything_until_that_position(
     assert inbox.take(1, 7, 0.0) == Batch(whole=True)
     assert inbox.take(1, 9, 0.0) == Batch(whole=True)
     inbox.listen([Changed(10, 0, (("quote", ("M10",)),))])
-    assert inbox.take(1, 10, 0.0) == Batch((("quote", "M10"),))
+    assert inbox.take(1, 10, 0.0) == batch_with((("quote", "M10"),))

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from bus.clock import ManualClock
 from bus.protocol.state import State
-from bus.scan.rescan import Batch
 from bus.scan.scans import Scan
 from bus.scan.search import EVENT, MARKET, SERIES, SearchHit
 from markets.records import Remove
+from tests.bus.scan.changes import batch_with
 from tests.ui.stage import event, fill, market, quote, series
 from ui.catalogue import INDEX_NS, MarketCatalogue
 from ui.pages.explore import UNKNOWN, Columns
@@ -34,7 +34,7 @@ class Kept:
             groups.setdefault(one.event_ticker, []).append(ticker)
         self.markets_of = {name: tuple(sorted(tickers)) for name, tickers in groups.items()}
         self._now_ns += INDEX_NS
-        self.catalogue.offer(Scan(frozen, NOW_MS), Batch(() if whole else tuple(records), whole=whole))
+        self.catalogue.offer(Scan(frozen, NOW_MS), batch_with(() if whole else tuple(records), whole=whole))
         self.catalogue.update(self._now_ns)
 
 

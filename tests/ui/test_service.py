@@ -9,6 +9,7 @@ from bus.protocol.messages import market_topic
 from bus.protocol.state import Changed, State
 from bus.scan.membership import scan_limits
 from markets.records import Drift, Level, Record
+from tests.bus.scan.changes import batch_with
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, settled, view_of
 from tests.ui.joined import StillReplica, joined, shown
@@ -43,7 +44,7 @@ def test_a_streamed_change_is_scanned_and_published() -> None:
     batch = service._pass(True)
 
     assert batch is not None
-    assert batch.records == (("quote", f"{MATCH}-HOU"),)
+    assert batch == batch_with([("quote", f"{MATCH}-HOU")])
     assert kinds(service) == {"yes_basket"}
 
 

@@ -20,7 +20,7 @@ from bus.scan.scans import Scans
 from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
 from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.records import Book, Event, FairValue
-from tests.bus.scan.changes import changes_of
+from tests.bus.scan.changes import batch_with, changes_of
 from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet, quote_of
 
 
@@ -84,7 +84,9 @@ def test_everything_tradable_is_passed_on_at_every_change(steps: list[Any]) -> N
         records = commit(writer, views, now_ms)
         told = [(f"{event_of(number).event_ticker}-HOM", belief) for number, belief in beliefs]
         values |= {ticker: FairValue(ticker, belief, "file", now_ms) for ticker, belief in told}
-        batch = Batch((*records, *(("fair_value", ticker) for ticker, _ in told)), commit=True, whole=whole)
+        batch = batch_with(
+            (*records, *(("fair_value", ticker) for ticker, _ in told)), commit=True, whole=whole
+        )
         whole = False
 
         looked_at = looks(rescan, writer.state, batch, values, (), now_ms)
@@ -101,7 +103,7 @@ def test_what_is_held_is_passed_on_though_nothing_is_to_gain() -> None:
     records = commit(writer, [quiet(1), quiet(2)], NOW_MS)
     held = {event_of(2).event_ticker}
 
-    views = looks(rescan, writer.state, Batch(records, commit=True, whole=True), {}, held, NOW_MS)
+    views = looks(rescan, writer.state, batch_with(records, commit=True, whole=True), {}, held, NOW_MS)
 
     assert [view.event.event_ticker for view, _ in rescan.relevant(views, {}, held, NOW_MS)] == list(held)
 
@@ -110,14 +112,14 @@ def put_quote(writer: Writer, ticker: str, bid_e4: int, size_e2: int, at_ms: int
     quote = quote_of(ticker, (bid_e4, size_e2), (bid_e4 + 600, size_e2), as_of_ms=at_ms)
     with writer.state.lock:
         writer.state.put("md.KXMLSGAME.", writer.state.seq, "quote", [quote])
-    return Batch((("quote", ticker),))
+    return batch_with((("quote", ticker),))
 
 
 def test_what_is_held_is_looked_at_when_prices_move_and_as_often_as_it_is_to_be_heeded() -> None:
     writer, rescan = Writer(1), Rescan(SCAN)
     records = commit(writer, [quiet(1)], NOW_MS)
     held, state = {event_of(1).event_ticker}, writer.state
-    whole = Batch(records, commit=True, whole=True)
+    whole = batch_with(records, commit=True, whole=True)
     rescan.relevant(looks(rescan, state, whole, {}, held, NOW_MS), {}, held, NOW_MS)
     ticker, bid_e4 = records[-1][1], quiet(1).markets[-1].quote.yes_bid_e4
 
@@ -139,7 +141,7 @@ def test_where_nothing_could_pay_a_move_after_which_nothing_can_either_is_no_rea
     writer, rescan = Writer(1), Rescan(SCAN)
     records = commit(writer, [quiet(1)], NOW_MS)
     state, event_ticker = writer.state, event_of(1).event_ticker
-    whole = Batch(records, commit=True, whole=True)
+    whole = batch_with(records, commit=True, whole=True)
     assert rescan.relevant(looks(rescan, state, whole, {}, (), NOW_MS), {}, (), NOW_MS) == ()
     ticker, bid_e4 = records[-1][1], quiet(1).markets[-1].quote.yes_bid_e4
 
@@ -151,10 +153,12 @@ def test_where_nothing_could_pay_a_move_after_which_nothing_can_either_is_no_rea
 def test_a_streamed_update_scans_its_own_event_only() -> None:
     writer, rescan = Writer(1), Rescan(SCAN)
     records = commit(writer, [basket(1), basket(2)], NOW_MS)
-    rescan.relevant(looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS), {}, (), NOW_MS)
+    rescan.relevant(
+        looks(rescan, writer.state, batch_with(records, whole=True), {}, (), NOW_MS), {}, (), NOW_MS
+    )
     (ticker, *_) = (one.market.ticker for one in basket(1).markets)
 
-    views = looks(rescan, writer.state, Batch((("quote", ticker),)), {}, (), NOW_MS)
+    views = looks(rescan, writer.state, batch_with((("quote", ticker),)), {}, (), NOW_MS)
 
     assert [view.event.event_ticker for view in views] == [event_of(1).event_ticker]
 
@@ -164,7 +168,7 @@ def test_events_whose_bids_add_up_to_more_than_one_come_first() -> None:
     records = commit(writer, [quiet(1), quiet(2), basket(3), quiet(4), basket(5)], NOW_MS)
 
     with writer.state.lock:
-        events = rescan.events(writer.state, Batch(records, commit=True, whole=True), {}, ())
+        events = rescan.events(writer.state, batch_with(records, commit=True, whole=True), {}, ())
 
     assert events == [event_of(number).event_ticker for number in (3, 5, 1, 2, 4)]
 
@@ -187,9 +191,9 @@ def test_a_batch_has_each_record_once_and_a_resync_makes_everything_new() -> Non
     first = Changed(6, 0, (("quote", ("A",)),))
     again = Changed(7, 2, (("quote", ("A", "B")),))
 
-    assert batch_of([first]) == Batch((("quote", "A"),))
-    assert batch_of([first, again]) == Batch((("quote", "A"), ("quote", "B")), commit=True)
-    assert batch_of([first, Tell("gap", {})]) == Batch((("quote", "A"),))
+    assert batch_of([first]) == batch_with((("quote", "A"),))
+    assert batch_of([first, again]) == batch_with((("quote", "A"), ("quote", "B")), commit=True)
+    assert batch_of([first, Tell("gap", {})]) == batch_with((("quote", "A"),))
     assert batch_of([first, Tell("resynced", {"epoch": 1, "seq": 9})]) == Batch(whole=True)
     assert batch_of([]) == Batch()
 
@@ -201,7 +205,7 @@ def test_a_commit_alone_can_make_the_quote_the_newer_and_so_something_tradable()
     ]
     with_books = [("md.KXMLSGAME.", "book", poor)]
     records = commit(writer, [basket()], NOW_MS, with_books)
-    views = looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS + 1)
+    views = looks(rescan, writer.state, batch_with(records, whole=True), {}, (), NOW_MS + 1)
     assert rescan.relevant(views, {}, (), NOW_MS + 1) == ()
 
     commit(writer, [], NOW_MS + 2)
@@ -230,7 +234,7 @@ def test_whether_candidates_of_what_is_held_are_found_changes_nothing_else(moved
     writer, now_ms = Writer(1), NOW_MS
     held = (event_of(1).event_ticker, event_of(2).event_ticker)
     both = {curious: Rescan(SCAN) for curious in (True, False)}
-    batch = Batch(commit(writer, [quiet(1), basket(2), quiet(3)], now_ms), commit=True, whole=True)
+    batch = batch_with(commit(writer, [quiet(1), basket(2), quiet(3)], now_ms), commit=True, whole=True)
     for number, name, bid_e4, size_e2, what, wait_ms in [(1, "HOM", 4_000, 100, "commit", 0), *moved]:
         now_ms += wait_ms
         ticker = f"{event_of(number).event_ticker}-{name}"
@@ -260,7 +264,7 @@ def test_what_is_left_out_while_its_prices_stand_had_nothing_to_say(moved: list[
     rescan, scans = Rescan(SCAN), Scans(SCAN)
     rescan.refuses = lambda view, now_ms: now_ms + (view.event.event_ticker == event_of(3).event_ticker)
     records = commit(writer, [quiet(1), basket(2), quiet(3)], now_ms)
-    first = Batch(records, commit=True, whole=True)
+    first = batch_with(records, commit=True, whole=True)
     rescan.relevant(looks(rescan, writer.state, first, {}, (), now_ms), {}, (), now_ms)
     scans.advance(writer.state, first, now_ms)
     topic = f"md.{SERIES.ticker}."
@@ -283,9 +287,9 @@ def test_what_is_left_out_while_its_prices_stand_had_nothing_to_say(moved: list[
             commit(writer, [], now_ms)
             batch = Batch(commit=True)
         elif what == "vouch":
-            batch = Batch(tuple(("book", ticker) for ticker in writer.state.books))
+            batch = batch_with(tuple(("book", ticker) for ticker in writer.state.books))
         else:
-            batch = Batch(((what, ticker),))
+            batch = batch_with(((what, ticker),))
 
         looked_at = looks(rescan, writer.state, batch, {}, (), now_ms)
         passed_on = {view.event.event_ticker for view, _ in rescan.relevant(looked_at, {}, (), now_ms)}
@@ -293,7 +297,7 @@ def test_what_is_left_out_while_its_prices_stand_had_nothing_to_say(moved: list[
 
         ours = everything(writer.state, {}, now_ms)
         assert list(page.opportunities) == ours
-        events = {rescan.membership.event_of[key] for _, key in batch.records}
+        events = {rescan.membership.event_of[key] for keys in batch.keys.values() for key in keys}
         tradable = {one.event_ticker for one in ours if one.tradable}
         due = tradable if batch.commit else tradable & events
         assert passed_on <= tradable
@@ -308,10 +312,10 @@ def test_what_an_event_offers_that_risk_refuses_is_passed_on_when_prices_move_an
     records = commit(writer, [basket(1)], NOW_MS)
     seen = []
     for at_ms, bid_e4, batch in (
-        (NOW_MS, 4_000, Batch(records, commit=True, whole=True)),
-        (NOW_MS + 1, 4_000, Batch((records[-1],))),
-        (NOW_MS + 2, 3_900, Batch((records[-1],))),
-        (NOW_MS + 3, 3_900, Batch((records[-1],))),
+        (NOW_MS, 4_000, batch_with(records, commit=True, whole=True)),
+        (NOW_MS + 1, 4_000, batch_with((records[-1],))),
+        (NOW_MS + 2, 3_900, batch_with((records[-1],))),
+        (NOW_MS + 3, 3_900, batch_with((records[-1],))),
         (NOW_MS + 9, 3_900, Batch(commit=True)),
         (NOW_MS + 10, 3_900, Batch(commit=True)),
     ):
@@ -346,14 +350,16 @@ def test_an_event_that_somebody_wants_is_passed_on_at_each_change() -> None:
     writer, rescan = Writer(1), Rescan(SCAN, lambda event: event.event_ticker == wanted)
     records = commit(writer, [loose(1), loose(2)], NOW_MS)
 
-    views = looks(rescan, writer.state, Batch(records, commit=True, whole=True), {}, (), NOW_MS)
+    views = looks(rescan, writer.state, batch_with(records, commit=True, whole=True), {}, (), NOW_MS)
     ((view, found),) = rescan.relevant(views, {}, (), NOW_MS)
 
     assert (view.event.event_ticker, found) == (wanted, [])
     ticker = view.markets[0].market.ticker
-    assert len(looks(rescan, writer.state, Batch((("quote", ticker),)), {}, (), NOW_MS)) == 1
+    assert len(looks(rescan, writer.state, batch_with((("quote", ticker),)), {}, (), NOW_MS)) == 1
     assert (
-        looks(rescan, writer.state, Batch((("quote", f"{event_of(1).event_ticker}-HOM"),)), {}, (), NOW_MS)
+        looks(
+            rescan, writer.state, batch_with((("quote", f"{event_of(1).event_ticker}-HOM"),)), {}, (), NOW_MS
+        )
         == []
     )
 
@@ -380,7 +386,7 @@ def test_an_event_over_which_a_kind_raises_costs_the_trader_nothing_else() -> No
     writer, rescan = Writer(1), Rescan(SCAN)
     records = commit(writer, [basket(1), basket(2)], NOW_MS)
 
-    views = looks(rescan, writer.state, Batch(records, commit=True, whole=True), {}, (), NOW_MS)
+    views = looks(rescan, writer.state, batch_with(records, commit=True, whole=True), {}, (), NOW_MS)
     kinds = {
         view.event.event_ticker: {one.kind for one in found}
         for view, found in rescan.relevant(views, {}, (), NOW_MS)
@@ -417,7 +423,7 @@ def test_a_failure_is_news_once_and_stands_until_it_is_gone(monkeypatch: pytest.
 
     with monkeypatch.context() as patched:
         patched.setitem(KINDS, "no_basket", Odd())
-        assert [pass_(Batch(records, whole=True)), pass_(Batch(commit=True))] == [1, 0]
+        assert [pass_(batch_with(records, whole=True)), pass_(Batch(commit=True))] == [1, 0]
         assert len(rescan.failed) == 1
     assert pass_(Batch(commit=True)) == 0  # tried again without having changed
     assert rescan.failed == {}
@@ -438,7 +444,7 @@ def test_a_kind_that_raises_everywhere_is_counted_everywhere_and_told_a_few_time
     records = commit(writer, [basket(n) for n in range(number)], NOW_MS)
     monkeypatch.setitem(KINDS, "no_basket", Mute())
 
-    events = rescan.events(writer.state, Batch(records, whole=True), {})
+    events = rescan.events(writer.state, batch_with(records, whole=True), {})
 
     assert len(events) == len(rescan.failed) == number  # the other kind still matters
     assert len(rescan.take_failures()) == NEWS_MAX
@@ -453,7 +459,7 @@ def test_who_wants_an_event_may_raise_and_an_event_gone_fails_no_more() -> None:
 
     writer, rescan = Writer(1), Rescan(SCAN, wants)
     records = commit(writer, [loose(1), basket(2)], NOW_MS)
-    views = looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS)
+    views = looks(rescan, writer.state, batch_with(records, whole=True), {}, (), NOW_MS)
     assert [view.event.event_ticker for view in views] == [event_of(2).event_ticker]
     assert [failure.part for failure in rescan.take_failures()] == ["wants"]
 
@@ -469,7 +475,7 @@ def test_an_event_that_cannot_even_be_read_is_named() -> None:
     odd = msgspec.structs.replace(writer.state.markets[ticker], close_ms="soon")
     writer.state.markets[ticker] = odd
 
-    views = looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS)
+    views = looks(rescan, writer.state, batch_with(records, whole=True), {}, (), NOW_MS)
 
     assert [view.event.event_ticker for view in views] == [event_of(2).event_ticker]
     assert [failure.part for failure in rescan.take_failures()] == ["view"]

@@ -11,6 +11,7 @@ from bus.scan.rescan import Batch
 from bus.scan.scans import Scan, Scans
 from markets.opportunities import ScanLimits
 from markets.records import Book, Remove, Suspect
+from tests.bus.scan.changes import batch_with
 from tests.ui.stage import (
     DULL,
     HOUR_MS,
@@ -121,7 +122,7 @@ def test_any_history_gives_the_list_of_a_scan_of_everything(
             unconfirmed = (TICKERS[0],)
             with state.lock:
                 state.end_cycle(cycle_end(now_ms, 2, unconfirmed=unconfirmed))
-        scan = scans.advance(state.frozen(), Batch(tuple(records), commit), now_ms)
+        scan = scans.advance(state.frozen(), batch_with(tuple(records), commit), now_ms)
 
         fresh = whole(state, now_ms)
         assert scan.opportunities == fresh.opportunities
@@ -132,7 +133,7 @@ def test_a_commit_without_a_change_can_make_the_quote_the_newer_and_so_a_candida
     state, scans = start()
     book = Book(TICKERS[0], NOW_MS + 1, ((500, 5_000),), ())
     records = fill(state, [(market_topic("KXMLSGAME"), "book", [book])])
-    scan = scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS + 1)
+    scan = scans.advance(state.frozen(), batch_with(tuple(records)), NOW_MS + 1)
     assert "no_basket" not in by_kind(scan)
 
     with state.lock:
@@ -162,7 +163,7 @@ def test_the_version_moves_only_when_something_looks_different() -> None:
     records = fill(
         state, [(market_topic("KXNBAGAME"), "quote", [quote(TICKERS[3], (4_400, 9), None, NOW_MS)])]
     )
-    assert scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS + 1_000).version == version + 1
+    assert scans.advance(state.frozen(), batch_with(tuple(records)), NOW_MS + 1_000).version == version + 1
 
 
 def test_an_event_that_cannot_be_scanned_is_counted_and_the_rest_stays() -> None:
@@ -170,11 +171,11 @@ def test_an_event_that_cannot_be_scanned_is_counted_and_the_rest_stays() -> None
     broken = msgspec.structs.replace(state.markets[TICKERS[0]], price_ranges=((0, 10_000, 0),))
     records = fill(state, [(market_topic("KXMLSGAME"), "market", [broken])])
 
-    scan = scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS)
+    scan = scans.advance(state.frozen(), batch_with(tuple(records)), NOW_MS)
     assert scan.failed == 1
     assert {one.part for one in scan.failures} == {"no_basket"}
     assert {one.event_ticker for one in scan.opportunities} == {PAIR}
 
     mended = msgspec.structs.replace(broken, price_ranges=((0, 10_000, 100),))
     records = fill(state, [(market_topic("KXMLSGAME"), "market", [mended])])
-    assert scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS).failed == 0
+    assert scans.advance(state.frozen(), batch_with(tuple(records)), NOW_MS).failed == 0
