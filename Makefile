@@ -10,7 +10,7 @@
 #   make check    format, lint, types, import rules, coverage, tests   (SKIP_TESTS=1 for all but the last two)
 #   make fix      write what format would change, and what lint can mend by itself
 #   make bench    benchmarks, all or those named (make bench orders)
-#   make lab      what the default strategies earn: 20 seeds of a day, with and without rivals (hours of a core)
+#   make lab      what the default strategies earn: 20 seeds of a day, with and without rivals (40 minutes on two cores)
 #   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
 #   make settings docs/settings.md and kalshi-bus.example.toml, after a setting was changed
 #   make lock     resolve pyproject.toml's ranges again into requirements.lock
