@@ -327,7 +327,7 @@ class Engine:
         for intent in self.ledger.open.values():
             if intent.time_in_force == "gtc" and stays:
                 self.taken.plan(intent, ())
-        self.roster.start(start.strategies, start.now_ms)
+        self.roster.start(start.strategies, start.now_ms, start.rules)
         self.leg_risk = LegRisk(start.leg_risk)
         self.heard, self.gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
         self.conditions.alarm = start.alarm

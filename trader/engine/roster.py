@@ -15,6 +15,7 @@ from markets.orders import AmendWanted, AnyWanted, CancelWanted, Fill, Intent, P
 from markets.records import Event
 from trader.strategies import BUILT_IN, LoadStrategy, Quiet, Strategy, StrategyMaker, Update
 
+from .inputs import RULES
 from .outputs import Dropped
 
 MAX_PROPOSALS: Final = 1_000
@@ -94,16 +95,19 @@ class Roster:
         self._news: list[DroppedStrategy] = []
         self._out: list[Dropped] = []
 
-    def start(self, texts: Sequence[str], now_ms: int) -> None:
+    def start(self, texts: Sequence[str], now_ms: int, rules: int = RULES) -> None:
         """Make all strategies and start them.
+
+        Args:
+            rules: those by which the session is decided (inputs.py).
 
         Raises:
             StartupError: a text names no strategy.
         """
         for text in texts:
-            self._start(self._load(text), now_ms)
+            self._start(self._load(text), now_ms, rules)
 
-    def _start(self, maker: StrategyMaker, now_ms: int) -> None:
+    def _start(self, maker: StrategyMaker, now_ms: int, rules: int) -> None:
         made = self._called(maker.name, "its constructor", maker.make)
         if made is None:
             return
@@ -112,11 +116,13 @@ class Roster:
             self.curious.add(maker.name)
         if vars(type(made)).get("only_buys") is not True:
             self.minding.add(maker.name)
-        if getattr(getattr(made, "on_timer", None), "__func__", None) is not Quiet.on_timer:
-            self._timed.add(maker.name)
         self._called(maker.name, "on_start", partial(made.on_start, now_ms))
+        if maker.name in self.dropped:
+            return
+        if _has_timer(made, rules):
+            self._timed.add(maker.name)
         wants: Callable[[Event], bool] | None = getattr(made, "wants", None)
-        if wants is not None and maker.name not in self.dropped:
+        if wants is not None:
             self._wanting[maker.name] = wants
 
     def update(
@@ -214,6 +220,13 @@ class Roster:
             return None
         finally:
             self._calls.ends()
+
+
+def _has_timer(strategy: Strategy, rules: int) -> bool:
+    """Whether a strategy that has been started has a timer of its own, by its class or set on itself."""
+    if rules < 3:
+        return getattr(type(strategy), "on_timer", None) is not Quiet.on_timer
+    return getattr(getattr(strategy, "on_timer", None), "__func__", None) is not Quiet.on_timer
 
 
 def _asked(name: str, strategy: Strategy, update: Update) -> Sequence[AnyWanted]:

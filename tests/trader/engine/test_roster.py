@@ -359,3 +359,26 @@ def test_a_timer_set_on_the_strategy_itself_is_heard() -> None:
     roster.start(["own"], NOW_MS)
     roster.timer(NOW_MS + 1)
     assert heard == [NOW_MS + 1]
+
+
+class Late(Quiet):
+    """Sets its timer when it is started, and raises when it is called."""
+
+    name = "late"
+
+    def on_start(self, now_ms: int) -> None:
+        self.on_timer = self.fail  # type: ignore[method-assign]
+
+    def fail(self, now_ms: int) -> None:
+        raise LookupError
+
+
+@pytest.mark.parametrize(("rules", "dropped"), [(2, []), (3, ["late"])])
+def test_a_timer_set_in_on_start_is_heard_unless_the_session_is_of_before(
+    rules: int, dropped: list[str]
+) -> None:
+    engine = Engine(lambda _text: Maker("late", Late))
+    for taken in (start(strategies=("late",), rules=rules), tick(NOW_MS + 1_000)):
+        engine.step(taken)
+
+    assert list(engine.roster.dropped) == dropped
