@@ -21,8 +21,9 @@ from . import figures, report
 from .fill_model import BothWays, both_ways
 from .fill_model import table as fill_table
 from .outcome import Outcome, Plan, names
-from .runs import Store, code_id, digest_of, make_dir, sweep, variants
+from .runs import Store, code_id, digest_of, make_dir, variants
 from .statistics import walk_forward
+from .sweep import sweep
 
 PREFIX: Final = "KALSHI_BUS_"
 MOST_RUNS: Final = 10_000

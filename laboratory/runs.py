@@ -1,23 +1,17 @@
-"""Many runs, in processes of their own; each result is kept as soon as it is available."""
+"""One run, and where results are kept."""
 
 import gc
-import os
-import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import product
-from multiprocessing import active_children, get_context, resource_tracker
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import xxhash
 
-from bus.process.child import die_with_parent
-from bus.process.lifecycle import Stop
 from markets.errors import KalshiBusError
 
 from .outcome import Outcome, Plan
@@ -29,14 +23,6 @@ from .stand import Progress
 LOOK_S: Final = 0.5
 SUFFIX: Final = ".run"
 CODE: Final = ("markets", "bus", "trader", "simulator", "laboratory", "publisher")
-
-
-class Done(NamedTuple):
-    """Progress over all runs: the share of the work done, finished runs, and all runs."""
-
-    part: float
-    runs: int
-    of: int
 
 
 def code_id() -> str:
@@ -65,11 +51,15 @@ def variants(settings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     return [dict(zip(settings, values, strict=True)) for values in product(*settings.values())]
 
 
-def run(plan: Plan, progress: Progress = lambda _done: None) -> Outcome:
-    """Do one run in this process. An error becomes part of the outcome, so that it spoils no other run."""
+def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None = None) -> Outcome:
+    """Do one run in this process. An error becomes part of the outcome, so that it spoils no other run.
+
+    Args:
+        within: where the run makes a folder for its files; None: where temporary files are.
+    """
     began_s = time.process_time()
     try:
-        with quiet(), tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+        with quiet(), tempfile.TemporaryDirectory(prefix="" if within else "kb-lab-", dir=within) as name:
             folder = Path(name)
             bench = Recorded(plan, folder) if plan.recording else Simulated(plan, folder)
             with seldom_collected():
@@ -144,107 +134,3 @@ class Store:
             except (OSError, msgspec.MsgspecError):
                 continue
         return found
-
-
-def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple[Done, Outcome | None]]:
-    """Do all runs without a kept result; yield the progress, and each result once it is kept.
-
-    The caller may stop at any time; finished runs are kept. Main thread only.
-
-    Raises:
-        OSError: a result cannot be kept.
-        KeyboardInterrupt: a signal told to stop, Ctrl-C or another; a second one ends the process at once.
-    """
-    kept = [(plan, store.get(plan)) for plan in plans]
-    weights = {plan.name: max(plan.hours, 0.1) for plan in plans}
-    whole = sum(weights.values()) or 1.0
-    parts = {plan.name: 1.0 for plan, outcome in kept if outcome is not None}
-    finished = 0
-
-    def done() -> Done:
-        return Done(sum(weights[name] * part for name, part in parts.items()) / whole, finished, len(plans))
-
-    for _, outcome in kept:
-        if outcome is not None:
-            finished += 1
-            yield done(), outcome
-    missing = [plan for plan, outcome in kept if outcome is None]
-    if not missing:
-        return
-    stop = Stop()
-    with (
-        closing(stop),
-        # An error raised wherever a signal arrives could leave a future locked, and the pool would never end.
-        stop.on_signals(),
-        tempfile.TemporaryDirectory(prefix="kb-lab-") as name,
-    ):
-        folder = Path(name)
-        context = get_context("spawn")
-        pool = ProcessPoolExecutor(
-            min(processes, len(missing)), context, initializer=die_with_parent, initargs=(os.getpid(),)
-        )
-        try:
-            with _deaf_children():
-                running = {pool.submit(_run_in_child, plan, folder): plan for plan in missing}
-            while running:
-                ended, _ = wait(running, LOOK_S, FIRST_COMPLETED)
-                parts.update(_parts(folder, running.values()))
-                if not ended:
-                    yield done(), None
-                for future in ended:
-                    plan = running.pop(future)
-                    outcome = _result(future, plan)
-                    store.put(outcome)
-                    parts[plan.name] = 1.0
-                    finished += 1
-                    yield done(), outcome
-                if stop.is_set():
-                    raise KeyboardInterrupt
-        finally:
-            _kill(pool)
-
-
-@contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Have the processes started here never hear of Ctrl-C, not even while they begin: the parent ends them.
-
-    They inherit that it is blocked. The parent hears of it afterwards.
-    """
-    resource_tracker.ensure_running()  # whoever starts it later unblocks the signal again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _run_in_child(plan: Plan, folder: Path) -> Outcome:
-    path = folder / plan.name
-
-    def progress(part: float) -> None:
-        path.write_text(f"{part:.4f}")
-
-    return run(plan, progress)
-
-
-def _parts(folder: Path, plans: Iterable[Plan]) -> dict[str, float]:
-    found = {}
-    for plan in plans:
-        try:
-            found[plan.name] = float((folder / plan.name).read_text() or 0)
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def _result(future: "Future[Outcome]", plan: Plan) -> Outcome:
-    try:
-        return future.result()
-    except Exception as error:  # noqa: BLE001, such as a child killed for using too much memory
-        return Outcome(plan=plan, error=f"its process ended: {type(error).__name__}: {error}")
-
-
-def _kill(pool: ProcessPoolExecutor) -> None:
-    pool.shutdown(wait=False, cancel_futures=True)
-    for child in active_children():
-        child.kill()

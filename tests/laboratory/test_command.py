@@ -5,15 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from bus.clock import ManualClock
 from bus.process.locks import private_dir
 from laboratory.__main__ import main
 from laboratory.outcome import Plan
-from laboratory.runs import Store, run, sweep
+from laboratory.runs import Store, run
+from laboratory.sweep import sweep
 from tests.support import ROOT, eventually
 
 SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
@@ -160,6 +163,49 @@ def test_a_laboratory_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> Non
         left = working(process.pid)
         process.kill()
     eventually(lambda: all(map(over, left)), 30)
+
+
+ENDS = """
+import os, sys, time
+from trader.strategies.strategy import Quiet
+
+class Ends(Quiet):
+    name = "ends"
+
+    def on_start(self, now_ms):
+        print("a strategy says hello")
+        {deed}
+"""
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "its process ended with SIGKILL"),
+        ("os._exit(3)", "its process ended with code 3"),
+        ("time.sleep(600)", "no progress for 300 s: does a strategy never return?"),
+    ],
+)
+def test_a_process_that_ends_or_never_returns_costs_one_run(
+    deed: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad_strategy = tmp_path / "ends.py"
+    bad_strategy.write_text(ENDS.format(deed=deed))
+    bad = Plan(seed=1, hours=0.01, markets=60, settings={"KALSHI_BUS_STRATEGIES": f"{bad_strategy}:Ends"})
+    good = [Plan(seed=seed, hours=0.01, markets=60) for seed in (1, 2, 3)]
+    store, clock, errors = Store(tmp_path), ManualClock(), dict[str, str]()
+    temporary = Path(tempfile.mkdtemp(prefix="kb-"))  # the path of a run's files must not be long
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        for _, outcome in sweep([good[0], bad, *good[1:]], store, 2, clock):
+            if outcome is not None:
+                errors[outcome.plan.name] = outcome.error
+                if said.startswith("no progress") and all(plan.name in errors for plan in good):
+                    clock.advance(301_000)
+    assert errors == {bad.name: said, **{plan.name: "" for plan in good}}
+    assert all(store.get(plan) is not None for plan in good)
+    temporary.rmdir()  # nothing is left in it, not even what the ended one had made
+    assert "hello" not in capfd.readouterr().out
 
 
 def working(pid: int) -> list[psutil.Process]:
