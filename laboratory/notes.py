@@ -2,14 +2,14 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from markets.book import YES
 from markets.orders import Fill, Intent, Settlement
 from markets.records import Quote
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
 from trader.engine.outputs import AnyOutput, Refused
-from trader.engine.worth import LotWorth
 
 from .memory_journal import MemoryJournal
 from .outcome import Markout, Outcome, Trade
@@ -152,11 +152,11 @@ class Notes(MemoryJournal):
 
     def taken_back(self, settlement: Settlement) -> None:
         """See MemoryJournal."""
-        self.outcome.fees_e6 -= settlement.fee_e6
+        self._withhold(settlement, -settlement.fee_e6)
 
     def settled(self, settlement: Settlement) -> None:
         """See MemoryJournal."""
-        self.outcome.fees_e6 += settlement.fee_e6
+        self._withhold(settlement, settlement.fee_e6)
         self.values[settlement.ticker] = settlement.value_e4
         odd = self._odd(settlement.event_ticker)
         for number in self._of_market.get(settlement.ticker, ()):
@@ -166,6 +166,15 @@ class Notes(MemoryJournal):
             if trade.belief is not None and len(self._held[number]) == 1:
                 trade.outcome_e4 = settlement.value_e4
             self._close(trade)
+
+    def _withhold(self, settlement: Settlement, fee_e6: int) -> None:
+        """Book what was withheld to pay whole cents; the first trade on the side that was paid bears it."""
+        self.outcome.fees_e6 += fee_e6
+        sign = 1 if settlement.side == YES else -1
+        for number in sorted(self._of_market.get(settlement.ticker, ())):
+            if self._held[number][settlement.ticker].net_e2 * sign > 0:
+                self._trades[number].fees_e6 += fee_e6
+                return
 
     def _close(self, trade: Trade) -> None:
         """Record what a trade got once nothing of it is open."""
@@ -187,21 +196,18 @@ class Notes(MemoryJournal):
             moved = (middle if side == "yes" else PRICE_ONE_E4 - middle) - price_e4
             self.outcome.markouts.append(Markout(strategy, minutes, count_e2, moved))
 
-    def end(self, worth: Sequence[LotWorth]) -> None:
-        """Value open trades by the worth of their lots: locked parts at their floor, the rest at bid."""
+    def end(self, least_e6: Mapping[tuple[int, str], int]) -> None:
+        """Value open trades, so that all trades together are worth the equity at floor.
+
+        Args:
+            least_e6: what each lot counts at floor, by trade and market.
+        """
         outcome = self.outcome
-        each: dict[tuple[int, str], int] = Counter()
-        for lot in worth:
-            free_e2 = lot.lot.count_e2 - lot.locked_e2
-            at_bid_e6 = (lot.bid_e6 or 0) * free_e2 // lot.lot.count_e2
-            each[lot.lot.trade, lot.lot.ticker] += lot.floor_e6 + at_bid_e6
         for trade in outcome.trades:
             if trade.got_e6 is None:
                 held = self._held[trade.number]
                 worth_e6 = sum(one.paid_e6() for one in held.values())
-                worth_e6 += sum(
-                    each.get((trade.number, t), 0) for t, one in held.items() if one.value_e4 is None
-                )
+                worth_e6 += sum(least_e6.get((trade.number, ticker), 0) for ticker in held)
                 trade.worth_e6 = worth_e6 - trade.cost_e6 - trade.fees_e6
         outcome.refused = dict(self._refused)
         times = sorted(self._order_ms)

@@ -108,7 +108,7 @@ class Trade(msgspec.Struct, kw_only=True):
         legs: (ticker, side, contracts wanted in 1/100) of its first orders.
         first: what those got: "even", "missed" (a leg or a part of one was missed), "nothing".
         evened: how many orders evened it out, or sold it.
-        fees_e6: fees of its fills; cost_e6: their cost without fees.
+        fees_e6: fees of its fills, and what was withheld at settlement; cost_e6: cost without fees.
         got_e6: profit, once everything it holds is settled; None before.
         worth_e6: if not settled, its worth at the end at floor or bid, less its cost.
         odd: it was settled without whole winners: a void, a dead heat.

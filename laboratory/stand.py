@@ -142,7 +142,9 @@ class Stand:
         """Value open trades, and note failures."""
         engine, worker, notes, now_ms = self.worker.engine, self.worker, self._notes, self._clock.now_ms()
         self.outcome.ended_ms = now_ms
-        notes.end([lot for event in engine.worth.events() for lot in engine.worth.lots(event, now_ms)])
+        notes.end(
+            {lot: e6 for event in engine.worth.events() for lot, e6 in engine.worth.least(event).items()}
+        )
         for failures in worker.failed.values():
             for failure in failures:
                 notes.fail(f"{failure.part}: {failure.error}")

@@ -8,11 +8,24 @@ import pytest
 
 from laboratory.fill_model import both_ways, error_of
 from laboratory.matching import ACCOUNT, MatchingBroker
+from laboratory.notes import Notes
 from laboratory.outcome import Outcome, Plan
 from laboratory.runs import run
 from laboratory.simulated import MEMORY, OF_A_DAY, START_MS, Simulated
+from laboratory.statistics import CUTS, cut, promise
 from markets.json.read import decode_market
-from markets.orders import Accepted, Amended, AnyOrderEvent, Ended, Filled, Intent, OrderState, Sent
+from markets.orders import (
+    Accepted,
+    Amended,
+    AnyOrderEvent,
+    Ended,
+    Fill,
+    Filled,
+    Intent,
+    OrderState,
+    Sent,
+    Settlement,
+)
 from markets.units import MINUTE_MS
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
@@ -21,9 +34,12 @@ from simulator.floor.model import ACTIVE, Market
 from simulator.front.render import market_json
 from simulator.matching.orders import ASK
 from simulator.universe.templates import load
+from tests.trader.ledger.builders import intent
 from trader.engine.inputs import Present
 
 PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"KALSHI_BUS_LIMIT_PAYOUT_HOURS": "8760"})
+
+VOIDS = {"void_rate": 0.3}
 
 
 @pytest.fixture(name="outcome", scope="module")
@@ -41,6 +57,42 @@ def test_the_ledger_equals_the_account_and_profits_of_trades_add_up(outcome: Out
     assert of_trades == last.floor_e6
     assert sum(one.fees_e6 for one in outcome.trades) == outcome.fees_e6
     assert all(one.kind and one.first for one in outcome.trades if one.got_e6 is not None)
+
+
+@pytest.mark.parametrize(("seed", "markets"), [(7, 150), (8, 150)])
+def test_trades_add_up_to_the_equity_where_trades_hold_both_sides_of_a_market(
+    seed: int, markets: int
+) -> None:
+    settings = {**PLAN.settings, "KALSHI_BUS_MIN_EDGE": "0.05"}
+    found = run(msgspec.structs.replace(PLAN, seed=seed, markets=markets, settings=settings, exchange=VOIDS))
+    sums = promise(found.trades)
+    assert (sums.profit_e6, sums.fees_e6) == (found.profit_e6, found.fees_e6)
+    assert sums.open_e6
+    of_kinds = cut(found.trades, CUTS["kind"]).values()
+    assert sum(one.profit_e6 for one in of_kinds) == found.profit_e6
+
+
+def test_what_is_withheld_at_a_settlement_is_borne_by_a_trade_on_the_side_that_was_paid() -> None:
+    notes = Notes(0, Outcome(plan=PLAN), START_MS)
+    for trade, side in ((1, "no"), (2, "yes")):
+        order = msgspec.structs.replace(intent(trade, "A", side, 5_000, 150), trade=trade)
+        notes.placed(order)
+        notes.filled(order, Fill(5_000, 150 + trade, 0, 150 + trade, START_MS))
+        notes.ended(order)
+    paid = Settlement(
+        ticker="A", event_ticker="E", side="yes", count_e2=1, result="", value_e4=3_300, cost_e6=0,
+        payout_e6=0, time_ms=0, fee_e6=3_300,
+    )  # fmt: skip
+    notes.settled(paid)
+    assert [one.fees_e6 for one in notes.outcome.trades] == [0, 3_300]
+    assert (
+        sum(one.got_e6 or 0 for one in notes.outcome.trades)
+        == (151 * 6_700 + 152 * 3_300) - 303 * 5_000 - 3_300
+    )
+    notes.taken_back(paid)
+    notes.settled(msgspec.structs.replace(paid, value_e4=10_000, fee_e6=0))
+    assert [one.fees_e6 for one in notes.outcome.trades] == [0, 0]
+    assert sum(one.got_e6 or 0 for one in notes.outcome.trades) == 152 * 10_000 - 303 * 5_000
 
 
 def test_the_same_plan_gives_the_same_outcome(outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ There are three figures for the same lots, each exact:
 Sessions with rules before 2 know only the first, and take an empty book for a bid of 0.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -328,6 +329,28 @@ class Worth:
                 )
         return found
 
+    def least(self, event_ticker: str) -> dict[tuple[int, str], int]:
+        """Return what each lot in an event counts for the daily loss, in micro-dollars, by trade and market.
+
+        Over all events these add up to what everything held counts in `least_profit_e6`. Of an unlocked pair
+        the side of which more is held counts at its bid, the other at the rest of the dollar, as in `lots`.
+        """
+        self._refresh()
+        held = self._held.get(event_ticker)
+        if held is None:
+            return {}
+        each = Counter[tuple[int, str]]()
+        left, _ = unpaired({trade: parted.free for trade, parted in held.splits.items()})
+        offset = self._offset(event_ticker) if held.pairs_e6 else {}
+        for trade, parted in held.splits.items():
+            for part in parted.locked:
+                each[trade, part.ticker] += part.value_e6
+            for part, least_e6 in zip(left[trade], self._loose_e6(event_ticker, left[trade]), strict=True):
+                each[trade, part.ticker] += least_e6 - part.count_e2 * self._pair_e4(part, offset)
+            for part in parted.free:  # what of it is not loose is paired
+                each[trade, part.ticker] += part.count_e2 * self._pair_e4(part, offset)
+        return dict(each)
+
     def locked(self, event_ticker: str) -> bool:
         """Whether something is held in an event and all of it is locked, whatever anybody bids."""
         held = self._held.get(event_ticker)
@@ -337,6 +360,22 @@ class Worth:
         """Return the events with lots."""
         self._refresh()
         return sorted(self._held)
+
+    def _loose_e6(self, event_ticker: str, parts: Sequence[Part]) -> list[int]:
+        """Return what each of a trade's loose parts counts for the daily loss."""
+        each_e6 = [
+            self._marks.least_e6(part.ticker, part.side, part.count_e2, part.cost_e6, self._paced_ms)
+            for part in parts
+        ]
+        promised_e6 = self._promised_e6(event_ticker, parts)
+        return each_e6 if sum(each_e6) >= promised_e6 else _shared(promised_e6, [p.cost_e6 for p in parts])
+
+    def _pair_e4(self, part: Part, offset: Mapping[tuple[str, str], str]) -> int:
+        """Return the share of a contract in the dollar of its pair; half of it before any bid was seen."""
+        larger = offset.get((part.ticker, part.side))
+        price_e4 = self._marks.price_e4(part.ticker, larger or part.side)
+        price_e4 = PRICE_ONE_E4 // 2 if price_e4 is None else price_e4
+        return opposite(price_e4) if larger else price_e4
 
     def _offset(self, event_ticker: str) -> dict[tuple[str, str], str]:
         """Return, of markets held on both sides, the smaller side: it is not sold, being all in pairs."""
@@ -487,15 +526,11 @@ class Worth:
         self._least_e6 -= held.least_e6
         held.least_e6, held.next_ms = held.pairs_e6 + held.floor_e6, None
         for parts in held.loose:
-            least_e6 = 0
+            held.least_e6 += sum(self._loose_e6(event_ticker, parts))
             for part in parts:
-                least_e6 += self._marks.least_e6(
-                    part.ticker, part.side, part.count_e2, part.cost_e6, self._paced_ms
-                )
                 due_ms = self._marks.next_ms(part.ticker, part.side, self._paced_ms)
                 if due_ms is not None and (held.next_ms is None or due_ms < held.next_ms):
                     held.next_ms = due_ms
-            held.least_e6 += max(least_e6, self._promised_e6(event_ticker, parts))
         self._least_e6 += held.least_e6
         if held.next_ms is not None and (self._next_ms is None or held.next_ms < self._next_ms):
             self._next_ms = held.next_ms

@@ -348,6 +348,27 @@ def test_at_bid_the_lots_of_pairs_add_up_to_what_everything_would_bring(counts: 
     assert sum((one.bid_e6 or 0) - one.lot.cost_e6 for one in lots) == held.worth.profit_e6()
 
 
+@pytest.mark.parametrize("counts", [(300, 200), (200, 300), (250, 250)])
+@pytest.mark.parametrize("after_ms", [0, 300_000, 700_000])
+def test_for_the_daily_loss_the_lots_add_up_to_what_everything_counts(
+    counts: tuple[int, int], after_ms: int
+) -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, counts[0], trade=1)
+    for name, count_e2 in (("HOM", 700), ("AWY", 700), ("TIE", 400)):
+        held.buy(name, "no", 6_000, count_e2, trade=2)
+    held.buy("HOM", "no", 6_000, counts[1], trade=3)
+    held.worth.mark(match())
+    if after_ms:
+        held.worth.mark(without_books(), 1_000)
+        held.worth.points(NOW_MS, 1_000 + after_ms, money_moved=False)
+
+    least = held.worth.least(EVENT.event_ticker)
+
+    assert sum(least.values()) - held.ledger.stakes.cost_e6 == held.worth.least_profit_e6()
+    assert {trade for trade, _ in least} == {1, 2, 3}
+
+
 def test_an_expected_value_says_where_it_is_from() -> None:
     held = Holding()
     held.buy("HOM", "yes", 4_200, 100)
