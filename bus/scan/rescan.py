@@ -8,6 +8,7 @@ of them is held or wanted, and so is an event that was scanned and had nothing, 
 stand: most changes concern sizes, what lies behind the best price, and ages. When a price moves in an event
 that was passed over because nothing in it could pay, that is asked again first, without a view of all of it.
 What is held, and what risk refuses, has more to say or less (`Heed`): most of it only when a price moves.
+Who chooses events may change his mind: that is asked when prices move, and of all events in turn.
 
 An error costs one event, and only the kind that raised. It is returned, and counts while it lasts.
 """
@@ -51,6 +52,9 @@ _BY_WORTH = itemgetter(0, 1)
 
 CALM_COMMITS: Final = 5
 """What matters only when prices move is looked at with every so many-th commit, too: about once a minute."""
+
+ASKED_AT_ONCE: Final = 5_000
+"""Of so many events it is asked with each commit whether they are wanted by now: some 5 ms."""
 
 
 class Heed(Enum):
@@ -203,7 +207,8 @@ class Rescan:
 
     Attributes:
         wants: whether an event is looked at, and is relevant, even if no kind of opportunity sees anything in
-            it and nothing of it is held; None: no event is.
+            it and nothing of it is held; None: no event is. It may change its mind: it is asked when a price
+            moves, and with each commit of the next few events (`ASKED_AT_ONCE`).
         refuses: until when nothing can be bought in an event, whatever it offers, in epoch milliseconds; not
             later than now if something can. Until then, what such an event offers is relevant only when its
             prices move, and with the first commit after it. None: something always can.
@@ -229,6 +234,7 @@ class Rescan:
         self._commits = 0
         self._refused: dict[str, int] = {}  # event ticker -> until when, by `refuses`
         self._later: dict[str, int] = {}  # event ticker -> the commit with which it is looked at again
+        self._unsaid: list[str] = []  # of which it is still to be asked whether they are wanted
         self._unasked, self._unscanned = Failures(), Failures()
         self._owner = Owner("the rescan")
 
@@ -332,6 +338,8 @@ class Rescan:
                 known.lacks_e4 -= cheaper_e4(prices, before)
                 if known.lacks_e4 <= 0 and not self._pays_nothing(state, known, known.view, fair_values):
                     return False
+                if self.wants is not None and self._wanted(known.view.event, []):
+                    return False
             if quote is None or prices is None:
                 return True
             if book is not None or ticker in known.shown or ticker in known.apart:  # most have no book
@@ -396,7 +404,7 @@ class Rescan:
         *,
         swept: bool,
     ) -> list[str]:
-        """Return what is looked at apart from what was touched: with candidates, with books, then held."""
+        """Return what is looked at apart from what was touched: with candidates, books, held, wanted."""
         barren, later = self._barren, self._later
         hot = self._hot.union(self._unasked.standing, self._unscanned.standing).difference(touched)
         groups = [hot]
@@ -411,6 +419,8 @@ class Rescan:
             owners = set(map(self.membership.event_of.get, state.books))
             booked = {own for own in owners if own is not None and own not in known}
             groups += [booked, set(held) - known - booked]
+            if self.wants is not None:
+                groups.append(self._wanted_by_now(state, known.union(held)) - booked)
 
         def due(event_ticker: str) -> bool:
             """Whether an event is to be looked at: not if it had nothing, unless it is held or recent."""
@@ -424,6 +434,19 @@ class Rescan:
             return swept or when is Heed.CHANGES
 
         return [one for group in groups for one in sorted(filter(due, group))]
+
+    def _wanted_by_now(self, state: Records, looked_at: Collection[str]) -> set[str]:
+        """Ask of the next few events whether they are wanted; return those that are, to be looked at."""
+        unsaid = self._unsaid = self._unsaid or list(self.membership.markets_of)
+        asked = unsaid[-ASKED_AT_ONCE:]
+        del unsaid[-ASKED_AT_ONCE:]
+        wanted = set()
+        for event_ticker in asked:
+            event = None if event_ticker in looked_at else state.events.get(event_ticker)
+            if event is not None and self._wanted(event, []):
+                self._barren.pop(event_ticker, None)
+                wanted.add(event_ticker)
+        return wanted
 
     def _seen_in(self, ticker: str) -> Collection[str]:
         """Return the events whose views have a market."""

@@ -364,6 +364,42 @@ def test_an_event_that_somebody_wants_is_passed_on_at_each_change() -> None:
     )
 
 
+def test_who_changes_his_mind_hears_of_an_event_when_its_price_moves_and_soon_if_none_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bus.scan.rescan.ASKED_AT_ONCE", 1)
+    writer, wanted, asked = Writer(1), set[str](), list[str]()
+
+    def wants(event: Event) -> bool:
+        asked.append(event.event_ticker)
+        return event.event_ticker in wanted
+
+    rescan = Rescan(SCAN, wants)
+    one, two, three = (event_of(number).event_ticker for number in (1, 2, 3))
+    books = [Book(f"{two}-HOM", NOW_MS, ((2_700, 10_000),), ((6_500, 10_000),))]
+    more = [("md.KXMLSGAME.", "book", books)]
+    records = commit(writer, [quiet(1), quiet(2), quiet(3)], NOW_MS, more)
+
+    def told(batch: Batch) -> list[str]:
+        views = looks(rescan, writer.state, batch, {}, (), NOW_MS)
+        return [view.event.event_ticker for view, _ in rescan.relevant(views, {}, (), NOW_MS)]
+
+    assert told(batch_with(records, commit=True, whole=True)) == []
+    wanted.add(one)
+    assert told(put_quote(writer, f"{one}-HOM", 3_000, 77_700, NOW_MS + 1)) == []
+    assert told(put_quote(writer, f"{one}-HOM", 3_100, 77_700, NOW_MS + 2)) == [one]
+    wanted.remove(one)
+    assert told(put_quote(writer, f"{one}-HOM", 3_200, 77_700, NOW_MS + 3)) == []
+
+    wanted.add(two)  # which has a book, so that each commit may move its prices
+    assert [one for _ in range(4) for one in told(Batch(commit=True))].count(two) >= 2
+    wanted.remove(two)
+    assert told(Batch(commit=True)) == []
+    asked.clear()
+    assert [told(Batch(commit=True)) for _ in range(3)] == [[], [], []]
+    assert sorted(asked) == [one, two, three]  # a few with each commit
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
