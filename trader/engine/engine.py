@@ -922,7 +922,7 @@ class Engine:
 
     def _book_foreign(self, foreign: ForeignFill) -> None:
         before_e6 = self.ledger.cash_e6
-        closed = self.ledger.fill_foreign(foreign)
+        closed = self.ledger.fill_foreign(foreign, by_event=self.rules >= 3)
         self.books.move_cash(foreign.exchange_index, self.ledger.cash_e6 - before_e6)
         self._out.append(Foreign(foreign, closed, self.now_ms))
         self._mark(foreign.event_ticker)

@@ -67,7 +67,12 @@ class Payouts:
             for trade in ledger.lots[ticker]:
                 self._engine.leg_risk.drop(trade)
             settlement = ledger.settle(
-                ticker, result, value_e4, self._engine.now_ms, whole_cents=self._engine.rules > 0
+                ticker,
+                result,
+                value_e4,
+                engine.now_ms,
+                whole_cents=engine.rules > 0,
+                by_event=engine.rules >= 3,
             )
             if settlement is not None:
                 self.voids.pop(ticker, None)
@@ -88,7 +93,14 @@ class Payouts:
         result, value_e4 = settled_e4(listed, ledger.positions.get(ticker), seen_e4)
         for trade in ledger.lots[ticker]:
             self._engine.leg_risk.drop(trade)
-        settlement = ledger.settle(ticker, result, value_e4, self._engine.now_ms, paid_e6=listed.revenue_e6)
+        settlement = ledger.settle(
+            ticker,
+            result,
+            value_e4,
+            self._engine.now_ms,
+            paid_e6=listed.revenue_e6,
+            by_event=self._engine.rules >= 3,
+        )
         if settlement is not None:
             self._engine.books.rounded_e6 += settlement.fee_e6
             self._engine.worth.forget(ticker)

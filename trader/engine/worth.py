@@ -26,6 +26,7 @@ from markets.units import MONEY_ONE_E6, PRICE_ONE_E4, opposite
 from trader.ledger.ledger import Ledger, PaidLeg
 from trader.ledger.lots import Lot
 
+from .inputs import RULES
 from .locks import Leg, Part, Split, split
 from .marks import NOTHING_AFTER_MS, KeptMark, Marks, settlement_e4
 from .outputs import DailyLoss, Day, Equity
@@ -131,7 +132,7 @@ class Worth:
         day_start_e6: int = 0,
         offset_ms: int | None = None,
         *,
-        rules: int = 2,
+        rules: int = RULES,
         fair_values: Mapping[str, FairValue] | None = None,
         scan: ScanLimits | None = None,
         base_e6: int | None = None,
@@ -147,6 +148,7 @@ class Worth:
         self._day = day
         self._offset_ms = offset_ms
         self._by_bid = rules < 2
+        self._by_event = rules >= 3
         self._fair_values: Mapping[str, FairValue] = {} if fair_values is None else fair_values
         self._fair_value_age_ms = (scan or ScanLimits()).max_fair_value_age_ms
         self._bids: dict[str, tuple[str, int]] = {}
@@ -537,9 +539,10 @@ class Worth:
 
     def _parted(self, event_ticker: str, lots: list[Lot], before: _Held | None) -> _Held:
         """Return an event's lots, divided; the earlier result if nothing that it depends on has changed."""
-        view, ledger = self._views.get(event_ticker), self._ledger
+        view = self._views.get(event_ticker)
         trades = sorted({lot.trade for lot in lots})
-        paid = tuple(leg for trade in trades for leg in ledger.paid.get(trade, ()))
+        paid_of = {trade: self._paid(trade, event_ticker) for trade in trades}
+        paid = tuple(leg for legs in paid_of.values() for leg in legs)
         markets = () if view is None else _markets_of(view)
         key = (tuple(lots), paid, None if view is None else view.event, markets)
         if before is not None and before.key == key:
@@ -559,7 +562,7 @@ class Worth:
             legs = [self._leg(lot) for lot in lots if lot.trade == trade]
             legs += [
                 Leg(leg.ticker, leg.side, leg.count_e2, leg.cost_e6, leg.value_e4, paid=True)
-                for leg in ledger.paid.get(trade, ())
+                for leg in paid_of[trade]
             ]
             splits[trade] = split(sorted(legs, key=lambda leg: leg.ticker), promise)
         left, pairs_e6 = unpaired({trade: parted.free for trade, parted in splits.items()})
@@ -568,6 +571,13 @@ class Worth:
         floor_e6 = sum(parted.floor_e6 for parted in splits.values())
         locked = not loose and not pairs_e6
         return _Held(key, splits, free, loose, pairs_e6, floor_e6, locked, failures)
+
+    def _paid(self, trade: int, event_ticker: str) -> Sequence[PaidLeg]:
+        """Return a trade's lots in an event that were paid out, and before rules 3 those anywhere."""
+        legs = self._ledger.paid.get(trade, ())
+        if not self._by_event:
+            return legs
+        return [leg for leg in legs if leg.event_ticker == event_ticker]
 
     def _leg(self, lot: Lot) -> Leg:
         value_e4 = self._marks.result_e4(lot.ticker, lot.side)

@@ -97,13 +97,17 @@ def whole_e2(count_e2: int) -> int:
 
 
 class PaidLeg(msgspec.Struct, frozen=True, array_like=True):
-    """A lot that was paid out at `value_e4` of its own side, while its trade holds others."""
+    """A lot that was paid out at `value_e4` of its own side, while its trade holds others in that event.
+
+    `event_ticker` is empty in ledgers from before it existed.
+    """
 
     ticker: str
     side: str
     count_e2: int
     cost_e6: int
     value_e4: int
+    event_ticker: str = ""
 
 
 CORRECTABLE_MS: Final = 7 * DAY_MS
@@ -286,7 +290,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         lots: ticker -> trade -> what it holds; trade FOREIGN has what is not ours.
         external_e6: cash that came in, less what went out, without a fill or a settlement.
         amending: orders with a pending change of price or count -> as they were.
-        paid: trade -> its lots that were paid out, as long as it holds others.
+        paid: trade -> its lots that were paid out, as long as it holds others in their event. Only trade
+            FOREIGN has lots in several.
         recent: markets whose settlement may still be corrected.
     """
 
@@ -509,14 +514,18 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         self._buy(intent, bought(intent, fill))
         self._count(intent)
 
-    def fill_foreign(self, foreign: ForeignFill) -> tuple[tuple[int, int], ...]:
+    def fill_foreign(self, foreign: ForeignFill, *, by_event: bool = True) -> tuple[tuple[int, int], ...]:
         """Book a fill of an order that is not ours; return how many contracts of which trades it closed.
 
         That part of those trades' lots is closed, and nobody opens it again.
+
+        Args:
+            by_event: forget what was `paid` in an event once nothing is held there; otherwise, as before
+                rules 3, what was paid to the trade anywhere.
         """
         closed = []
         for part in split_foreign(self.lots.get(foreign.ticker, {}).values(), foreign_bought(foreign)):
-            self._buy(foreign, part)
+            self._buy(foreign, part, by_event=by_event)
             if part.trade != FOREIGN:
                 closed.append((part.trade, part.count_e2))
                 self._drop_basket(part.trade)
@@ -614,9 +623,17 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         position = self.positions.get(ticker)
         if position is not None:
             self.positions[ticker] = msgspec.structs.replace(position, event_ticker=event_ticker)
+        for trade in lots.keys() & self.paid.keys():
+            if not self._holds(trade, before):  # then the event of what was paid was the same guess
+                self.paid[trade] = tuple(
+                    msgspec.structs.replace(leg, event_ticker=event_ticker)
+                    if leg.event_ticker == before
+                    else leg
+                    for leg in self.paid[trade]
+                )
         return True
 
-    def _buy(self, order: Intent | ForeignFill, made: Bought) -> None:
+    def _buy(self, order: Intent | ForeignFill, made: Bought, *, by_event: bool = True) -> None:
         if isinstance(order, Intent):
             self.rehome(made.ticker, made.event_ticker)
         elif held := self.lots.get(made.ticker):
@@ -635,7 +652,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             del self.lots[made.ticker]
         self.stakes.put_lots(made.event_ticker, made.ticker, lots.values())
         if lot is None and made.trade in self.paid and not self._holds(made.trade, made.event_ticker):
-            del self.paid[made.trade]
+            self._forget_paid(made.trade, made.event_ticker, by_event=by_event)
         self._net(order, made)
 
     def _holds(self, trade: int, event_ticker: str) -> bool:
@@ -690,6 +707,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         *,
         whole_cents: bool = True,
         paid_e6: int | None = None,
+        by_event: bool = True,
     ) -> Settlement | None:
         """Pay out all lots of a market at `value_e4` of YES; None without any, so nothing is paid twice.
 
@@ -698,6 +716,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         Args:
             whole_cents: pay whole cents only, and book the rest of the value as a fee.
             paid_e6: what the exchange says it paid; it counts if it equals the value apart from rounding.
+            by_event: see `fill_foreign`.
 
         Raises:
             LedgerError: the two do not add up to what the lots get.
@@ -721,7 +740,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             )
         del self.lots[ticker]
         self.stakes.put_lots(event_ticker, ticker, ())
-        self._note_paid(lots, value_e4)
+        self._note_paid(lots, value_e4, by_event=by_event)
         self.payouts_e6 += payout_e6
         self.fees_e6 += fee_e6
         self.cash_e6 += payout_e6 - fee_e6
@@ -797,15 +816,24 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
                 del self.recent[ticker]
         vars(self).pop("recent_events", None)
 
-    def _note_paid(self, lots: dict[int, Lot], value_e4: int) -> None:
+    def _note_paid(self, lots: dict[int, Lot], value_e4: int, *, by_event: bool) -> None:
         """Note the paid lots of trades that hold more: their other lots must pay the rest of the promise."""
-        holding = {lot.trade for lot in self.lots_in(_event(lots))}
+        event_ticker = _event(lots)
+        holding = {lot.trade for lot in self.lots_in(event_ticker)}
         for trade, lot in lots.items():
             if trade not in holding:
-                self.paid.pop(trade, None)
+                self._forget_paid(trade, event_ticker, by_event=by_event)
                 continue
-            leg = PaidLeg(lot.ticker, lot.side, lot.count_e2, lot.cost_e6, _own_e4(lot.side, value_e4))
+            own_e4 = _own_e4(lot.side, value_e4)
+            leg = PaidLeg(lot.ticker, lot.side, lot.count_e2, lot.cost_e6, own_e4, event_ticker)
             self.paid[trade] = (*self.paid.get(trade, ()), leg)
+
+    def _forget_paid(self, trade: int, event_ticker: str, *, by_event: bool) -> None:
+        """Forget what was paid to a trade in an event in which it holds nothing more."""
+        legs = self.paid.pop(trade, ())
+        elsewhere = tuple([leg for leg in legs if leg.event_ticker != event_ticker]) if by_event else ()
+        if elsewhere:
+            self.paid[trade] = elsewhere
 
     def check(self) -> None:
         """Check the sums against each other, and against the markets that have changed since the last time.

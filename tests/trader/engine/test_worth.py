@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bus.trading.gateway import ForeignFill
 from markets.opportunities import EventView, MarketView
 from markets.orders import Fill
 from markets.records import FairValue, Level, Status
 from markets.units import HOUR_MS
 from tests.trader.ledger.builders import intent
-from tests.trader.world import NOW_MS, event_of, leg, view_of
+from tests.trader.world import NOW_MS, basket, data, event_of, leg, start, view_of
 from tests.trader.world import settled as settled_view
+from trader.engine.engine import Engine
+from trader.engine.inputs import RULES, Orders
 from trader.engine.worth import Worth
 from trader.ledger.ledger import Ledger
 
@@ -294,6 +297,62 @@ def test_what_a_basket_was_paid_is_known_after_a_restart() -> None:
     again.worth.mark(match())
 
     assert again.profits()[1:] == (2_000_000, 2_000_000)
+
+
+def by_hand(number: int, *names: str) -> Orders:
+    """Somebody buys ten NO at 45 cents of each of these, on the trader's account."""
+    event_ticker = event_of(number).event_ticker
+    made = [Fill(4_500, 1_000, 0, 0, NOW_MS, f"{number}-{name}") for name in names]
+    told = [
+        ForeignFill("x", f"{event_ticker}-{name}", event_ticker, 0, "no", fill)
+        for name, fill in zip(names, made, strict=True)
+    ]
+    return Orders(NOW_MS, 0, (), foreign=tuple(told))
+
+
+def moved(number: int, **over: int) -> EventView:
+    """A match whose close has moved, and where these pay; a market that has been paid shows nothing."""
+    event = event_of(number)
+    view = view_of(event, *(leg(event, name, BID, ASK, close_ms=NOW_MS + len(over)) for name in NAMES))
+    paid = settled_view(view, "", Status.FINALIZED, **over).markets
+    markets = zip(NAMES, view.markets, paid, strict=True)
+    return view_of(event, *(then if name in over else now for name, now, then in markets))
+
+
+@pytest.mark.parametrize("rules", [2, RULES])
+@pytest.mark.parametrize("last", [{"HOM": 0}, {"HOM": 0, "AWY": 0}])
+def test_what_others_bought_in_one_event_has_its_floor_whatever_is_paid_in_another(
+    last: dict[str, int], rules: int
+) -> None:
+    engine = Engine()
+    for taken in (start(rules=rules), by_hand(1, "HOM", "AWY"), by_hand(2, "HOM", "AWY")):
+        engine.step(taken)
+    first = event_of(1).event_ticker
+
+    engine.step(data(basket(1), basket(2)))
+    assert engine.worth.locked(first)
+    engine.step(data(moved(2, **last), seq=2))
+    engine.step(data(moved(1), seq=3))
+
+    assert engine.worth.locked(first) == (rules == RULES or len(last) == 2)
+
+
+@pytest.mark.parametrize("rules", [2, RULES])
+def test_what_others_were_paid_in_an_event_counts_until_nothing_is_held_in_it(rules: int) -> None:
+    engine = Engine()
+    for taken in (start(rules=rules), by_hand(1, "HOM", "AWY"), by_hand(2, "HOM")):
+        engine.step(taken)
+    first = event_of(1).event_ticker
+    engine.step(data(basket(1), basket(2)))
+    engine.step(data(moved(1, HOM=10_000), seq=2))
+    assert engine.worth.locked(first)
+
+    engine.step(data(moved(2, HOM=0), seq=3))
+    engine.step(data(moved(1, HOM=10_000, TIE=0), seq=4))
+
+    assert engine.worth.locked(first) == (rules == RULES)
+    engine.step(data(moved(1, HOM=10_000, AWY=0), seq=5))
+    assert not engine.ledger.paid
 
 
 def test_a_void_takes_the_floor_away() -> None:

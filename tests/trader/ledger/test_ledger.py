@@ -275,3 +275,20 @@ def test_a_fill_of_others_whose_event_was_guessed_and_ours_are_of_one_event(orde
     ledger.settle("A", "yes", 10_000, NOW_MS)
     ledger.check_whole()
     assert not ledger.events()
+
+
+def test_what_was_paid_in_a_guessed_event_moves_to_the_known_one_with_the_last_lot_of_the_guess() -> None:
+    ledger = Ledger.new(1_000_000_000)
+    for ticker, event_ticker in (("A", "guessed"), ("B", "guessed"), ("C", "other"), ("D", "other")):
+        told = Fill(4_000, 500, 0, 0, NOW_MS, ticker)
+        ledger.fill_foreign(ForeignFill("x", ticker, event_ticker, 0, "no", told))
+    ledger.settle("A", "no", 0, NOW_MS)
+    ledger.settle("C", "no", 0, NOW_MS)
+
+    ledger.rehome("B", "known")
+
+    assert [(leg.ticker, leg.event_ticker) for leg in ledger.paid[0]] == [("A", "known"), ("C", "other")]
+    ledger.settle("B", "no", 0, NOW_MS)
+    assert [leg.ticker for leg in ledger.paid[0]] == ["C"]
+    ledger.settle("D", "no", 0, NOW_MS)
+    assert not ledger.paid
