@@ -1,43 +1,34 @@
 """Run ideas over simulated days and recordings, and compare them. docs/laboratory.md."""
 
 import argparse
-import math
 import os
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Final
+
+import msgspec
 
 from bus.process.programs import explain_each, name_of
 from bus.process.settings import Settings
 from markets.errors import KalshiBusError
-from simulator.floor.halts import Activity
-from trader.lineup import refuse_unusable
 
 from . import figures, report
 from .fill_model import BothWays, both_ways
 from .fill_model import table as fill_table
 from .outcome import Outcome, Plan, names
-from .runs import Store, code_id, digest_of, make_dir, variants
+from .plans import UsageError, plans_of
+from .runs import Store, make_dir
 from .statistics import walk_forward
 from .sweep import sweep
-
-PREFIX: Final = "KALSHI_BUS_"
-MOST_RUNS: Final = 10_000
-LONGEST_H: Final = 24 * 366
-
-
-class UsageError(KalshiBusError):
-    """An option makes no sense: the message names it, its value and what was expected."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Carry out a command line; return the exit code."""
     asked = parser().parse_args(arguments)
     try:
+        _refuse_bytes(arguments)
         return int(asked.do(asked, arguments))
     except KalshiBusError as error:
         print(f"laboratory: {error}", file=sys.stderr)
@@ -48,6 +39,12 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nstopped: finished runs are kept, the same command continues from there", file=sys.stderr)
         return 130
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    for text in arguments:
+        if "\udc80" <= max(text, default="") <= "\udcff":
+            raise UsageError(f"{text!a}: expected text in UTF-8")
 
 
 def _name_of_run() -> str:
@@ -87,23 +84,22 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--simulate", metavar="TIME", help="how much time to simulate: 30m, 12h, 7d")
-    parser.add_argument("--seeds", "--seed", default="1", help="seeds: 3, or 1..20, or 1,5,9 (%(default)s)")
+    parser.add_argument("--seeds", "--seed", help="seeds of simulated days: 3, or 1..20, or 1,5,9 (1)")
+    parser.add_argument("--markets", type=int, help="markets of the simulated exchange (1500)")
     parser.add_argument(
-        "--markets", type=int, default=1_500, help="markets of the simulated exchange (%(default)s)"
-    )
-    parser.add_argument(
-        "--rivals", choices=("yes", "no", "both"), default="yes", help="whether others compete (%(default)s)"
+        "--rivals", choices=("yes", "no", "both"), help="whether others compete at the exchange (yes)"
     )
     parser.add_argument(
         "--latency", type=float, default=0.5, help="seconds from a decision to the exchange (%(default)s)"
     )
-    parser.add_argument("--strategies", "--strategy", help="what trades, written as in KALSHI_BUS_STRATEGIES")
+    parser.add_argument("--strategies", "--strategy", help="what trades, written as in the setting (baskets)")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=A,B",
-        help="values of a setting; separate them by ';' if they contain commas",
+        help="values of a setting, separated by ';' if they contain commas. Neither the environment nor a"
+        " kalshi-bus.toml counts: all other settings have their defaults",
     )
     parser.add_argument(
         "--exchange",
@@ -112,127 +108,6 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=NUMBER",
         help="a trait of the simulated exchange, such as void_rate=0.05",
     )
-
-
-def plans_of(asked: argparse.Namespace) -> list[Plan]:
-    """Return the wanted runs.
-
-    Raises:
-        UsageError: an option makes no sense.
-        StartupError: a setting or strategy cannot be used.
-    """
-    if asked.latency < 0 or not math.isfinite(asked.latency) or asked.latency > 3600:
-        raise UsageError(f"--latency {asked.latency}: expected seconds, 0 to 3600")
-    recordings = getattr(asked, "recordings", [])
-    if bool(recordings) == bool(asked.simulate):
-        raise UsageError("give either recordings or --simulate TIME")
-    settings: dict[str, Sequence[str]] = {}
-    if asked.strategies is not None:
-        settings[f"{PREFIX}STRATEGIES"] = [asked.strategies]
-    for text in asked.set:
-        name, equals, values = text.partition("=")
-        if not equals or not name or not values:
-            raise UsageError(f"--set {text}: expected KEY=VALUE or KEY=A,B,C")
-        settings[PREFIX + name.upper().removeprefix(PREFIX)] = values.split(";" if ";" in values else ",")
-    latency_ms = round(asked.latency * 1000)
-    latencies = [latency_ms]
-    if getattr(asked, "latencies", False):
-        latencies += [latency_ms // 2, latency_ms * 2]
-    code = code_id()
-    each = variants(settings)
-    for chosen in each:  # report a wrong setting or strategy now, not after an hour
-        loaded = Settings.load({**chosen, f"{PREFIX}MODE": "paper"}, Path.cwd())
-        refuse_unusable(loaded.strategies, Path.cwd())
-    if recordings:
-        return [
-            Plan(
-                recording=str(path),
-                seed=number,  # its place in the list, which tells the runs of a variant apart, like a seed
-                digest=digest_of(path),
-                latency_ms=ms,
-                settings=chosen,
-                code=code,
-            )
-            for chosen in each
-            for ms in latencies
-            for number, path in enumerate(recordings, 1)
-        ]
-    rivals = {"yes": [True], "no": [False], "both": [True, False]}[asked.rivals]
-    exchange, hours, seeds = _exchange_of(asked.exchange), hours_of(asked.simulate), seeds_of(asked.seeds)
-    if not 1 <= asked.markets <= 200_000:
-        raise UsageError(f"--markets {asked.markets}: expected 1 to 200000")
-    count = len(each) * len(rivals) * len(latencies) * len(seeds)
-    if count > MOST_RUNS:
-        raise UsageError(f"that would be {count} runs, expected at most {MOST_RUNS}")
-    return [
-        Plan(
-            seed=seed,
-            hours=hours,
-            markets=asked.markets,
-            rivals=with_rivals,
-            latency_ms=ms,
-            settings=chosen,
-            exchange=exchange,
-            code=code,
-        )
-        for chosen in each
-        for with_rivals in rivals
-        for ms in latencies
-        for seed in seeds
-    ]
-
-
-def _exchange_of(texts: Sequence[str]) -> dict[str, float]:
-    known = {field.name for field in fields(Activity)}
-    found: dict[str, float] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if name not in known:
-            raise UsageError(
-                f"--exchange {text}: there is no {name!r}, expected one of {', '.join(sorted(known))}"
-            )
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise UsageError(f"--exchange {text}: expected {name}=NUMBER") from None
-    return found
-
-
-def hours_of(text: str) -> float:
-    """Return the hours in a text such as 30m, 12h or 7d.
-
-    Raises:
-        UsageError: it is malformed or out of range.
-    """
-    unit = {"m": 1 / 60, "h": 1.0, "d": 24.0, "w": 168.0}.get(text[-1:])
-    try:
-        hours = float(text[:-1]) * unit if unit is not None else float("nan")
-    except ValueError:
-        hours = float("nan")
-    if not 0 < hours <= LONGEST_H:
-        raise UsageError(f"--simulate {text}: expected more than 0 and at most 366d, such as 30m, 12h or 7d")
-    return hours
-
-
-def seeds_of(text: str) -> list[int]:
-    """Return the seeds in a text such as ``1..3,7``, each once, in order.
-
-    Raises:
-        UsageError: there are none, or too many.
-    """
-    seeds: dict[int, None] = {}
-    try:
-        for part in text.split(","):
-            first, _, last = part.replace("..", "-").partition("-")
-            named = range(int(first), int(last or first) + 1)
-            if len(named) + len(seeds) > MOST_RUNS:
-                raise ValueError
-            seeds.update(dict.fromkeys(named))
-    except ValueError:
-        seeds = {}
-    if not seeds:
-        raise UsageError(f"--seeds {text}: expected such as 3, 1..20 or 1,5,9, at most {MOST_RUNS}")
-    return list(seeds)
 
 
 def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -311,6 +186,10 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         outcomes += found
     unique = {outcome.plan.name: outcome for outcome in outcomes}
     ordered = list(unique.values())
+    places = {digest: at for at, digest in enumerate(dict.fromkeys(one.plan.digest for one in ordered), 1)}
+    for one in ordered:
+        if one.plan.digest:  # each had its place in a list of its own
+            one.plan = msgspec.structs.replace(one.plan, seed=places[one.plan.digest])
     make_dir(asked.out)
     command = shlex.join(["kalshi-bus", "laboratory", *arguments])
     made = figures.report(ordered, "Laboratory comparison", command, ordered[0].plan.code)

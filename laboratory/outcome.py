@@ -2,12 +2,17 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of these shapes; a run whose kept outcome has another version is repeated."""
+
+
+FILES: Final = "files"
+"""The part of a plan that says of what version a person's own files were."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -15,12 +20,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     Attributes:
         recording: path of a recording, "" for a simulated exchange.
-        seed: that of the simulated exchange and of the trader.
+        seed: that of the simulated exchange; of a recording, its place in a list.
         hours: how much time; 0 for the whole of a recording.
-        settings: the trader's settings that differ from the defaults, with their full names.
+        settings: the trader's settings that were chosen, by key.
         exchange: switches of the simulated exchange's activity.
         code: id of the code that ran.
         digest: that of the recording's bytes.
+        files: a person's own files that the run reads, by path, each with its digest (laboratory/inputs.py).
     """
 
     recording: str = ""
@@ -33,11 +39,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     exchange: dict[str, float] = {}
     code: str = ""
     digest: str = ""
+    files: dict[str, str] = {}
 
     @property
     def name(self) -> str:
-        """A name made from everything that decides the run."""
-        body = msgspec.json.encode({"version": VERSION, **msgspec.to_builtins(self)}, order="deterministic")
+        """A name made from everything that decides the run; not from where a known recording is."""
+        parts = msgspec.to_builtins(self)
+        if self.digest:
+            del parts["recording"], parts["seed"]
+        body = msgspec.json.encode({"version": VERSION, **parts}, order="deterministic")
         return hashlib.sha256(body).hexdigest()[:16]
 
     @property
@@ -46,13 +56,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         parts = {name: f"{number:g}" for name, number in sorted(self.exchange.items())}
         if not self.recording:
             parts |= {"rivals": "yes" if self.rivals else "no", "markets": str(self.markets)}
-        return {**parts, "latency": f"{self.latency_ms} ms", "hours": f"{self.hours:g}", "code": self.code}
+        if self.hours:
+            parts["hours"] = f"{self.hours:g}"
+        return {**parts, "latency": f"{self.latency_ms} ms", "code": self.code}
 
     @property
     def parts(self) -> dict[str, str]:
         """Everything but seed and recording; runs with equal parts make up one sample."""
-        chosen = sorted(self.settings.items())
-        return {name.removeprefix("KALSHI_BUS_").lower(): text for name, text in chosen} | self.world
+        files = {FILES: ", ".join(f"{Path(path).name} {digest[:8]}" for path, digest in self.files.items())}
+        return {**dict(sorted(self.settings.items())), **(files if self.files else {}), **self.world}
 
     @property
     def variant(self) -> str:
@@ -65,6 +77,9 @@ def names(plans: Iterable[Plan]) -> dict[str, str]:
     each = {plan.variant: plan.parts for plan in plans}
     every = list(dict.fromkeys(key for parts in each.values() for key in parts))
     differ = [key for key in every if len({parts.get(key) for parts in each.values()}) > 1]
+    plain = [key for key in differ if key != FILES]
+    if len({tuple(parts.get(key) for key in plain) for parts in each.values()}) == len(each):
+        differ = plain  # other settings name other files
     return {
         variant: ", ".join(_said(key, parts.get(key)) for key in differ) or "all runs"
         for variant, parts in each.items()

@@ -3,52 +3,23 @@
 import gc
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import xxhash
 
 from markets.errors import KalshiBusError
 
+from .inputs import state_of
 from .outcome import Outcome, Plan
 from .quiet import quiet
 from .recorded import Recorded
 from .simulated import Simulated
 from .stand import Progress
 
-LOOK_S: Final = 0.5
 SUFFIX: Final = ".run"
-CODE: Final = ("markets", "bus", "trader", "simulator", "laboratory", "publisher")
-
-
-def code_id() -> str:
-    """Return an id of the code that decides results: a hash of its sources."""
-    root = Path(__file__).resolve().parents[1]
-    sources = sorted(path for name in CODE for path in (root / name).rglob("*.py"))
-    return xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
-
-
-def digest_of(path: Path) -> str:
-    """Return a digest of a recording's bytes; it is a file or a folder of segments.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = xxhash.xxh3_128()
-    for part in sorted(path.glob("*.mcap")) if path.is_dir() else [path]:
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def variants(settings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Return every combination of values, one for each setting."""
-    return [dict(zip(settings, values, strict=True)) for values in product(*settings.values())]
 
 
 def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None = None) -> Outcome:
@@ -64,6 +35,9 @@ def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None
             bench = Recorded(plan, folder) if plan.recording else Simulated(plan, folder)
             with seldom_collected():
                 outcome = bench.run(progress)
+        for path, state in plan.files.items():
+            if state_of(Path(path)) != state:
+                raise KalshiBusError(f"{path} was changed while the run went on")
     except KalshiBusError as error:
         outcome = Outcome(plan=plan, error=str(error))
     except Exception as error:  # noqa: BLE001, the report shows it, and the other runs continue
@@ -112,7 +86,10 @@ class Store:
             outcome = msgspec.msgpack.decode(body, type=Outcome)
         except (OSError, msgspec.MsgspecError):
             return None
-        return outcome if outcome.plan == plan and not outcome.error else None
+        if outcome.plan.name != plan.name or outcome.error:
+            return None
+        outcome.plan = plan  # a recording may have another place now
+        return outcome
 
     def put(self, outcome: Outcome) -> None:
         """Keep a result.
@@ -126,11 +103,13 @@ class Store:
         beside.replace(path)
 
     def all(self) -> list[Outcome]:
-        """Return all readable results, in order of their names."""
+        """Return all readable results of this version, in order of their names."""
         found = []
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
-                found.append(msgspec.msgpack.decode(path.read_bytes(), type=Outcome))
+                outcome = msgspec.msgpack.decode(path.read_bytes(), type=Outcome)
             except (OSError, msgspec.MsgspecError):
                 continue
+            if outcome.plan.name == path.stem:
+                found.append(outcome)
         return found

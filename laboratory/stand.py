@@ -22,6 +22,9 @@ STEP_MS: Final = 500
 POINTS: Final = 96
 """About how often the equity is recorded in a run."""
 
+REFUSED_VALUES: Final = 10
+"""How many refused rows of a file of fair values the report names."""
+
 Progress = Callable[[float], None]
 """Called with the completed share of a run, 0 to 1."""
 
@@ -50,18 +53,13 @@ def point_ms(span_ms: int) -> int:
 
 
 def settings_of(plan: Plan, folder: Path) -> Settings:
-    """Return the trader's settings for a run that keeps its files in `folder`.
+    """Return the trader's settings for a run that keeps its files in `folder`: the plan's, and defaults.
 
     Raises:
         StartupError: one of them cannot be used.
     """
-    own = {
-        "KALSHI_BUS_DATA_DIR": str(folder / "data"),
-        "KALSHI_BUS_RUN_DIR": str(folder / "run"),
-        "KALSHI_BUS_MODE": "paper",
-        "KALSHI_BUS_PAPER_LATENCY_MS": str(plan.latency_ms),
-    }
-    return Settings.load({**own, **plan.settings}, Path.cwd())
+    own = {"data_dir": "data", "run_dir": "run", "mode": "paper", "paper_latency_ms": plan.latency_ms}
+    return Settings.of({**plan.settings, **own}, {}, folder, "--set")[0]
 
 
 class Stand:
@@ -148,6 +146,9 @@ class Stand:
         for failures in worker.failed.values():
             for failure in failures:
                 notes.fail(f"{failure.part}: {failure.error}")
+        values_file = worker.around.values_file
+        for line in () if values_file is None else values_file.loaded.errors[:REFUSED_VALUES]:
+            notes.fail(f"fair values: {line}")
         if worker.halted is not None:
             notes.fail(f"halted: {worker.halted}")
         worker.close()

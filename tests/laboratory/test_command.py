@@ -33,8 +33,8 @@ SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
         (["run", "--simulate", "1h", "--seeds", "5..1"], "--seeds 5..1: expected"),
         (["run", "--simulate", "1h", "--seeds", "1..99999999"], "--seeds 1..99999999: expected"),
         (["run", "--simulate", "1h", "--set", "min_edge"], "--set min_edge: expected KEY=VALUE"),
-        (["run", "--simulate", "1h", "--set", "no_such=1"], "KALSHI_BUS_NO_SUCH"),
-        (["run", "--simulate", "1h", "--set", "min_edge=a,b"], "KALSHI_BUS_MIN_EDGE"),
+        (["run", "--simulate", "1h", "--set", "no_such=1"], "no_such (--set): unknown key"),
+        (["run", "--simulate", "1h", "--set", "min_edge=a,b"], "min_edge (--set): got"),
         (["run", "--simulate", "1h", "--strategies", "basket"], "got 'basket', expected any of baskets"),
         (["run", "--simulate", "1h", "--set", "strategies=baskets;baskets(kind='x')"], "did you mean kinds"),
         (["run", "--simulate", "1h", "--exchange", "void=1"], "--exchange void=1: there is no 'void'"),
@@ -191,7 +191,7 @@ def test_a_process_that_ends_or_never_returns_costs_one_run(
 ) -> None:
     bad_strategy = tmp_path / "ends.py"
     bad_strategy.write_text(ENDS.format(deed=deed))
-    bad = Plan(seed=1, hours=0.01, markets=60, settings={"KALSHI_BUS_STRATEGIES": f"{bad_strategy}:Ends"})
+    bad = Plan(seed=1, hours=0.01, markets=60, settings={"strategies": f"{bad_strategy}:Ends"})
     good = [Plan(seed=seed, hours=0.01, markets=60) for seed in (1, 2, 3)]
     store, clock, errors = Store(tmp_path), ManualClock(), dict[str, str]()
     temporary = Path(tempfile.mkdtemp(prefix="kb-"))  # the path of a run's files must not be long

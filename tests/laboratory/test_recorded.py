@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 
 from bus.tape.file import PROFILE
+from laboratory.inputs import digest_of
 from laboratory.outcome import Plan
-from laboratory.runs import digest_of, run
+from laboratory.runs import run
 from tests.support import ROOT
 
 DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
@@ -35,9 +36,9 @@ def plan(tmp_path: Path) -> Plan:
     mine = tmp_path / "mine.py"
     mine.write_text(BUYS)
     settings = {
-        "KALSHI_BUS_STRATEGIES": f"{mine}:Any",
-        "KALSHI_BUS_MIN_EDGE": "0",
-        "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "8760",
+        "strategies": f"{mine}:Any",
+        "min_edge": "0",
+        "limit_payout_hours": "8760",
     }
     return Plan(recording=str(DAY), settings=settings)
 

@@ -17,7 +17,7 @@ def made() -> figures.Report:
     runs = [outcome(seed, [seed * 1_000_000], [trade(), odd]) for seed in (1, 2, 3)]
     runs[0].failures.append("after 1.0 h: strategy <b>mine</b> dropped in on_update: ValueError")
     runs[1].differs.append("cash: 1.000000 here, 2.000000 at the exchange")
-    other = [outcome(seed, [0], KALSHI_BUS_MIN_EDGE="0.02") for seed in (1, 2, 3)]
+    other = [outcome(seed, [0], min_edge="0.02") for seed in (1, 2, 3)]
     other[2].error = "its process ended"
     return figures.report([*runs, *other], "A & B", "python -m laboratory run", "here")
 
@@ -48,7 +48,7 @@ def test_the_figures_are_those_of_the_runs() -> None:
 
 
 def test_a_variant_is_named_by_what_differs_and_the_rest_is_given_once() -> None:
-    plan = Plan(hours=24, code="a", settings={"KALSHI_BUS_MIN_EDGE": "0.01"})
+    plan = Plan(hours=24, code="a", settings={"min_edge": "0.01"})
     other = msgspec.structs.replace(plan, latency_ms=250, seed=7)
     plain = msgspec.structs.replace(plan, settings={}, rivals=False)
     assert list(names([plan, other, plain]).values()) == [

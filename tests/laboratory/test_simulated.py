@@ -37,7 +37,7 @@ from simulator.universe.templates import load
 from tests.trader.ledger.builders import intent
 from trader.engine.inputs import Present
 
-PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"KALSHI_BUS_LIMIT_PAYOUT_HOURS": "8760"})
+PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"limit_payout_hours": "8760"})
 
 VOIDS = {"void_rate": 0.3}
 
@@ -63,7 +63,7 @@ def test_the_ledger_equals_the_account_and_profits_of_trades_add_up(outcome: Out
 def test_trades_add_up_to_the_equity_where_trades_hold_both_sides_of_a_market(
     seed: int, markets: int
 ) -> None:
-    settings = {**PLAN.settings, "KALSHI_BUS_MIN_EDGE": "0.05"}
+    settings = {**PLAN.settings, "min_edge": "0.05"}
     found = run(msgspec.structs.replace(PLAN, seed=seed, markets=markets, settings=settings, exchange=VOIDS))
     sums = promise(found.trades)
     assert (sums.profit_e6, sums.fees_e6) == (found.profit_e6, found.fees_e6)
@@ -135,7 +135,7 @@ def test_a_strategy_that_raises_is_dropped_and_reported_and_the_rest_continue(tm
         "    def wants(self, event):\n        return True\n\n"
         "    def on_update(self, update):\n        raise ValueError('on day three')\n"
     )
-    settings = {**PLAN.settings, "KALSHI_BUS_STRATEGIES": f"baskets,{mine}:Bad"}
+    settings = {**PLAN.settings, "strategies": f"baskets,{mine}:Bad"}
     found = run(msgspec.structs.replace(PLAN, hours=0.05, settings=settings))
     assert found.error == ""
     assert [line for line in found.failures if "bad" in line and "on day three" in line]
@@ -168,7 +168,7 @@ def test_a_sweep_of_a_market_that_only_moved_equals_decoding_its_json(tmp_path: 
 
 
 def test_a_run_that_cannot_start_says_why() -> None:
-    found = run(msgspec.structs.replace(PLAN, settings={"KALSHI_BUS_STRATEGIES": "no_such"}))
+    found = run(msgspec.structs.replace(PLAN, settings={"strategies": "no_such"}))
     assert "KALSHI_BUS_STRATEGIES" in found.error
     assert "\n" not in found.error
 

@@ -99,7 +99,7 @@ def test_a_choice_on_some_seeds_is_judged_on_the_next() -> None:
     # If all variants are noise around zero, the best on one fold looks good there, but not on the next.
     rng = random.Random(3)
     runs = [
-        outcome(seed, [rng.randrange(-(10**6), 10**6)], KALSHI_BUS_MIN_EDGE=str(edge))
+        outcome(seed, [rng.randrange(-(10**6), 10**6)], min_edge=str(edge))
         for edge in range(10)
         for seed in range(1, 41)
     ]
@@ -111,17 +111,15 @@ def test_a_choice_on_some_seeds_is_judged_on_the_next() -> None:
 
 
 def test_worlds_are_not_chosen_between() -> None:
-    runs = [
-        outcome(seed, [edge * 1_000_000], KALSHI_BUS_MIN_EDGE=str(edge)) for seed in (1, 2) for edge in (1, 2)
-    ]
-    easy = [outcome(seed, [9_000_000], KALSHI_BUS_MIN_EDGE=str(edge)) for seed in (1, 2) for edge in (1, 2)]
+    runs = [outcome(seed, [edge * 1_000_000], min_edge=str(edge)) for seed in (1, 2) for edge in (1, 2)]
+    easy = [outcome(seed, [9_000_000], min_edge=str(edge)) for seed in (1, 2) for edge in (1, 2)]
     for one in easy:
         one.plan = msgspec.structs.replace(one.plan, rivals=False)
     assert [one.here_e6 for one in walk_forward([*runs, *easy], 2)] == [2_000_000, 9_000_000]
 
 
 def test_walk_forward_says_what_is_missing() -> None:
-    runs = [outcome(seed, [1], KALSHI_BUS_MIN_EDGE=edge) for seed in (1, 2) for edge in ("1", "2")]
+    runs = [outcome(seed, [1], min_edge=edge) for seed in (1, 2) for edge in ("1", "2")]
     with pytest.raises(ValueError, match="as many seeds, there are 2"):
         walk_forward(runs, 3)
     with pytest.raises(ValueError, match="chooses among settings"):

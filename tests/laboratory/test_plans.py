@@ -1,0 +1,189 @@
+"""What a run is: a plan alone decides it, equal plans are one, and wrong arguments are refused."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from laboratory.__main__ import main, parser
+from laboratory.outcome import Plan, names
+from laboratory.plans import UsageError, plans_of
+from laboratory.runs import Store, run
+from laboratory.stand import settings_of
+from tests.support import ROOT
+
+DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
+MINE = "from trader.strategies import Quiet\n\n\nclass Mine(Quiet):\n    name = 'mine'\n"
+
+
+def plans(*words: str) -> list[Plan]:
+    return plans_of(parser().parse_args(["run", *words]))
+
+
+def simulated(*words: str) -> list[Plan]:
+    return plans("--simulate", "1m", *words)
+
+
+def test_a_changed_strategy_or_module_beside_it_is_another_run(tmp_path: Path) -> None:
+    mine, beside = tmp_path / "mine.py", tmp_path / "plans_beside.py"
+    mine.write_text(
+        MINE + "\n    def on_timer(self, now_ms):\n        import plans_beside\n        return []\n"
+    )
+    beside.write_text("x = 1\n")
+    (tmp_path / "unrelated.py").write_text("y = 1\n")
+    words = ("--strategies", f"{mine}:Mine")
+    (first,) = simulated(*words)
+    assert [*first.files] == [str(mine), str(beside)]
+    (tmp_path / "unrelated.py").write_text("y = 2\n")
+    assert simulated(*words) == [first]
+    beside.write_text("x = 2\n")
+    (second,) = simulated(*words)
+    mine.write_text(MINE)
+    (third,) = simulated(*words)
+    assert len({first.name, second.name, third.name}) == 3
+    assert len({*names([first, second, third]).values()}) == 3
+
+
+def test_changed_fair_values_are_another_run(tmp_path: Path) -> None:
+    values = tmp_path / "values.csv"
+    values.write_text("ticker,probability\nA,0.5\n")
+    words = ("--set", f"fair_values_file={values}")
+    (first,) = simulated(*words)
+    assert simulated(*words) == [first]
+    values.write_text("ticker,probability\nA,0.6\n")
+    (second,) = simulated(*words)
+    os.utime(values, (1_700_000_000, 1_700_000_000))  # a value without a time is as old as its file
+    (third,) = simulated(*words)
+    assert len({first.name, second.name, third.name}) == 3
+
+
+def test_a_file_that_changes_during_a_run_spoils_it(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(MINE)
+    (plan,) = simulated("--strategies", f"{mine}:Mine", "--markets", "60")
+    assert run(plan).error == ""
+    mine.write_text(MINE + "\n")
+    assert run(plan).error == f"{mine} was changed while the run went on"
+
+
+def test_neither_environment_nor_file_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = simulated(), settings_of(Plan(), tmp_path)
+    (tmp_path / "kalshi-bus.toml").write_text('min_edge = "5"\n')
+    monkeypatch.setenv("KALSHI_BUS_STRATEGIES", "maker")
+    monkeypatch.chdir(tmp_path)
+    assert (simulated(), settings_of(Plan(), tmp_path)) == before
+
+
+def test_a_plan_decides_where_a_run_keeps_its_files_and_how_late_orders_are(tmp_path: Path) -> None:
+    settings = settings_of(Plan(settings={"data_dir": "/x", "mode": "live"}, latency_ms=7), tmp_path)
+    assert (settings.data_dir, settings.mode, settings.paper_latency_ms) == (tmp_path / "data", "paper", 7)
+
+
+def test_equal_runs_are_done_once(tmp_path: Path) -> None:
+    twin = tmp_path / "twin.mcap"
+    twin.write_bytes(DAY.read_bytes())
+    assert len(simulated("--set", "min_edge=0.05,0.050, 5e-2")) == 1
+    assert len(simulated("--set", "min_edge=0.05,0.05,0.1", "--seeds", "1..2,2")) == 4
+    assert len(simulated("--latency", "0", "--latencies")) == 1
+    assert len(simulated("--set", "strategies=baskets; baskets ()")) == 1
+    assert simulated("--set", "limit_payout_hours=24.0") == simulated("--set", "limit_payout_hours=24")
+    assert [plan.recording for plan in plans(str(DAY), str(twin), str(DAY))] == [str(DAY)]
+
+
+def test_the_order_and_the_place_of_recordings_decide_nothing(tmp_path: Path) -> None:
+    other = tmp_path / "other.mcap"
+    other.write_bytes(DAY.read_bytes() + b" ")
+    one, two = plans(str(DAY), str(other))
+    assert [plan.name for plan in plans(str(other), str(DAY))] == [two.name, one.name]
+    store = Store(tmp_path)
+    store.put(run(one))
+    elsewhere = tmp_path / "elsewhere.mcap"
+    elsewhere.write_bytes(DAY.read_bytes())
+    (moved,) = plans(str(elsewhere))
+    again = store.get(msgspec.structs.replace(moved, seed=2))
+    assert again is not None
+    assert (again.plan.seed, again.plan.recording) == (2, moved.recording)
+
+
+def test_a_result_of_another_shape_does_not_match(tmp_path: Path) -> None:
+    plan, store = Plan(seed=1, hours=0.01, markets=60), Store(tmp_path)
+    store.put(run(plan))
+    (path,) = (tmp_path / "runs").iterdir()
+    body = msgspec.msgpack.decode(path.read_bytes())
+    del body["plan"]["files"]
+    body["plan"]["settings"] = {"KALSHI_BUS_MIN_EDGE": "0.1"}
+    path.write_bytes(msgspec.msgpack.encode(body))
+    assert store.get(plan) is None
+    assert store.all() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--simulate", ""], "--simulate : expected more than 0"),
+        (["--simulate", "1h", "--exchange", "rivals=0"], "--exchange rivals=0: use --rivals"),
+        (["--simulate", "1h", "--exchange", "void_rate=5"], "expected void_rate=NUMBER, a number, 0 to 1"),
+        (["--simulate", "1h", "--exchange", "pace=inf"], "expected pace=NUMBER, a number, 0 to 100"),
+        (["--simulate", "1h", "--exchange", "pace=nan"], "expected pace=NUMBER, a number, 0 to 100"),
+        (["--simulate", "1h", "--exchange", "mispricings=7"], "expected mispricings=NUMBER, 0 or 1"),
+        (["--simulate", "1h", "--exchange", "bursts=1", "--exchange", "bursts=0"], "expected bursts once"),
+        (["--simulate", "1h", "--seeds", "1.."], "--seeds 1..: expected such as"),
+        (["--simulate", "1h", "--seeds", "99999999999999999999999"], "each at most 9223372036854775807"),
+        (["--simulate", "1h", "--seeds", "9999999999999999999"], "each at most 9223372036854775807"),
+        (["--simulate", "1h", "--latency", "61"], "--latency 61: expected seconds, 0 to 60"),
+        (["--simulate", "1h", "--latency", "31", "--latencies"], "expected seconds, 0 to 30, as --latencies"),
+        (["--simulate", "1h", "--set", "mode=live"], "--set mode=live: a run does not read mode"),
+        (["--simulate", "1h", "--set", "data_dir=/x"], "a run does not read data_dir: use --out"),
+        (["--simulate", "1h", "--set", "paper_latency_ms=5"], "paper_latency_ms: use --latency"),
+        (["--simulate", "1h", "--set", "fair_values=elo"], "use fair_values_file"),
+        (["--simulate", "1h", "--set", "min_edge=0.01,"], "--set min_edge=0.01,: expected KEY=VALUE"),
+        (["--simulate", "1h", "--set", "min_edge=1", "--set", "min_edge=2"], "min_edge is given twice"),
+        (["--simulate", "1h", "--set", "fair_values_file=/no/such.csv"], "such.csv: cannot be read"),
+        (["--simulate", "1h", "--strategies", "baskets("], "--strategies baskets(: expected a name or"),
+        (["--simulate", "1h", "--title", "\udcff"], "'\\udcff': expected text in UTF-8"),
+        ([str(DAY), "--seeds", "1"], "--seeds: only a simulated exchange has that"),
+        ([str(DAY), "--rivals", "yes"], "--rivals: only a simulated exchange has that"),
+        ([str(DAY), "--markets", "5"], "--markets: only a simulated exchange has that"),
+        ([str(DAY), "--exchange", "pace=1"], "--exchange: only a simulated exchange has that"),
+        (["\udcff.mcap"], "'\\udcff.mcap': expected text in UTF-8"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_sentence(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["run", *words, "--out", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.count("\n") == 1
+    assert not out
+
+
+@pytest.mark.parametrize("call", ["__init__(self, params)", "on_start(self, now_ms)"])
+def test_a_strategy_that_cannot_be_made_or_started_is_refused_at_once(call: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"{MINE}\n    def {call}:\n        raise ValueError('no luck')\n")
+    with pytest.raises(UsageError, match=r"--strategies: .*mine\.py:8: .* raised ValueError: no luck"):
+        simulated("--strategies", f"{mine}:Mine")
+
+
+def test_refused_fair_values_are_reported(tmp_path: Path) -> None:
+    values = tmp_path / "values.csv"
+    values.write_text("ticker,probability\nA,0.5\nB,7\n")
+    (plan,) = simulated("--set", f"fair_values_file={values}", "--markets", "60")
+    (line,) = run(plan).failures
+    assert "values.csv line 3 (B): " in line
+
+
+def test_equal_recordings_are_compared_once_and_others_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.mcap"
+    other.write_bytes(DAY.read_bytes() + b" ")
+    for number, path in enumerate((DAY, other, DAY)):
+        (plan,) = plans(str(path))
+        Store(tmp_path / str(number)).put(run(plan))
+    folders = [str(tmp_path / str(number)) for number in range(3)]
+    assert main(["compare", *folders, "--out", str(tmp_path / "report")]) == 0
+    (made,) = msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes())["variants"]
+    assert (made["runs"], sorted(made["seeds"])) == (2, ["1", "2"])
