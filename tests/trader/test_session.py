@@ -25,6 +25,7 @@ from trader.engine.inputs import AnyInput, Data, Encoder, Orders, Present, Strat
 from trader.engine.outputs import AnyOutput, Booked, Dropped, Place, Refused, encode_outputs
 from trader.session import EVENTS_AT_ONCE, SKIP_MS, STATUS_KNOWN_FOR_MS, Session
 from trader.strategies import BUILT_IN, NoBasket, Quiet, Update
+from trader.strategies.strategy import exit_of
 
 LATENCY_MS = 250
 
@@ -392,6 +393,42 @@ def test_an_order_that_is_to_end_at_once_is_cancelled_after_it_was_sent(
 
     ends = {output.reason for output in run.book.outputs if isinstance(output, Booked)}
     assert ends == {"cancelled"}
+
+
+class Leaving(NoBasket):
+    """Buys baskets, and sells a leg at one moment, by the clock."""
+
+    at_ms: ClassVar[int]
+    exits: tuple[Proposal, ...] = ()
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        markets = {seen.market.ticker: seen for seen in update.view.markets}
+        found = [exit_of(lot, markets[lot.ticker]) for lot in update.lots]
+        self.exits = tuple([one for one in found if one is not None])
+        return () if update.lots else super().on_update(update)
+
+    def on_timer(self, now_ms: int) -> Sequence[Proposal]:
+        return self.exits[:1] if now_ms == self.at_ms else ()
+
+
+@pytest.mark.parametrize("after_s", [61, 70, 80])
+def test_what_is_locked_and_even_can_be_sold_by_the_clock_on_what_each_commit_confirms(
+    after_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "no_basket", Leaving)
+    monkeypatch.setattr(Leaving, "at_ms", NOW_MS + after_s * 1_000, raising=False)
+    run = Run()
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    run.say(NOW_MS + 12_000, quiet(as_of_ms=NOW_MS + 12_000))
+    assert run.session.engine.worth.locked(event_of().event_ticker)
+    run.book.outputs.clear()
+
+    for second in range(24, 96, 12):
+        run.say(NOW_MS + second * 1_000)
+
+    assert not [output.reason for output in run.book.outputs if isinstance(output, Refused)]
+    (sold,) = [output.intent for output in run.book.outputs if isinstance(output, Place)]
+    assert sold.created_ms == Leaving.at_ms
 
 
 @pytest.mark.parametrize(

@@ -411,7 +411,8 @@ class Engine:
         """Return when something held, ordered or watched is to be looked at, other than when prices move.
 
         Where all is locked, even, and of no order, there is nothing to do before a result. Marks follow
-        prices, but whoever holds an opinion is asked with each commit.
+        prices, but whoever holds an opinion is asked with each commit, and whoever has a timer may sell
+        between two of them: on what the last one confirmed.
         """
         view = self.views.get(event_ticker)
         if (
@@ -422,7 +423,8 @@ class Engine:
             or self.taken.minds(view)
         ):
             return Heed.CHANGES
-        return Heed.PRICES if self.worth.locked(event_ticker) else Heed.COMMITS
+        calm = not self.roster.timed and self.worth.locked(event_ticker)
+        return Heed.PRICES if calm else Heed.COMMITS
 
     def _watch(self, view: EventView, offered: Opportunity) -> None:
         """Follow what becomes of a basket that could be bought but is not, if its prices are current."""

@@ -159,6 +159,11 @@ class Roster:
         return wanted
 
     @property
+    def timed(self) -> bool:
+        """Whether any of them has a timer."""
+        return bool(self._timed)
+
+    @property
     def wanting(self) -> bool:
         """Whether any of them chooses its events."""
         return bool(self._wanting)
@@ -194,6 +199,7 @@ class Roster:
         self._wanting.pop(dropped.strategy, None)
         self.curious.discard(dropped.strategy)
         self.minding.discard(dropped.strategy)
+        self._timed.discard(dropped.strategy)
         if dropped.strategy not in self.dropped:
             self.dropped[dropped.strategy] = msgspec.structs.replace(dropped, trace="")
             if dropped.trace:  # otherwise it was news when it failed
