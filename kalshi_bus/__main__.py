@@ -92,7 +92,10 @@ def main(arguments: list[str] | None = None) -> int | None:
     if command.module == "trader" and not rest:
         rest = ["--help"]  # without a command it would trade, which is for supervisord
     sys.argv = [command.name, *command.words, *rest]
-    runpy.run_module(command.module, run_name="__main__")
+    try:
+        runpy.run_module(command.module, run_name="__main__")
+    except KeyboardInterrupt:  # before the program could hear of it, such as while it is imported
+        return 130
     return 0
 
 

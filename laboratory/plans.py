@@ -6,8 +6,9 @@ What a run does is decided here once: neither the environment nor a kalshi-bus.t
 import argparse
 import inspect
 import math
+import os
 import re
-import tempfile
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
@@ -20,13 +21,13 @@ from msgspec.structs import replace
 from bus.clock import SystemClock
 from bus.process.settings import Settings
 from bus.process.settings_table import TraderRows
-from bus.trading.ended import EndedStrategies
+from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import KalshiBusError, StartupError
 from simulator.floor.halts import Activity
 from trader.extensions.spec import EXPECTED, Spec, parse
 from trader.fair_values import ValuesFile
 from trader.lineup import FAMILY, Lineup, line_up
-from trader.minder import Minder
+from trader.minder import Minder, Running, Watch
 
 from .inputs import code_id, digest_of, files_of
 from .outcome import Plan
@@ -87,11 +88,15 @@ def _recorded(asked: argparse.Namespace, recordings: Iterable[Path]) -> list[Pla
     for option in ("seeds", "markets", "rivals", "exchange"):
         if getattr(asked, option) not in (None, []):
             raise UsageError(f"--{option}: only a simulated exchange has that, expected none with recordings")
-    # Its place in the list tells the runs of a variant apart, as a seed does, and decides nothing.
-    return [
-        Plan(recording=str(path), digest=digest_of(path), seed=number)
-        for number, path in enumerate(recordings, 1)
-    ]
+    plans = []
+    for number, path in enumerate(recordings, 1):
+        try:
+            digest = digest_of(path)
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}, expected a recording") from None
+        # Its place in the list tells the runs of a variant apart, as a seed does, and decides nothing.
+        plans.append(Plan(recording=str(path), digest=digest, seed=number))
+    return plans
 
 
 def _simulated(asked: argparse.Namespace) -> list[Plan]:
@@ -174,6 +179,13 @@ def seeds_of(text: str) -> list[int]:
     return list(seeds)
 
 
+class _NoneEnded(EndedStrategies):
+    """No strategy was ended before: a run has no past."""
+
+    def read(self) -> tuple[EndedStrategy, ...]:
+        return ()
+
+
 # -- settings
 
 
@@ -181,6 +193,8 @@ def _settings_of(asked: argparse.Namespace) -> dict[str, list[str]]:
     """Return the texts to try, by setting."""
     found: dict[str, list[str]] = {}
     if asked.strategies is not None:
+        if not asked.strategies.strip(" ,"):
+            raise UsageError(f"--strategies {asked.strategies}: expected {EXPECTED}")
         found["strategies"] = [asked.strategies]
     for text in asked.set:
         name, _, values = text.partition("=")
@@ -235,18 +249,33 @@ def _spec_of(text: str) -> Spec:
 
 
 def _lined_up(strategies: Sequence[str]) -> Lineup:
-    """Load the strategies, and try whether each can be made and started."""
+    """Load the strategies, and try whether each can be made and started.
+
+    It ends the process if one never returns, as the trader does: Python cannot end a call.
+    """
+    minder = Minder(SystemClock())
+    watch = Watch(minder, _end)
+    watch.thread.start()
     try:
-        with quiet(), tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
-            ended, minder = EndedStrategies(Path(name)), Minder(SystemClock())
-            return line_up(strategies, Path.cwd(), ended, minder, START_MS)
+        with quiet():
+            return line_up(strategies, Path.cwd(), _NoneEnded(Path.cwd()), minder, START_MS)
     except StartupError as error:
         raise UsageError(str(error).replace(FAMILY.setting, "--strategies", 1)) from None
+    finally:
+        watch.stop()
+
+
+def _end(running: Running) -> None:
+    limit = f"within {running.limit_ms / 1000:g} s"
+    said = f"laboratory: --strategies: {running.strategy}: {running.call} did not return {limit}"
+    sys.stderr.write(f"{said}\n")
+    sys.stderr.flush()
+    os._exit(2)
 
 
 def _refuse_unusable(path: Path) -> None:
     file = ValuesFile(path)
     file.look(1 << 62)  # so late that no value is of the future
     if not file.loaded.values:
-        problem = (*file.loaded.errors, "there is no value in it")[0]
-        raise UsageError(f"--set fair_values_file={path}: {problem}, expected a file of fair values")
+        problem = (*file.loaded.errors, "there is no value in it, expected at least one")[0]
+        raise UsageError(f"--set fair_values_file={path}: {problem}")

@@ -94,6 +94,15 @@ def test_what_a_command_returns_is_the_exit_code(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_ctrl_c_while_a_program_is_imported_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_module: str, run_name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runpy.run_module", interrupted)
+    monkeypatch.setattr(sys, "argv", [])
+    assert main(["backtest"]) == 130
+
+
 def test_completion_knows_every_command_and_those_of_the_trader(capsys: pytest.CaptureFixture[str]) -> None:
     commands = next(action for action in tree()._actions if action.choices is not None)
     assert set(commands.choices or ()) == {*COMMANDS, "completion"}

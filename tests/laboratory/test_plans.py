@@ -1,6 +1,8 @@
 """What a run is: a plan alone decides it, equal plans are one, and wrong arguments are refused."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -140,6 +142,8 @@ def test_a_result_of_another_shape_does_not_match(tmp_path: Path) -> None:
         (["--simulate", "1h", "--set", "min_edge=0.01,"], "--set min_edge=0.01,: expected KEY=VALUE"),
         (["--simulate", "1h", "--set", "min_edge=1", "--set", "min_edge=2"], "min_edge is given twice"),
         (["--simulate", "1h", "--set", "fair_values_file=/no/such.csv"], "such.csv: cannot be read"),
+        (["--simulate", "1h", "--strategies", ","], "--strategies ,: expected a name or"),
+        (["/no/such.mcap"], "/no/such.mcap: No such file or directory, expected a recording"),
         (["--simulate", "1h", "--strategies", "baskets("], "--strategies baskets(: expected a name or"),
         (["--simulate", "1h", "--title", "\udcff"], "'\\udcff': expected text in UTF-8"),
         ([str(DAY), "--seeds", "1"], "--seeds: only a simulated exchange has that"),
@@ -165,6 +169,16 @@ def test_a_strategy_that_cannot_be_made_or_started_is_refused_at_once(call: str,
     mine.write_text(f"{MINE}\n    def {call}:\n        raise ValueError('no luck')\n")
     with pytest.raises(UsageError, match=r"--strategies: .*mine\.py:8: .* raised ValueError: no luck"):
         simulated("--strategies", f"{mine}:Mine")
+
+
+def test_a_strategy_that_never_returns_does_not_hang_the_command(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"import time\n{MINE}\n    def on_start(self, now_ms):\n        time.sleep(600)\n")
+    words = ["run", "--simulate", "1m", "--strategies", f"{mine}:Mine", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "laboratory", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "laboratory: --strategies: mine: on_start did not return within 2 s\n"
 
 
 def test_refused_fair_values_are_reported(tmp_path: Path) -> None:
