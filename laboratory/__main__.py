@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from bus.process.programs import explain_each, name_of
 from bus.process.settings import Settings
 from markets.errors import KalshiBusError
@@ -20,7 +18,7 @@ from .fill_model import table as fill_table
 from .outcome import Outcome, Plan, names
 from .plans import UsageError, plans_of
 from .runs import Store, make_dir
-from .statistics import walk_forward
+from .statistics import Chosen, parts_of, walk_forward, worlds
 from .sweep import sweep
 
 
@@ -114,6 +112,12 @@ def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     plans = plans_of(asked)
     if asked.processes < 1:
         raise UsageError(f"--processes {asked.processes}: expected 1 or more")
+    if asked.walk_forward is not None:
+        try:
+            for cases in worlds(plans):
+                parts_of(cases, asked.walk_forward)
+        except ValueError as error:
+            raise UsageError(f"--walk-forward {asked.walk_forward}: {error}") from None
     command = shlex.join(["kalshi-bus", "backtest", *arguments[1:]])
     folder: Path = (
         asked.out or Settings.load(dict(os.environ), Path.cwd()).data_dir / "laboratory" / plans[0].name
@@ -122,11 +126,13 @@ def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     outcomes = _do(plans, store, asked.processes)
     order = {plan.name: number for number, plan in enumerate(plans)}
     outcomes.sort(key=lambda outcome: order[outcome.plan.name])
-    try:
-        chosen = walk_forward(outcomes, asked.walk_forward) if asked.walk_forward is not None else []
-    except ValueError as error:
-        raise UsageError(f"--walk-forward {asked.walk_forward}: {error}") from None
-    made = figures.report(outcomes, asked.title, command, plans[0].code, chosen)
+    chosen, notes = list[Chosen](), list[str]()
+    if asked.walk_forward is not None:
+        try:
+            chosen = walk_forward(outcomes, asked.walk_forward)
+        except ValueError as error:  # runs failed; the others have figures all the same
+            notes.append(f"There is no walk-forward: of the runs that succeeded, {error}.")
+    made = figures.report(outcomes, asked.title, command, chosen, notes)
     page = report.write(made, outcomes, folder)
     _tell(made)
     print(f"\n{page}")
@@ -159,6 +165,8 @@ def _span(seconds: float) -> str:
 
 
 def _tell(made: figures.Report) -> None:
+    for line in made.notes:
+        print(line)
     heads = f"{'profit a day':>14} {'95 %':>9} {'runs':>5} {'settled':>8} {'expected':>10} {'got':>10}"
     print(f"{heads} {'missed':>7}  variant")
     for one in made.variants:
@@ -186,13 +194,9 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         outcomes += found
     unique = {outcome.plan.name: outcome for outcome in outcomes}
     ordered = list(unique.values())
-    places = {digest: at for at, digest in enumerate(dict.fromkeys(one.plan.digest for one in ordered), 1)}
-    for one in ordered:
-        if one.plan.digest:  # each had its place in a list of its own
-            one.plan = msgspec.structs.replace(one.plan, seed=places[one.plan.digest])
     make_dir(asked.out)
     command = shlex.join(["kalshi-bus", "laboratory", *arguments])
-    made = figures.report(ordered, "Laboratory comparison", command, ordered[0].plan.code)
+    made = figures.report(ordered, "Laboratory comparison", command)
     print(report.write(made, ordered, asked.out))
     _tell(made)
     return 0

@@ -28,17 +28,17 @@ CURVE_POINTS = 400
 class Curve(msgspec.Struct, frozen=True):
     """The equity of one run: (hours since the start, profit at floor, profit at bid, stake), in dollars."""
 
-    seed: int
+    case: str
     points: list[tuple[float, float, float, float]]
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """The runs that differ only by their seed, together.
+    """The runs that differ only by their case, that is seed or recording, together.
 
     Attributes:
-        a_day: profit per day in dollars, open positions at their floor or bid. seeds: that of each seed.
+        a_day: profit per day in dollars, open positions at their floor or bid. cases: that of each case.
         bid_a_day: the same with everything at bid.
-        drawdown: the deepest of each seed, dollars.
+        drawdown: the deepest of each case, dollars.
         days: profit of each day of each run, dollars, in order.
         fill_rate: contracts filled per contract wanted.
         order_ms: an order's life, median and 95th percentile.
@@ -50,9 +50,9 @@ class Variant(msgspec.Struct, frozen=True):
     days_run: float
     a_day: Estimate
     bid_a_day: Estimate
-    seeds: dict[int, float]
-    days: dict[int, list[float]]
-    drawdown: dict[int, float]
+    cases: dict[str, float]
+    days: dict[str, list[float]]
+    drawdown: dict[str, float]
     most_at_stake: float
     promise: Promise
     cuts: dict[str, dict[str, Promise]]
@@ -74,36 +74,58 @@ class Variant(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """The figures of one sweep.
 
-    `against_first`: extra profit per day over the first variant, paired by seed. `common`: what all runs have
-    in common, beside what their variants' names say.
+    Attributes:
+        code: the versions of the code that ran. notes: what to know before the figures are read.
+        against_first: extra profit per day over the first variant, paired by case.
+        common: what all runs have in common, beside what their variants' names say.
+        recordings: case -> path and digest.
     """
 
     title: str
     command: str
-    code: str
+    code: list[str]
     variants: list[Variant]
     against_first: dict[str, Estimate]
     walk_forward: list[Chosen] = []
     common: dict[str, str] = {}
+    recordings: dict[str, tuple[str, str]] = {}
+    notes: list[str] = []
 
 
 def report(
-    outcomes: Sequence[Outcome], title: str, command: str, code: str, chosen: Sequence[Chosen] = ()
+    outcomes: Sequence[Outcome],
+    title: str,
+    command: str,
+    chosen: Sequence[Chosen] = (),
+    notes: Sequence[str] = (),
 ) -> Report:
-    """Return the figures of runs, with variants in order of appearance."""
-    parts: dict[str, list[Outcome]] = defaultdict(list)
+    """Return the figures of runs, with variants in order of appearance.
+
+    A case counts once for each variant: of the same recording under two names, only the first does.
+    """
+    parts: dict[str, dict[str, Outcome]] = defaultdict(dict)
     for outcome in outcomes:
-        parts[outcome.plan.variant].append(outcome)
-    first, plans = next(iter(parts.values()), []), [outcome.plan for outcome in outcomes]
+        cases, case = parts[outcome.plan.variant], outcome.plan.case
+        if case not in cases or (cases[case].error and not outcome.error):
+            cases[case] = outcome
+    of_variant = {name: list(cases.values()) for name, cases in parts.items()}
+    first, plans = next(iter(of_variant.values()), []), [outcome.plan for outcome in outcomes]
     called = names(plans)
     return Report(
-        title,
-        command,
-        code,
-        [variant(called[name], part) for name, part in parts.items()],
-        {called[name]: paired(first, part) for name, part in list(parts.items())[1:]},
-        [msgspec.structs.replace(one, variant=called[one.variant]) for one in chosen],
-        common(plans),
+        title=title,
+        command=command,
+        code=list(dict.fromkeys(plan.code for plan in plans)),
+        variants=[variant(called[name], part) for name, part in of_variant.items()],
+        against_first={called[name]: paired(first, part) for name, part in list(of_variant.items())[1:]},
+        walk_forward=[msgspec.structs.replace(one, variant=called[one.variant]) for one in chosen],
+        common=common(plans),
+        recordings={
+            case: (one.plan.recording, one.plan.digest)
+            for cases in parts.values()
+            for case, one in cases.items()
+            if one.plan.recording
+        },
+        notes=list(notes),
     )
 
 
@@ -123,9 +145,9 @@ def variant(name: str, outcomes: Sequence[Outcome]) -> Variant:
         days_run=sum(outcome.days for outcome in good),
         a_day=estimate([outcome.a_day_e6 / 1e6 for outcome in good]),
         bid_a_day=estimate([_bid_a_day(outcome) for outcome in good]),
-        seeds={outcome.plan.seed: outcome.a_day_e6 / 1e6 for outcome in good},
-        days={outcome.plan.seed: [e6 / 1e6 for e6 in by_day(outcome)] for outcome in good},
-        drawdown={outcome.plan.seed: outcome.drawdown_e6 / 1e6 for outcome in good},
+        cases={outcome.plan.case: outcome.a_day_e6 / 1e6 for outcome in good},
+        days={outcome.plan.case: [e6 / 1e6 for e6 in by_day(outcome)] for outcome in good},
+        drawdown={outcome.plan.case: outcome.drawdown_e6 / 1e6 for outcome in good},
         most_at_stake=max((point.stake_e6 for one in good for point in one.points), default=0) / 1e6,
         promise=promise(trades),
         cuts={word: cut(trades, by) for word, by in CUTS.items()},
@@ -137,10 +159,10 @@ def variant(name: str, outcomes: Sequence[Outcome]) -> Variant:
         fill_rate=sum(outcome.got_e2 for outcome in good) / wanted_e2 if wanted_e2 else 0.0,
         order_ms=(times[len(times) // 2], times[len(times) * 95 // 100]) if times else (0, 0),
         fees=sum(outcome.fees_e6 for outcome in good) / 1e6,
-        failures=[f"seed {one.plan.seed}, {line}" for one in good for line in one.failures],
-        differs=[f"seed {one.plan.seed}: {line}" for one in good for line in one.differs],
-        errors=[f"seed {one.plan.seed}: {one.error}" for one in outcomes if one.error],
-        curves=[Curve(one.plan.seed, _curve(one)) for one in good],
+        failures=[f"{one.plan.case}, {line}" for one in good for line in one.failures],
+        differs=[f"{one.plan.case}: {line}" for one in good for line in one.differs],
+        errors=[f"{one.plan.case}: {one.error}" for one in outcomes if one.error],
+        curves=[Curve(one.plan.case, _curve(one)) for one in good],
         cpu_s=sum(outcome.cpu_s for outcome in good),
     )
 

@@ -51,6 +51,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         return hashlib.sha256(body).hexdigest()[:16]
 
     @property
+    def case(self) -> str:
+        """What tells the runs of a variant apart: the seed, or the recording, by the start of its digest."""
+        if self.recording:
+            return f"recording {self.digest[:12] or self.recording}"
+        return f"seed {self.seed}"
+
+    @property
     def world(self) -> dict[str, str]:
         """What is given, not chosen, apart from seed and recording: exchange, latency, time, and code."""
         parts = {name: f"{number:g}" for name, number in sorted(self.exchange.items())}
@@ -62,7 +69,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     @property
     def parts(self) -> dict[str, str]:
-        """Everything but seed and recording; runs with equal parts make up one sample."""
+        """Everything but the case; runs with equal parts make up one sample."""
         files = {FILES: ", ".join(f"{Path(path).name} {digest[:8]}" for path, digest in self.files.items())}
         return {**dict(sorted(self.settings.items())), **(files if self.files else {}), **self.world}
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -13,9 +13,8 @@ from . import charts
 from .figures import Report, Variant, mean_curve
 from .outcome import Outcome
 
+_RUN = ["seed", "recording", "variant"]
 _TRADE = [
-    "seed",
-    "variant",
     "number",
     "strategy",
     "kind",
@@ -33,14 +32,14 @@ _TRADE = [
     "worth_e6",
     "odd",
 ]
-_POINT = ["seed", "variant", "at_ms", "floor_e6", "bid_e6", "stake_e6", "cash_e6"]
+_POINT = ["at_ms", "floor_e6", "bid_e6", "stake_e6", "cash_e6"]
 
 
 def html(report: Report) -> str:
     """Return the page."""
     environment = Environment(loader=PackageLoader("laboratory"), autoescape=True, trim_blocks=True)
-    environment.filters["money"] = cents
-    rows = [(v.name, list(v.seeds.values()), v.a_day.mean, v.a_day.half) for v in report.variants]
+    environment.filters |= {"money": cents, "cases": spoken, "days": span}
+    rows = [(v.name, list(v.cases.values()), v.a_day.mean, v.a_day.half) for v in report.variants]
     return environment.get_template("report.html").render(
         report=report,
         profit_chart=charts.dots("Profit per day", rows),
@@ -51,6 +50,34 @@ def html(report: Report) -> str:
 def cents(dollars: float) -> str:
     """Return dollars and cents, with a sign if negative."""
     return f"{'-' if dollars < -0.004 else ''}${abs(dollars):,.2f}"
+
+
+def span(days: float) -> str:
+    """Return a length of time to its two largest units, such as 1 d 3 h, or 2 min 10 s."""
+    seconds, parts = round(days * 86_400), list[str]()
+    for unit, each in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, each)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def spoken(cases: Iterable[str]) -> str:
+    """Return cases as they are said in one breath: seeds 1..3, 7; recording a, recording b."""
+    seeds: list[tuple[int, int]] = []
+    others: list[str] = []
+    for case in cases:
+        kind, _, number = case.partition(" ")
+        if kind != "seed":
+            others.append(case)
+        elif seeds and int(number) == seeds[-1][1] + 1:
+            seeds[-1] = seeds[-1][0], int(number)
+        else:
+            seeds.append((int(number), int(number)))
+    spans = [f"{first}..{last}" if last > first else str(first) for first, last in seeds]
+    several = len(seeds) > 1 or any(last > first for first, last in seeds)
+    words = [("seeds " if several else "seed ") + ", ".join(spans)] if spans else []
+    return ", ".join(words + others)
 
 
 def _charts(variant: Variant) -> dict[str, str]:
@@ -72,6 +99,11 @@ def _charts(variant: Variant) -> dict[str, str]:
     }
 
 
+def _run(outcome: Outcome) -> tuple[object, ...]:
+    plan = outcome.plan
+    return "" if plan.recording else plan.seed, plan.digest, plan.variant
+
+
 def write(report: Report, outcomes: Sequence[Outcome], folder: Path) -> Path:
     """Write all files of a report; return the page's path.
 
@@ -84,15 +116,15 @@ def write(report: Report, outcomes: Sequence[Outcome], folder: Path) -> Path:
     (folder / "report.json").write_bytes(body)
     with (folder / "trades.csv").open("w", newline="", encoding="utf-8") as file:
         trades = csv.writer(file)
-        trades.writerow(_TRADE)
+        trades.writerow([*_RUN, *_TRADE])
         for outcome in outcomes:
             for trade in outcome.trades:
-                own = (getattr(trade, name) for name in _TRADE[2:])
-                trades.writerow([outcome.plan.seed, outcome.plan.variant, *own])
+                own = (getattr(trade, name) for name in _TRADE)
+                trades.writerow([*_run(outcome), *own])
     with (folder / "equity.csv").open("w", newline="", encoding="utf-8") as file:
         points = csv.writer(file)
-        points.writerow(_POINT)
+        points.writerow([*_RUN, *_POINT])
         for outcome in outcomes:
             for point in outcome.points:
-                points.writerow([outcome.plan.seed, outcome.plan.variant, *msgspec.structs.astuple(point)])
+                points.writerow([*_run(outcome), *msgspec.structs.astuple(point)])
     return page

@@ -2,14 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import NormalDist, fmean, stdev
 from typing import Final
 
 import msgspec
 
-from .outcome import Outcome, Trade
+from .outcome import Outcome, Plan, Trade
 
 _T95: Final = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
@@ -172,46 +172,96 @@ def markouts(outcomes: Iterable[Outcome]) -> dict[int, tuple[int, float]]:
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """A choice made on some seeds and judged on the next: profit per day on both, in micro-dollars."""
+    """A choice made on some cases, and judged on the next. Dollars per day.
+
+    Attributes:
+        there, here: what the chosen one earned where it was chosen, and where it is judged.
+        lead_there, lead: how much more than the mean of all that could be chosen, case by case.
+        flattered: by how much choosing flattered: the first lead less the second. What all have in common on
+            some cases is in neither. Its interval is that of both leads together.
+    """
 
     variant: str
-    chosen_on: tuple[int, ...]
-    judged_on: tuple[int, ...]
-    there_e6: float
-    here_e6: float
+    chosen_on: tuple[str, ...]
+    judged_on: tuple[str, ...]
+    there: Estimate
+    here: Estimate
+    lead_there: Estimate
+    lead: Estimate
+    flattered: Estimate
 
 
-def walk_forward(outcomes: Sequence[Outcome], folds: int) -> list[Chosen]:
-    """Choose the settings that earned most on one fold of the seeds; judge them on the next fold.
+def worlds(plans: Iterable[Plan]) -> list[dict[str, list[str]]]:
+    """Return the cases of each variant, for each world: what is given is not chosen, only settings are."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for plan in plans:
+        found[str(plan.world)][plan.variant].append(plan.case)
+    return [dict(variants) for variants in found.values()]
 
-    The world is given, not chosen: if runs differ in more than settings, each world is treated separately.
+
+def parts_of(variants: Mapping[str, Sequence[str]], parts: int) -> list[tuple[str, ...]]:
+    """Divide the cases that all variants have in common, in their order.
 
     Raises:
-        ValueError: too few seeds are common to all variants, or there is only one variant.
+        ValueError: there are too few, or there is only one variant.
     """
-    worlds: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for outcome in outcomes:
-        if not outcome.error:
-            plan = outcome.plan
-            worlds[str(plan.world)][plan.variant][plan.seed] = outcome.a_day_e6
-    return [chosen for variants in worlds.values() or [{}] for chosen in _chosen(variants, folds)]
+    if parts < 2:
+        raise ValueError("expected 2 or more parts, one to choose on and one to judge on")
+    if len(variants) < 2:
+        raise ValueError("it chooses among settings: give --set KEY=A,B")
+    first, *others = variants.values()
+    cases = [case for case in dict.fromkeys(first) if all(case in other for other in others)]
+    if len(cases) < parts:
+        raise ValueError(f"{parts} parts need as many seeds or recordings, there are {len(cases)} in common")
+    count = len(cases)
+    return [tuple(cases[at * count // parts : (at + 1) * count // parts]) for at in range(parts)]
 
 
-def _chosen(by_variant: Mapping[str, Mapping[int, float]], folds: int) -> Iterator[Chosen]:
-    if len(by_variant) < 2:
-        raise ValueError("walk-forward chooses among settings: give --set KEY=A,B")
-    seeds = sorted(set.intersection(*(set(values) for values in by_variant.values())))
-    if folds < 2 or len(seeds) < folds:
-        raise ValueError(f"walk-forward over {folds} parts needs as many seeds, there are {len(seeds)}")
-    parts = [tuple(seeds[at * len(seeds) // folds : (at + 1) * len(seeds) // folds]) for at in range(folds)]
-    for on, judged in pairwise(parts):
-        means = {name: fmean(values[seed] for seed in on) for name, values in sorted(by_variant.items())}
-        best = max(means, key=means.__getitem__)
-        yield Chosen(best, on, judged, means[best], fmean(by_variant[best][seed] for seed in judged))
+def walk_forward(outcomes: Sequence[Outcome], parts: int) -> list[Chosen]:
+    """Choose the settings that earned most on one part of the cases; judge them on the next part.
+
+    If runs differ in more than settings, each world is treated separately.
+
+    Raises:
+        ValueError: too few runs of all variants were made, or there is only one variant.
+    """
+    profits = {
+        (outcome.plan.variant, outcome.plan.case): outcome.a_day_e6 / 1e6
+        for outcome in outcomes
+        if not outcome.error
+    }
+    found: list[Chosen] = []
+    for variants in worlds(outcome.plan for outcome in outcomes):
+        done = {name: [c for c in cases if (name, c) in profits] for name, cases in variants.items()}
+        for on, judged in pairwise(parts_of(done, parts)):
+            found.append(_chosen(sorted(variants), on, judged, profits))
+    return found
+
+
+def _chosen(
+    variants: Sequence[str],
+    on: tuple[str, ...],
+    judged: tuple[str, ...],
+    profits: Mapping[tuple[str, str], float],
+) -> Chosen:
+    best = max(variants, key=lambda name: fmean(profits[name, case] for case in on))
+
+    def leads(cases: Sequence[str]) -> Estimate:
+        return estimate(
+            [profits[best, case] - fmean(profits[name, case] for name in variants) for case in cases]
+        )
+
+    there, here = (estimate([profits[best, case] for case in cases]) for cases in (on, judged))
+    lead_there, lead = leads(on), leads(judged)
+    half = None
+    if lead_there.half is not None and lead.half is not None:
+        half = math.hypot(lead_there.half, lead.half)
+    flattered = Estimate(lead_there.mean - lead.mean, half, lead.count)
+    return Chosen(best, on, judged, there, here, lead_there, lead, flattered)
 
 
 def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Estimate:
-    """Return how many dollars more per day `other` earned than `one`, over their common seeds."""
-    first = {outcome.plan.seed: outcome.a_day_e6 for outcome in one if not outcome.error}
-    second = {outcome.plan.seed: outcome.a_day_e6 for outcome in other if not outcome.error}
-    return estimate([(second[seed] - first[seed]) / 1e6 for seed in sorted(first.keys() & second.keys())])
+    """Return how many dollars more per day `other` earned than `one`, over their common cases."""
+    first = {outcome.plan.case: outcome.a_day_e6 for outcome in one if not outcome.error}
+    second = {outcome.plan.case: outcome.a_day_e6 for outcome in other if not outcome.error}
+    return estimate([(second[case] - first[case]) / 1e6 for case in first if case in second])

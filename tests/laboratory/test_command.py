@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -13,8 +14,9 @@ import pytest
 
 from bus.clock import ManualClock
 from bus.process.locks import private_dir
+from laboratory import __main__ as command
 from laboratory.__main__ import main
-from laboratory.outcome import Plan
+from laboratory.outcome import Outcome, Plan
 from laboratory.runs import Store, run
 from laboratory.sweep import sweep
 from tests.support import ROOT, eventually
@@ -42,6 +44,15 @@ SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
         (["run", "--simulate", "1h", "--latency", "nan"], "--latency nan: expected seconds"),
         (["run", "--simulate", "1h", "--markets", "0"], "--markets 0: expected 1 to"),
         (["run", "--simulate", "1h", "--processes", "0"], "--processes 0: expected 1 or more"),
+        (["run", "--simulate", "1h", "--walk-forward", "2"], "--walk-forward 2: it chooses among settings"),
+        (
+            ["run", "--simulate", "1h", "--set", "min_edge=0.1,0.2", "--walk-forward", "-1"],
+            "--walk-forward -1: expected 2 or more parts",
+        ),
+        (
+            ["run", "--simulate", "1h", "--set", "min_edge=0.1,0.2", "--walk-forward", "2"],
+            "--walk-forward 2: 2 parts need as many seeds or recordings, there are 1",
+        ),
         (["run", "/no/such.mcap"], "/no/such.mcap"),
         (["compare", "/no/such", "--out", "/no/out"], "there are no results in it"),
         (["fills"], "give --simulate"),
@@ -72,9 +83,29 @@ def test_a_sweep_writes_a_report_and_does_only_missing_runs(
     figures = json.loads((tmp_path / "report.json").read_text())
     assert [variant["runs"] for variant in figures["variants"]] == [2, 2]
     assert len(figures["walk_forward"]) == 1
+    assert figures["walk_forward"][0]["judged_on"] == ["seed 2"]
+    assert figures["notes"] == []
     assert str(tmp_path / "report.html") in capsys.readouterr().out
     assert main(["compare", str(tmp_path), "--out", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both" / "report.html").exists()
+
+
+def test_where_too_few_runs_succeeded_for_a_walk_forward_the_report_says_so_and_has_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def do(plans: Sequence[Plan], *_: object) -> list[Outcome]:
+        bad = plans[-1].settings
+        return [Outcome(plan=plan, error="killed" if plan.settings == bad else "") for plan in plans]
+
+    monkeypatch.setattr(command, "_do", do)
+    words = ["--set", "min_edge=0.01,0.02", "--seeds", "1..2", "--walk-forward", "2", "--out", str(tmp_path)]
+    (tmp_path / "runs").mkdir()
+    assert main([*SHORT, *words]) == 1
+    why = "There is no walk-forward: of the runs that succeeded, 2 parts need as many seeds"
+    assert why in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert why in page
+    assert page.count("A run failed:") == 2
 
 
 def test_results_in_a_new_data_directory_leave_it_private(tmp_path: Path) -> None:
@@ -131,8 +162,8 @@ def test_a_full_disk_gives_one_sentence_and_loses_nothing(tmp_path: Path) -> Non
 
 def test_ctrl_c_keeps_finished_runs(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "1", "--simulate", "2m", "--seeds", "1..500", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "laboratory", *words]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    line = [sys.executable, "-m", "laboratory", *words]
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         eventually(lambda: len(list((tmp_path / "runs").glob("*.run"))) >= 1, 60)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -144,8 +175,8 @@ def test_ctrl_c_keeps_finished_runs(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_the_runs_begin_ends_all_quietly(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "2", "--simulate", "30d", "--seeds", "1..500", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "laboratory", *words]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    line = [sys.executable, "-m", "laboratory", *words]
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         eventually(lambda: len(working(process.pid)) == 2, 60)
         left = working(process.pid)
         os.killpg(process.pid, signal.SIGINT)
@@ -157,8 +188,8 @@ def test_ctrl_c_while_the_runs_begin_ends_all_quietly(tmp_path: Path) -> None:
 
 def test_a_laboratory_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "2", "--simulate", "30d", "--seeds", "1..2", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "laboratory", *words]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    line = [sys.executable, "-m", "laboratory", *words]
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         eventually(lambda: len(working(process.pid)) == 2, 60)
         left = working(process.pid)
         process.kill()

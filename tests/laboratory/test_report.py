@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from laboratory import charts, figures, report
-from laboratory.outcome import Plan, common, names
+from laboratory.outcome import Outcome, Plan, common, names
 from tests.laboratory.outcomes import outcome, trade
 
 
@@ -19,7 +19,7 @@ def made() -> figures.Report:
     runs[1].differs.append("cash: 1.000000 here, 2.000000 at the exchange")
     other = [outcome(seed, [0], min_edge="0.02") for seed in (1, 2, 3)]
     other[2].error = "its process ended"
-    return figures.report([*runs, *other], "A & B", "python -m laboratory run", "here")
+    return figures.report([*runs, *other], "A & B", "python -m laboratory run")
 
 
 def test_the_page_is_self_contained_and_escapes_everything() -> None:
@@ -39,7 +39,7 @@ def test_the_figures_are_those_of_the_runs() -> None:
     assert (first.runs, second.runs) == (3, 2)
     assert first.a_day.mean == pytest.approx(2.0)
     assert first.bid_a_day.mean == pytest.approx(1.0)
-    assert first.seeds == {1: 1.0, 2: 2.0, 3: 3.0}
+    assert first.cases == {"seed 1": 1.0, "seed 2": 2.0, "seed 3": 3.0}
     assert first.fill_rate == pytest.approx(0.75)
     assert first.order_ms == (700, 700)
     assert first.refused == {"min_edge": 9}
@@ -65,17 +65,60 @@ def test_two_versions_of_the_code_are_compared_and_not_pooled() -> None:
     new = [outcome(seed, [3_000_000]) for seed in (1, 2)]
     for one in new:
         one.plan = msgspec.structs.replace(one.plan, code="there")
-    whole = figures.report([*old, *new], "t", "c", "here")
+    whole = figures.report([*old, *new], "t", "c")
     assert [(variant.name, variant.runs) for variant in whole.variants] == [
         ("code here", 2),
         ("code there", 2),
     ]
+    assert whole.code == ["here", "there"]
+    assert "<code>here, there</code>" in report.html(whole)
     assert whole.against_first["code there"].mean == pytest.approx(2.0)
+
+
+def recorded(path: str, digest: str, seed: int, profit_e6: int) -> Outcome:
+    one = outcome(seed, [profit_e6])
+    one.plan = msgspec.structs.replace(one.plan, recording=path, digest=digest, hours=0)
+    return one
+
+
+def test_recordings_are_told_apart_by_what_is_in_them_whatever_their_place_in_a_list() -> None:
+    one, other = recorded("a.mcap", "aa" * 16, 1, 1_000_000), recorded("b.mcap", "bb" * 16, 1, 3_000_000)
+    again = recorded("copy.mcap", "aa" * 16, 2, 1_000_000)
+    whole = figures.report([one, other, again], "t", "c")
+    (found,) = whole.variants
+    assert found.cases == {f"recording {'a' * 12}": 1.0, f"recording {'b' * 12}": 3.0}
+    assert (found.runs, found.a_day.count, len(found.days)) == (2, 2, 2)
+    page = report.html(whole)
+    assert all(
+        text in page for text in ("a.mcap", "b.mcap", "aa" * 16, "bb" * 16, "each dot is one recording")
+    )
+    assert "seed" not in page.split("<body>")[1].split("What this cannot show")[0]
+
+
+@pytest.mark.parametrize(
+    ("cases", "said"),
+    [
+        (["seed 1", "seed 2", "seed 3", "seed 7"], "seeds 1..3, 7"),
+        (["seed 4"], "seed 4"),
+        (["recording a", "recording b"], "recording a, recording b"),
+        ([], ""),
+    ],
+)
+def test_cases_are_said_shortly(cases: list[str], said: str) -> None:
+    assert report.spoken(cases) == said
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(1 / 1440, "1 min"), (0.5, "12 h"), (7.1, "7 d 2 h"), (0, "0 s"), (3_599.6 / 86_400, "1 h")],
+)
+def test_a_length_of_time_is_said_in_its_two_largest_units(days: float, said: str) -> None:
+    assert report.span(days) == said
 
 
 def test_the_files_have_the_same_figures(tmp_path: Path) -> None:
     runs = [outcome(seed, [1_000_000, 3_000_000], [trade(), trade(2)]) for seed in (1, 2)]
-    whole = figures.report(runs, "t", "c", "here")
+    whole = figures.report(runs, "t", "c")
     page = report.write(whole, runs, tmp_path)
     assert page.read_text().startswith("<!doctype html>")
     kept = json.loads((tmp_path / "report.json").read_text())
@@ -90,7 +133,7 @@ def test_the_files_have_the_same_figures(tmp_path: Path) -> None:
 def test_a_report_with_only_failures_can_be_written() -> None:
     run = outcome(1, [])
     run.error = "no such strategy"
-    page = report.html(figures.report([run], "t", "c", "here"))
+    page = report.html(figures.report([run], "t", "c"))
     assert "no such strategy" in page
 
 

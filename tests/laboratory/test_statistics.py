@@ -106,8 +106,24 @@ def test_a_choice_on_some_seeds_is_judged_on_the_next() -> None:
     chosen = walk_forward(runs, 10)
     assert len(chosen) == 9
     assert all(not set(one.chosen_on) & set(one.judged_on) for one in chosen)
-    assert fmean(one.there_e6 for one in chosen) > 200_000
-    assert abs(fmean(one.here_e6 for one in chosen)) < 200_000
+    assert fmean(one.there.mean for one in chosen) > 0.2
+    assert abs(fmean(one.here.mean for one in chosen)) < 0.2
+    flattered = fmean(one.flattered.mean for one in chosen)
+    assert flattered > 0.2
+    assert flattered == pytest.approx(fmean(one.lead_there.mean - one.lead.mean for one in chosen))
+    assert all(one.flattered.half and one.lead.half and one.flattered.half > one.lead.half for one in chosen)
+
+
+def test_what_all_variants_have_in_common_on_some_seeds_flatters_nobody() -> None:
+    # The later seeds are worse for everybody, by two dollars a day; the better variant stays as much better.
+    runs = [
+        outcome(seed, [(edge - 2 * (seed > 2)) * 1_000_000], min_edge=str(edge))
+        for edge in (1, 3)
+        for seed in (1, 2, 3, 4)
+    ]
+    (one,) = walk_forward(runs, 2)
+    assert (one.there.mean, one.here.mean) == (3.0, 1.0)
+    assert (one.lead_there.mean, one.lead.mean, one.flattered.mean) == (1.0, 1.0, 0.0)
 
 
 def test_worlds_are_not_chosen_between() -> None:
@@ -115,15 +131,21 @@ def test_worlds_are_not_chosen_between() -> None:
     easy = [outcome(seed, [9_000_000], min_edge=str(edge)) for seed in (1, 2) for edge in (1, 2)]
     for one in easy:
         one.plan = msgspec.structs.replace(one.plan, rivals=False)
-    assert [one.here_e6 for one in walk_forward([*runs, *easy], 2)] == [2_000_000, 9_000_000]
+    assert [one.here.mean for one in walk_forward([*runs, *easy], 2)] == [2.0, 9.0]
 
 
 def test_walk_forward_says_what_is_missing() -> None:
     runs = [outcome(seed, [1], min_edge=edge) for seed in (1, 2) for edge in ("1", "2")]
-    with pytest.raises(ValueError, match="as many seeds, there are 2"):
+    with pytest.raises(ValueError, match="as many seeds or recordings, there are 2"):
         walk_forward(runs, 3)
-    with pytest.raises(ValueError, match="chooses among settings"):
+    with pytest.raises(ValueError, match="it chooses among settings"):
         walk_forward(runs[::2], 2)
+    with pytest.raises(ValueError, match="expected 2 or more"):
+        walk_forward(runs, -1)
+    for one in runs:
+        one.error = "killed" if one.plan.settings["min_edge"] == "2" else ""
+    with pytest.raises(ValueError, match="there are 0 in common"):
+        walk_forward(runs, 2)
 
 
 def test_two_variants_are_compared_seed_by_seed() -> None:
