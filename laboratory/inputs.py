@@ -1,8 +1,8 @@
 """What a run reads besides its plan's numbers: code, a person's own files, recordings; and their digests."""
 
+import ast
 import sys
 from collections.abc import Iterable
-from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Final
 
@@ -64,10 +64,30 @@ def files_of(settings: Settings, lineup: Lineup) -> dict[str, str]:
 
 
 def _with_neighbours(path: Path) -> list[Path]:
-    finder = ModuleFinder([str(path.parent)], excludes=CODE)
-    finder.run_script(str(path))  # reads it, and does not run it
-    found = (getattr(module, "__file__", None) for module in finder.modules.values())
-    return [Path(file) for file in found if file is not None]
+    """Return a file and all it imports from its folder, itself or through others; packages as a whole."""
+    found, waiting = set[Path](), [path]
+    while waiting:
+        one = waiting.pop()
+        if one in found:
+            continue
+        found.add(one)
+        for name in _imported(one).difference(CODE):
+            beside = path.parent / name
+            waiting += beside.rglob("*.py")
+            if (module := path.parent / f"{name}.py").is_file():
+                waiting.append(module)
+    return list(found)
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the first parts of the names of the modules that a file imports, wherever in it."""
+    try:
+        nodes = [*ast.walk(ast.parse(path.read_bytes()))]
+    except (SyntaxError, ValueError, RecursionError):
+        return set()  # whoever imports it hears of that
+    whole = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    whole += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.partition(".")[0] for name in whole}
 
 
 def _package_of(module: str) -> list[Path]:

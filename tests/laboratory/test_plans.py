@@ -47,6 +47,37 @@ def test_a_changed_strategy_or_module_beside_it_is_another_run(tmp_path: Path) -
     assert len({*names([first, second, third]).values()}) == 3
 
 
+def test_packages_beside_a_strategy_belong_to_it(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    for name in ("plans_package", "plans_space", "unrelated", "trader"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "deep.py").write_text("x = 1\n")
+    (tmp_path / "plans_package" / "__init__.py").write_text("from . import deep\nimport plans_space.deep\n")
+    mine.write_text(f"from plans_package import deep\n{MINE}")
+    (plan,) = simulated("--strategies", f"{mine}:Mine")
+    assert [str(Path(path).relative_to(tmp_path)) for path in plan.files] == [
+        "mine.py",
+        "plans_package/__init__.py",
+        "plans_package/deep.py",
+        "plans_space/deep.py",
+    ]
+
+
+def test_the_files_of_an_installed_strategy_are_its_whole_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, package = tmp_path / "ours-1.dist-info", tmp_path / "plans_installed"
+    info.mkdir()
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "mine.py").write_text(MINE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[kalshi_bus.strategies]\nmine = plans_installed.mine:Mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (plan,) = simulated("--strategies", "mine")
+    assert [*plan.files] == [str(package / "__init__.py"), str(package / "mine.py")]
+
+
 def test_changed_fair_values_are_another_run(tmp_path: Path) -> None:
     values = tmp_path / "values.csv"
     values.write_text("ticker,probability\nA,0.5\n")
