@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from bus.process.logs import redact
+from bus.protocol.state import State
 from bus.trading.shapes import (
     AccountStatus,
     DailyLossStatus,
@@ -150,7 +151,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
             for failure in failures[:MAX_FAILURES_SHOWN]
         ),
         refusals=dict(engine.refusals.counts),
-        refused=tuple(_refused(engine)),
+        refused=tuple(_refused(engine, worker.session.state)),
         reconciled=worker.reconciled,
         journal=str(worker.around.journal_path),
         killed=KilledStatus.of(worker.around.kill_switch.read()),
@@ -318,9 +319,15 @@ def _limits(worker: Worker) -> LimitsStatus:
     )
 
 
-def _refused(engine: Engine) -> Iterator[RefusedTrade]:
+def _refused(engine: Engine, state: State | None) -> Iterator[RefusedTrade]:
     """Return the newest of the trades that are refused now; those of the event last looked at come last."""
-    stand = [refusal for refusals in engine.refusals.stand.values() for refusal in refusals]
+    events = {} if state is None else state.events
+    stand = [
+        refusal
+        for event_ticker, refusals in engine.refusals.stand.items()
+        if event_ticker in events
+        for refusal in refusals
+    ]
     for refusal in stand[-MAX_REFUSED_SHOWN:]:
         proposal = refusal.proposal
         yield RefusedTrade(

@@ -374,9 +374,13 @@ class Session:
         relevant = self.rescan.relevant(seen, engine.fair_values, held, present.now_ms, curious=curious)
         self._drop_faulty(present)
         complete_ms = cycle.complete_ms if cycle else None
-        if relevant or complete_ms != engine.conditions.complete_ms or state.epoch != engine.conditions.epoch:
-            views = tuple([view for view, _ in relevant])
-            found = {view.event.event_ticker: offered for view, offered in relevant}
+        found = {view.event.event_ticker: offered for view, offered in relevant}
+        views = tuple([view for view, _ in relevant])
+        refused = engine.refusals.lasting
+        if refused:  # what was refused there is so no more
+            others = [view for view in seen if view.event.event_ticker not in found]
+            views += tuple([view for view in others if view.event.event_ticker in refused])
+        if views or complete_ms != engine.conditions.complete_ms or state.epoch != engine.conditions.epoch:
             self._step(
                 Data(*present, epoch=state.epoch, seq=state.seq, complete_ms=complete_ms, views=views), found
             )

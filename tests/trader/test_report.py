@@ -13,7 +13,8 @@ from bus.protocol.messages import decode_map, encode_map
 from bus.trading.shapes import PositionsAnswer, Shape, TradeRow, TraderStatus, TradesAnswer, told
 from markets.opportunities import EventView
 from markets.orders import Proposal
-from markets.records import Status
+from markets.records import Remove, Status
+from markets.units import HOUR_MS
 from tests.trader.saying import said
 from tests.trader.saying import stand as stand  # noqa: PLC0414  a fixture
 from tests.trader.stand import Stand
@@ -78,6 +79,21 @@ def test_a_refused_trade_says_what_it_wanted_whatever_its_strategy_is_called(sta
     assert {(leg.ticker, leg.side) for leg in refused.legs} == {
         (seen.market.ticker, "no") for seen in view.markets
     }
+
+
+def test_a_trade_in_an_event_that_is_gone_is_no_longer_listed_as_refused(stand: Stand) -> None:
+    engine, view = stand.worker.engine, basket()
+    engine.limits = msgspec.structs.replace(engine.limits, payout_ms=HOUR_MS)
+    stand.commit(view)
+    stand.turns()
+    assert [one.reason for one in said(stand).status.refused] == ["payout_too_late"]
+
+    gone = [Remove("market", seen.market.ticker) for seen in view.markets]
+    gone.append(Remove("event", view.event.event_ticker))
+    now_ns = stand.clock.now_ms() * 1_000_000
+    stand.feed.writer.stream("ref.", "remove", gone, now_ns, now_ns)
+
+    assert said(stand).status.refused == ()
 
 
 def trades(stand: Stand) -> tuple[TradeRow, ...]:

@@ -16,13 +16,15 @@ from bus.scan.rescan import Rescan
 from markets.opportunities import EventView, MarketView
 from markets.orders import AnyOrderEvent, Intent, Proposal, Wanted
 from markets.records import Event, ExchangeStatus, FairValue
+from markets.units import HOUR_MS
 from tests.bus.scan.changes import changes_of
-from tests.trader.world import NOW_MS, SCAN, basket, event_of, quiet, start
+from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, event_of, quiet, start
 from trader.brokers.base import Markets
 from trader.brokers.paper import PaperBroker
 from trader.engine.engine import Engine
 from trader.engine.inputs import AnyInput, Data, Encoder, Orders, Present, StrategyFault, Tick
 from trader.engine.outputs import AnyOutput, Booked, Dropped, Place, Refused, encode_outputs
+from trader.engine.risk import Limits
 from trader.session import EVENTS_AT_ONCE, SKIP_MS, STATUS_KNOWN_FOR_MS, Session
 from trader.strategies import BUILT_IN, NoBasket, Quiet, Update
 from trader.strategies.strategy import exit_of
@@ -80,13 +82,13 @@ class Deaf:
 class Run:
     """A session and a publisher whose state it follows; times are those of the recording that this is."""
 
-    def __init__(self, strategy: str = "no_basket") -> None:
+    def __init__(self, strategy: str = "no_basket", limits: Limits = LIMITS) -> None:
         self.status: Callable[[int], ExchangeStatus] = open_at
         self.book = Book()
         self.broker = Careful(self.book)
         self.writer = Writer(1)
         self.session = Session(Engine(), self.broker, Rescan(SCAN), self.book, Deaf())
-        self.session.begin(start(now_ms=NOW_MS, steady_ms=NOW_MS, strategies=(strategy,)))
+        self.session.begin(start(now_ms=NOW_MS, steady_ms=NOW_MS, strategies=(strategy,), limits=limits))
         self.session.feed(standing(live=True), present(NOW_MS))
 
     def commit(self, now_ms: int, *views: EventView) -> list[Action]:
@@ -393,6 +395,43 @@ def test_an_order_that_is_to_end_at_once_is_cancelled_after_it_was_sent(
 
     ends = {output.reason for output in run.book.outputs if isinstance(output, Booked)}
     assert ends == {"cancelled"}
+
+
+def test_what_pays_out_too_late_stands_refused_until_its_prices_offer_nothing() -> None:
+    run = Run(limits=msgspec.structs.replace(LIMITS, payout_ms=HOUR_MS))
+    stands: list[list[str]] = []
+
+    def note() -> None:
+        refused = run.session.engine.refusals.stand.get(event_of().event_ticker, [])
+        stands.append([one.reason for one in refused])
+
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    for second in range(12, 60, 12):
+        note()
+        run.say(NOW_MS + second * 1_000)
+    note()
+    assert stands == [["payout_too_late"]] * 5
+
+    run.hear(NOW_MS + 49_000, run.stream(NOW_MS + 49_000, quiet(as_of_ms=NOW_MS + 49_000)))
+    note()
+    assert not stands.pop()
+    run.hear(NOW_MS + 50_000, run.stream(NOW_MS + 50_000, basket(as_of_ms=NOW_MS + 50_000)))
+    again = Engine()
+    for taken in run.book.inputs:
+        again.step(taken)
+    assert again.refusals.stand == run.session.engine.refusals.stand != {}
+
+
+def test_what_offers_nothing_while_trading_is_paused_is_not_said_to_be_refused_afterwards() -> None:
+    run = Run(limits=msgspec.structs.replace(LIMITS, payout_ms=HOUR_MS))
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    run.session.command("pause", "lunch", present(NOW_MS + 200))
+    run.hear(NOW_MS + 300, run.stream(NOW_MS + 300, quiet(as_of_ms=NOW_MS + 300)))
+    run.session.command("resume", "", present(NOW_MS + 400))
+    run.say(NOW_MS + 12_000)
+
+    assert not run.session.engine.halts()
+    assert not run.session.engine.refusals.stand
 
 
 class Leaving(NoBasket):

@@ -337,7 +337,7 @@ class Engine:
     def _data(self, data: Data, found: Mapping[str, Sequence[Opportunity]]) -> None:
         conditions = self.conditions
         if data.complete_ms != conditions.complete_ms:
-            self.refusals.commit()
+            self.refusals.commit(self.now_ms)
         conditions.epoch, conditions.seq, conditions.complete_ms = data.epoch, data.seq, data.complete_ms
         halted = bool(self.halts())  # nothing that follows from data halts or resumes
         taken, worth, leg_risk, ledger, rules = self.taken, self.worth, self.leg_risk, self.ledger, self.rules
@@ -354,6 +354,7 @@ class Engine:
                 leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
             if rules < 2 or ledger.stirs(event_ticker):
                 self._even_out(view)
+            self.refusals.look_at(event_ticker)
             if not halted:
                 self._scan_and_trade(view, found.get(event_ticker))
             self._note_failures(view)
@@ -378,7 +379,6 @@ class Engine:
             if self.roster.curious or may_pay(left, values):
                 found = candidates(left, values, self.now_ms, self.scan).opportunities
         event_ticker = view.event.event_ticker
-        self.refusals.look_at(event_ticker)
         if not found and not self.roster.minding:
             return  # the usual case
         tradable = [one for one in found if one.tradable]
@@ -625,7 +625,10 @@ class Engine:
         if self.rules >= 2:
             proposal = believed(proposal, self.fair_values, self.accepted, self.limits)
         reason = self._place(proposal, view)
-        news = self.refusals.note(proposal, reason)
+        until_ms = None
+        if reason == reasons.PAYOUT_TOO_LATE:
+            until_ms = risk.pays_too_late_until_ms(view, self.now_ms, self.limits)
+        news = self.refusals.note(proposal, reason, until_ms)
         if news and reason is not None:
             self._out.append(Refused(proposal.strategy, proposal.event_ticker, reason))
         return reason is None

@@ -25,7 +25,9 @@ class Refusals:
         counts: how often risk gave each reason.
         told: (strategy, event ticker) -> the reason last reported there, until something passes.
         stand: event ticker -> what was refused when it was last looked at; the latest event last. Events that
-            were not looked at between two commits are dropped: nothing there is tradable any more.
+            were not looked at between two commits are dropped, unless they are in `lasting`: nothing there is
+            tradable any more.
+        lasting: event ticker -> until when nobody looks at it unless its prices move, in epoch milliseconds.
         not_evened: trade of an uneven basket -> why its follow-ups were refused when last tried.
     """
 
@@ -33,27 +35,41 @@ class Refusals:
         self.counts: Counter[str] = Counter()
         self.told: dict[tuple[str, str], str] = {}
         self.stand: dict[str, list[StandingRefusal]] = {}
+        self.lasting: dict[str, int] = {}
         self.not_evened: dict[int, tuple[str, ...]] = {}
         self._noted: set[str] = set()
 
-    def commit(self) -> None:
-        """Note that another sweep was committed: whatever is tradable is looked at after each."""
+    def commit(self, now_ms: int) -> None:
+        """Note that another sweep was committed: whatever else is tradable is looked at after each."""
         if len(self._noted) < len(self.stand):
-            self.stand = {event: stand for event, stand in self.stand.items() if event in self._noted}
+            kept = self._noted.union(self.lasting)
+            self.stand = {event: stand for event, stand in self.stand.items() if event in kept}
         self._noted.clear()
+        # What is over now is looked at after this commit or the next.
+        for event in [event for event, until_ms in self.lasting.items() if until_ms <= now_ms]:
+            del self.lasting[event]
+            self._noted.add(event)
 
     def look_at(self, event_ticker: str) -> None:
         """Forget what was refused in an event, because it is being looked at again."""
-        self.stand.pop(event_ticker, None)
+        if self.stand.pop(event_ticker, None) is not None:
+            self.lasting.pop(event_ticker, None)
 
-    def note(self, proposal: Proposal, reason: str | None) -> bool:
-        """Note why a strategy's trade was refused, None if it passed; return whether that is news."""
+    def note(self, proposal: Proposal, reason: str | None, until_ms: int | None = None) -> bool:
+        """Note why a strategy's trade was refused, None if it passed; return whether that is news.
+
+        Args:
+            until_ms: until when this holds at any price, if that is known.
+        """
         key = (proposal.strategy, proposal.event_ticker)
         if reason is None:
             self.told.pop(key, None)
             return False
         if proposal.event_ticker not in self.stand and len(self.stand) >= MAX_KEPT:
             self.stand.clear()
+            self.lasting.clear()
+        if until_ms is not None:
+            self.lasting[proposal.event_ticker] = until_ms
         self._noted.add(proposal.event_ticker)
         self.stand.setdefault(proposal.event_ticker, []).append(StandingRefusal(proposal, reason))
         return self._is_news(key, reason)

@@ -4,6 +4,7 @@ import pytest
 
 import trader.engine.refused
 from markets.orders import Proposal, Wanted
+from tests.trader.world import NOW_MS
 from trader.engine.refused import Refusals, StandingRefusal
 
 
@@ -43,24 +44,42 @@ def test_what_stands_is_what_was_refused_at_the_last_look() -> None:
 def test_what_was_not_looked_at_between_two_commits_stands_no_more() -> None:
     refusals = Refusals()
     refusals.note(wanted("value"), "cash")
-    refusals.commit()  # it is looked at after this one at the latest
+    refusals.commit(NOW_MS)  # it is looked at after this one at the latest
     refusals.note(wanted("value", "F"), "cash")
     assert list(refusals.stand) == ["E", "F"]
 
     refusals.look_at("F")
     refusals.note(wanted("value", "F"), "cash")
-    refusals.commit()
+    refusals.commit(NOW_MS)
     assert list(refusals.stand) == ["F"]
-    refusals.commit()
+    refusals.commit(NOW_MS)
     assert not refusals.stand
+
+
+def test_what_holds_at_any_price_stands_until_it_is_over_or_looked_at_again() -> None:
+    refusals = Refusals()
+    for event_ticker, until_ms in (("E", NOW_MS + 10), ("F", NOW_MS + 20)):
+        refusals.note(wanted("value", event_ticker), "payout_too_late", until_ms)
+    for now_ms in (NOW_MS, NOW_MS + 5, NOW_MS + 10):
+        refusals.commit(now_ms)
+        assert list(refusals.stand) == ["E", "F"]
+
+    refusals.look_at("F")
+    assert list(refusals.stand) == ["E"]
+    refusals.commit(NOW_MS + 15)  # it is looked at after this one at the latest
+    assert list(refusals.stand) == ["E"]
+    refusals.commit(NOW_MS + 16)
+    assert not refusals.stand
+    assert not refusals.lasting
 
 
 def test_so_many_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trader.engine.refused, "MAX_KEPT", 3)
     refusals = Refusals()
     for number in range(10):
-        refusals.note(wanted("value", f"E{number}"), "cash")
+        refusals.note(wanted("value", f"E{number}"), "payout_too_late", NOW_MS + 1)
 
+    assert len(refusals.lasting) <= 3
     assert len(refusals.told) <= 3
     assert ("value", "E9") in refusals.told
     assert len(refusals.stand) <= 3
