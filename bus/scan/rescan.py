@@ -418,6 +418,8 @@ class Rescan:
             moved(asked, decided)
             owners = set(map(self.membership.event_of.get, state.books))
             booked = {own for own in owners if own is not None and own not in known}
+            # A commit may also move what an event without a book offers: by the books of others of its match.
+            booked |= decided.difference(known, held, recent)
             groups += [booked, set(held) - known - booked]
             if self.wants is not None:
                 groups.append(self._wanted_by_now(state, known.union(held)) - booked)

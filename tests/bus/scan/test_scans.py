@@ -144,6 +144,39 @@ def test_a_commit_without_a_change_can_make_the_quote_the_newer_and_so_a_candida
     assert scan.opportunities == whole(state, NOW_MS + 2).opportunities
 
 
+def test_a_commit_can_make_a_candidate_of_a_match_in_whose_other_event_alone_there_is_a_book() -> None:
+    state, scans = start()
+    spread = "KXMLSSPREAD-26AUG19VANHOU"
+    more = market(
+        spread, "VAN1", "Vancouver wins by over 1.5 goals", NOW_MS, strike_type="greater", floor_strike=1.5
+    )
+    both = milestone("m1", MATCH, NOW_MS + 26 * HOUR_MS)
+    poor = Book(more.ticker, NOW_MS + 1, ((2_000, 5_000),), ((7_000, 5_000),))
+    topic, own = market_topic(series_of(spread)), market_topic(series_of(MATCH))
+    records = fill(
+        state,
+        [
+            ("ref.", "series", [series(series_of(spread), 0)]),
+            ("ref.", "event", [event(spread, "Spread", mutually_exclusive=False)]),
+            ("ref.", "milestone", [msgspec.structs.replace(both, related_event_tickers=(spread,))]),
+            (topic, "market", [more]),
+            (topic, "quote", [quote(more.ticker, (5_000, 9_000), (5_200, 9_000), NOW_MS)]),
+            (topic, "book", [poor]),
+            (own, "remove", [Remove("book", TICKERS[0])]),
+            *((own, "quote", [quote(one, (3_000, 9_000), (3_400, 9_000), NOW_MS)]) for one in TICKERS[:3]),
+        ],
+    )
+    scan = scans.advance(state.frozen(), batch_with(tuple(records)), NOW_MS + 1)
+    assert set(by_kind(scan)) == {"yes_basket"}
+
+    with state.lock:
+        state.end_cycle(cycle_end(NOW_MS + 2, 2))  # the quote counts again: a winner by two goals is dear
+    scan = scans.advance(state.frozen(), Batch(commit=True), NOW_MS + 2)
+
+    assert by_kind(scan)["implication"] == 1
+    assert scan.opportunities == whole(state, NOW_MS + 2).opportunities
+
+
 def test_time_alone_turns_the_tradable_into_the_stale() -> None:
     state, scans = start()
     late_ms = NOW_MS + LIMITS.max_leg_age_ms + 1
