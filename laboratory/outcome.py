@@ -20,7 +20,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     Attributes:
         recording: path of a recording, "" for a simulated exchange.
-        seed: that of the simulated exchange; of a recording, its place in a list.
+        seed: that of the simulated exchange.
         hours: how much time; 0 for the whole of a recording.
         settings: the trader's settings that were chosen, by key.
         exchange: switches of the simulated exchange's activity.
@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         """A name made from everything that decides the run; not from where a known recording is."""
         parts = msgspec.to_builtins(self)
         if self.digest:
-            del parts["recording"], parts["seed"]
+            del parts["recording"]
         body = msgspec.json.encode({"version": VERSION, **parts}, order="deterministic")
         return hashlib.sha256(body).hexdigest()[:16]
 

@@ -64,7 +64,7 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
     Raises:
         UsageError: an option makes no sense.
         StartupError: a setting or strategy cannot be used.
-        OSError: a recording, or a file of one's own, cannot be read.
+        OSError: a file of one's own cannot be read.
     """
     recordings = getattr(asked, "recordings", [])
     if bool(recordings) == (asked.simulate is not None):
@@ -89,13 +89,12 @@ def _recorded(asked: argparse.Namespace, recordings: Iterable[Path]) -> list[Pla
         if getattr(asked, option) not in (None, []):
             raise UsageError(f"--{option}: only a simulated exchange has that, expected none with recordings")
     plans = []
-    for number, path in enumerate(recordings, 1):
+    for path in recordings:
         try:
             digest = digest_of(path)
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}, expected a recording") from None
-        # Its place in the list tells the runs of a variant apart, as a seed does, and decides nothing.
-        plans.append(Plan(recording=str(path), digest=digest, seed=number))
+        plans.append(Plan(recording=str(path), digest=digest))
     return plans
 
 

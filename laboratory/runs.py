@@ -88,7 +88,7 @@ class Store:
             return None
         if outcome.plan.name != plan.name or outcome.error:
             return None
-        outcome.plan = plan  # a recording may have another place now
+        outcome.plan = plan  # a recording may be elsewhere now
         return outcome
 
     def put(self, outcome: Outcome) -> None:
