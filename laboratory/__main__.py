@@ -173,10 +173,10 @@ def _tell(made: figures.Report) -> None:
         half = "" if one.a_day.half is None else f"{one.a_day.half:.2f}"
         p = one.promise
         missed = f"{p.missed / (p.even + p.missed):.0%}" if p.even + p.missed else ""
-        print(
-            f"{one.a_day.mean:>14.2f} {half:>9} {one.runs:>5} {p.settled:>8} {p.promised_e6 / 1e6:>10.2f}"
-            f" {p.got_e6 / 1e6:>10.2f} {missed:>7}  {one.name}"
-        )
+        sums = (one.a_day.mean, p.promised_e6 / 1e6, p.got_e6 / 1e6)
+        mean, promised, got = (f"{dollars:.2f}" if one.runs else "-" for dollars in sums)
+        line = f"{mean:>14} {half:>9} {one.runs:>5} {p.settled:>8} {promised:>10} {got:>10} {missed:>7}"
+        print(f"{line}  {one.name}")
         for line in [*one.errors, *one.differs, *one.failures[:3]]:
             print(f"    {line}")
 

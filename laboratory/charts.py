@@ -5,7 +5,10 @@ Colours are classes of the page's style sheet, so they follow its colour scheme.
 
 from collections.abc import Sequence
 from html import escape
+from textwrap import wrap
 from typing import Final
+
+from .statistics import Estimate
 
 WIDTH: Final = 720
 HEIGHT: Final = 240
@@ -13,6 +16,12 @@ LEFT: Final = 58
 BOTTOM: Final = 24
 TOP: Final = 10
 RIGHT: Final = 12
+
+ROW: Final = 44
+NAME_LINE: Final = 15
+NAME_CHARS: Final = 88
+NAME_LINES: Final = 3
+"""The height of a row of dots and of each further line of its name; how long those are, and how many."""
 
 Line = tuple[str, Sequence[tuple[float, float]]]
 """Class and points of a line."""
@@ -78,19 +87,19 @@ def lines(title: str, series: Sequence[Line], unit: str = "hours") -> str:
     return "".join([*parts, "</svg>"])
 
 
-def dots(title: str, rows: Sequence[tuple[str, Sequence[float], float, float | None]]) -> str:
+def dots(title: str, rows: Sequence[tuple[str, Sequence[float], Estimate]]) -> str:
     """Return a chart with one row per variant: a dot for each value, their mean and its interval; in dollars.
 
-    Args:
-        rows: name, values, mean, half the width of the interval.
+    A long name takes several lines, and its row as much more room. A row without values says so.
     """
-    values = [value for _, of, _, _ in rows for value in of]
-    values += [mean + sign * half for _, _, mean, half in rows if half is not None for sign in (-1, 1)]
+    values = [value for _, of, _ in rows for value in of]
+    values += [one.mean + sign * one.half for *_, one in rows if one.half is not None for sign in (-1, 1)]
     if not values:
         return ""
     ticks = nice_ticks(min(0.0, *values), max(0.0, *values), 7)
     low, high = ticks[0], ticks[-1]
-    height = TOP + BOTTOM + 44 * len(rows)
+    called = [wrap(name, NAME_CHARS, max_lines=NAME_LINES, placeholder=" ...") or [""] for name, *_ in rows]
+    height = TOP + BOTTOM + sum(ROW + NAME_LINE * (len(of_name) - 1) for of_name in called)
 
     def across(value: float) -> float:
         return LEFT + (value - low) / (high - low) * (WIDTH - 2 * LEFT)
@@ -101,18 +110,30 @@ def dots(title: str, rows: Sequence[tuple[str, Sequence[float], float, float | N
         x = f"{across(tick):.1f}"
         parts.append(f'<line class="grid{zero}" x1="{x}" x2="{x}" y1="{TOP}" y2="{height - BOTTOM}"/>')
         parts.append(f'<text class="x" x="{x}" y="{height - 6}">{money(tick)}</text>')
-    for number, (name, of, mean, half) in enumerate(rows):
-        y = TOP + 44 * number + 28
-        parts.append(f'<text class="name" x="{LEFT}" y="{y - 14}">{escape(name)}</text>')
-        if half is not None:
+    y = TOP
+    for (name, of, one), of_name in zip(rows, called, strict=True):
+        for at, line in enumerate(of_name):
+            down = y + 14 + NAME_LINE * at
             parts.append(
-                f'<line class="interval" x1="{across(mean - half):.1f}" x2="{across(mean + half):.1f}"'
-                f' y1="{y}" y2="{y}"/>'
+                f'<text class="name" x="{LEFT}" y="{down}">{escape(line)}{_whole(name, line)}</text>'
             )
-        parts += [f'<circle class="dot" cx="{across(value):.1f}" cy="{y}" r="3"/>' for value in of]
-        x = f"{across(mean):.1f}"
-        parts.append(f'<line class="mean" x1="{x}" x2="{x}" y1="{y - 8}" y2="{y + 8}"/>')
+        y += ROW + NAME_LINE * (len(of_name) - 1)
+        middle = y - 16
+        if one.half is not None:
+            left, right = across(one.mean - one.half), across(one.mean + one.half)
+            line = f'x1="{left:.1f}" x2="{right:.1f}" y1="{middle}" y2="{middle}"'
+            parts.append(f'<line class="interval" {line}/>')
+        parts += [f'<circle class="dot" cx="{across(value):.1f}" cy="{middle}" r="3"/>' for value in of]
+        x = f"{across(one.mean):.1f}"
+        if of:
+            parts.append(f'<line class="mean" x1="{x}" x2="{x}" y1="{middle - 8}" y2="{middle + 8}"/>')
+        else:
+            parts.append(f'<text class="none" x="{LEFT}" y="{middle + 4}">no run succeeded</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _whole(name: str, line: str) -> str:
+    return "" if line == name else f"<title>{escape(name)}</title>"
 
 
 def bars(title: str, values: Sequence[tuple[str, float]]) -> str:

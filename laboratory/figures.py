@@ -1,12 +1,13 @@
 """A report's figures: the content of report.json, from which the page and the tables are made. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Final
 
 import msgspec
 
-from .outcome import Outcome, Plan, Point, common, names
+from .outcome import Outcome, Plan, Point, common, names, span
 from .statistics import (
     CUTS,
     Bin,
@@ -22,7 +23,10 @@ from .statistics import (
     promise,
 )
 
-CURVE_POINTS = 400
+CURVE_POINTS: Final = 400
+
+WHOLE_DAY: Final = 0.95
+"""From how many days on a run counts as a day."""
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -87,7 +91,7 @@ class Report(msgspec.Struct, frozen=True):
     variants: list[Variant]
     against_first: dict[str, Estimate]
     walk_forward: list[Chosen] = []
-    common: dict[str, str] = {}
+    common: list[str] = []
     recordings: dict[str, tuple[str, str]] = {}
     notes: list[str] = []
 
@@ -125,8 +129,17 @@ def report(
             for case, one in cases.items()
             if one.plan.recording
         },
-        notes=list(notes),
+        notes=[*notes, *_short(one for part in of_variant.values() for one in part)],
     )
+
+
+def _short(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return a warning if profits per day are extrapolated."""
+    shortest = min((one.days for one in outcomes if not one.error and one.days), default=1.0)
+    if shortest >= WHOLE_DAY:
+        return []
+    lasts = f"The shortest run lasts {span(shortest)}: profits per day are extrapolated."
+    return [f"{lasts} A day seldom earns as much an hour as its first minutes do, before money is at stake."]
 
 
 def variant(name: str, outcomes: Sequence[Outcome]) -> Variant:

@@ -14,6 +14,9 @@ VERSION: Final = 2
 FILES: Final = "files"
 """The part of a plan that says of what version a person's own files were."""
 
+DAYS: Final = "days"
+"""The part that says whether they are simulated or recorded."""
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Everything that decides the result of a run.
@@ -59,8 +62,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     @property
     def world(self) -> dict[str, str]:
-        """What is given, not chosen, apart from seed and recording: exchange, latency, time, and code."""
-        parts = {name: f"{number:g}" for name, number in sorted(self.exchange.items())}
+        """What is given, not chosen, apart from the case: exchange, latency, time, and code."""
+        parts = {DAYS: "recorded" if self.recording else "simulated"}
+        parts |= {name: f"{number:g}" for name, number in sorted(self.exchange.items())}
         if not self.recording:
             parts |= {"rivals": "yes" if self.rivals else "no", "markets": str(self.markets)}
         if self.hours:
@@ -81,26 +85,32 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 def names(plans: Iterable[Plan]) -> dict[str, str]:
     """Return a name for each variant, made only of what differs among them."""
+    plans = list(plans)
     each = {plan.variant: plan.parts for plan in plans}
-    every = list(dict.fromkeys(key for parts in each.values() for key in parts))
+    chosen = {FILES}.union(*(plan.settings for plan in plans))
+    known = dict.fromkeys(key for parts in each.values() for key in parts)
+    every = sorted(known, key=lambda key: key not in chosen)  # these first
     differ = [key for key in every if len({parts.get(key) for parts in each.values()}) > 1]
     plain = [key for key in differ if key != FILES]
     if len({tuple(parts.get(key) for key in plain) for parts in each.values()}) == len(each):
         differ = plain  # other settings name other files
     return {
-        variant: ", ".join(_said(key, parts.get(key)) for key in differ) or "all runs"
+        variant: ", ".join(
+            _said(key, parts.get(key))
+            for key in differ
+            # Where nothing is simulated, there are no rivals, markets or traits to choose from.
+            if key in parts or key in chosen or parts[DAYS] == "simulated"
+        )
+        or "all runs"
         for variant, parts in each.items()
     }
 
 
-def common(plans: Iterable[Plan]) -> dict[str, str]:
-    """Return the parts that all plans have in common."""
+def common(plans: Iterable[Plan]) -> list[str]:
+    """Return the parts that all plans have in common, as they are said."""
     each = [plan.parts for plan in plans]
-    return (
-        {key: text for key, text in each[0].items() if all(one.get(key) == text for one in each)}
-        if each
-        else {}
-    )
+    first = each[0] if each else {}
+    return [_said(key, text) for key, text in first.items() if all(one.get(key) == text for one in each)]
 
 
 def _said(key: str, text: str | None) -> str:
@@ -108,7 +118,19 @@ def _said(key: str, text: str | None) -> str:
         return "rivals" if text == "yes" else "no rivals"
     if text is None:
         return f"{key} default"
-    return f"{key} {text}"
+    if key == "hours":
+        return span(float(text) / 24, 4)
+    return text if key == DAYS else f"{key} {text}"
+
+
+def span(days: float, units: int = 2) -> str:
+    """Return a length of time in its largest units, such as 1 d 3 h, or 2 min 10 s."""
+    seconds, parts = round(days * 86_400), list[str]()
+    for unit, each in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, each)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:units]) or f"{days * 86_400:g} s"
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):

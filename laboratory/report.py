@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from . import charts
 from .figures import Report, Variant, mean_curve
-from .outcome import Outcome
+from .outcome import Outcome, span
 
 _RUN = ["seed", "recording", "variant"]
 _TRADE = [
@@ -39,7 +39,7 @@ def html(report: Report) -> str:
     """Return the page."""
     environment = Environment(loader=PackageLoader("laboratory"), autoescape=True, trim_blocks=True)
     environment.filters |= {"money": cents, "cases": spoken, "days": span}
-    rows = [(v.name, list(v.cases.values()), v.a_day.mean, v.a_day.half) for v in report.variants]
+    rows = [(v.name, list(v.cases.values()), v.a_day) for v in report.variants]
     return environment.get_template("report.html").render(
         report=report,
         profit_chart=charts.dots("Profit per day", rows),
@@ -50,16 +50,6 @@ def html(report: Report) -> str:
 def cents(dollars: float) -> str:
     """Return dollars and cents, with a sign if negative."""
     return f"{'-' if dollars < -0.004 else ''}${abs(dollars):,.2f}"
-
-
-def span(days: float) -> str:
-    """Return a length of time to its two largest units, such as 1 d 3 h, or 2 min 10 s."""
-    seconds, parts = round(days * 86_400), list[str]()
-    for unit, each in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, each)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
 
 
 def spoken(cases: Iterable[str]) -> str:

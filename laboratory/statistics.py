@@ -63,6 +63,7 @@ class Promise(msgspec.Struct, frozen=True):
 
     Attributes:
         missed, nothing: how many missed a leg or a part of one, and how many got nothing.
+        working: of how many the first orders are still working.
         settled: how many are settled; promised_e6, got_e6: over these.
         open_e6: the others' worth at their floor or bid, less cost.
     """
@@ -71,6 +72,7 @@ class Promise(msgspec.Struct, frozen=True):
     even: int
     missed: int
     nothing: int
+    working: int
     settled: int
     promised_e6: int
     got_e6: int
@@ -98,6 +100,7 @@ def promise(trades: Iterable[Trade]) -> Promise:
         even=sum(trade.first == "even" for trade in trades),
         missed=sum(trade.first == "missed" for trade in trades),
         nothing=sum(trade.first == "nothing" for trade in trades),
+        working=sum(not trade.first for trade in trades),
         settled=len(settled),
         promised_e6=sum(trade.promised_e6 for trade in settled),
         got_e6=sum(trade.got_e6 or 0 for trade in settled),

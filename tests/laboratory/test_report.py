@@ -2,13 +2,15 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from laboratory import charts, figures, report
-from laboratory.outcome import Outcome, Plan, common, names
+from laboratory.outcome import Outcome, Plan, common, names, span
+from laboratory.statistics import estimate
 from tests.laboratory.outcomes import outcome, trade
 
 
@@ -56,8 +58,21 @@ def test_a_variant_is_named_by_what_differs_and_the_rest_is_given_once() -> None
         "min_edge 0.01, rivals, latency 250 ms",
         "min_edge default, no rivals, latency 500 ms",
     ]
-    assert common([plan, other, plain]) == {"markets": "1500", "hours": "24", "code": "a"}
+    assert common([plan, other, plain]) == ["simulated", "markets 1500", "1 d", "code a"]
     assert list(names([plan, msgspec.structs.replace(plan, seed=2)]).values()) == ["all runs"]
+
+
+def test_a_recording_has_no_defaults_of_what_only_a_simulated_exchange_has() -> None:
+    plan = Plan(hours=1.5, exchange={"void_rate": 0.05}, rivals=False)
+    over = Plan(recording="a.mcap", digest="aa", settings={"min_edge": "0.02"})
+    assert list(names([plan, over]).values()) == [
+        "min_edge default, simulated, void_rate 0.05, no rivals, markets 1500, 1 h 30 min",
+        "min_edge 0.02, recorded",
+    ]
+    assert list(names([over, msgspec.structs.replace(over, settings={})]).values()) == [
+        "min_edge 0.02",
+        "min_edge default",
+    ]
 
 
 def test_two_versions_of_the_code_are_compared_and_not_pooled() -> None:
@@ -113,7 +128,7 @@ def test_cases_are_said_shortly(cases: list[str], said: str) -> None:
     [(1 / 1440, "1 min"), (0.5, "12 h"), (7.1, "7 d 2 h"), (0, "0 s"), (3_599.6 / 86_400, "1 h")],
 )
 def test_a_length_of_time_is_said_in_its_two_largest_units(days: float, said: str) -> None:
-    assert report.span(days) == said
+    assert span(days) == said
 
 
 def test_the_files_have_the_same_figures(tmp_path: Path) -> None:
@@ -130,11 +145,44 @@ def test_the_files_have_the_same_figures(tmp_path: Path) -> None:
         assert [row["floor_e6"] for row in csv.DictReader(file)] == ["1000000", "3000000"] * 2
 
 
-def test_a_report_with_only_failures_can_be_written() -> None:
-    run = outcome(1, [])
+def test_a_variant_whose_runs_all_failed_has_no_figures() -> None:
+    run = outcome(1, [], min_edge="0.01")
     run.error = "no such strategy"
-    page = report.html(figures.report([run], "t", "c"))
-    assert "no such strategy" in page
+    alone = report.html(figures.report([run], "t", "c"))
+    both = report.html(figures.report([run, outcome(1, [2_000_000], min_edge="0.02")], "t", "c"))
+    for page in (alone, both):
+        assert "no such strategy" in page
+        assert "no run succeeded" in page
+        assert "Equity at floor" not in page.split("<h2>min_edge 0.02")[0]
+    assert "$0.00" not in alone
+    assert both.count('class="mean"') == 1
+
+
+def test_a_long_name_takes_several_lines_of_the_chart() -> None:
+    long = "strategies " + "; ".join(f"baskets(kinds=['kind_{at}'])" for at in range(7)) + "x" * 100
+    chart = charts.dots("t", [(long, [1.0], estimate([1.0])), ("short", [2.0], estimate([2.0]))])
+    names_ = re.findall(r'class="name" x="\d+" y="(\d+)">([^<]*)', chart)
+    assert len(names_) == charts.NAME_LINES + 1
+    assert all(len(line) <= charts.NAME_CHARS + 30 for _, line in names_)  # an escaped quote is longer
+    downs = [int(down) for down, _ in names_]
+    assert downs == sorted(set(downs))
+    assert len(chart) < 20_000
+    (height,) = re.findall(r'viewBox="0 0 720 (\d+)"', chart)
+    assert int(height) > downs[-1] + charts.BOTTOM
+
+
+def test_runs_shorter_than_a_day_come_with_a_warning() -> None:
+    short = outcome(1, [1_000_000])
+    short.ended_ms //= 12
+    assert figures.report([outcome(2, [1_000_000])], "t", "c").notes == []
+    (note,) = figures.report([short, outcome(2, [1_000_000])], "t", "c").notes
+    assert "lasts 2 h: profits per day are extrapolated" in note
+
+
+def test_trades_whose_orders_are_still_working_are_counted() -> None:
+    found = figures.report([outcome(1, [0], [trade(), trade(2, first="", cost_e6=0, got_e6=None)])], "t", "c")
+    assert found.variants[0].promise.working == 1
+    assert "the first orders of 1 are still working" in report.html(found)
 
 
 @pytest.mark.parametrize(
