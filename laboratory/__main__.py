@@ -41,8 +41,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _refuse_bytes(arguments: Sequence[str]) -> None:
     for text in arguments:
-        if "\udc80" <= max(text, default="") <= "\udcff":
-            raise UsageError(f"{text!a}: expected text in UTF-8")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{text!a}: expected text in UTF-8") from None
 
 
 def _name_of_run() -> str:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import fields
 from decimal import Decimal
 from itertools import product
@@ -256,7 +257,7 @@ def _lined_up(strategies: Sequence[str]) -> Lineup:
     watch = Watch(minder, _end)
     watch.thread.start()
     try:
-        with quiet():
+        with quiet(), redirect_stdout(sys.stderr):  # what a strategy prints is not among the results
             return line_up(strategies, Path.cwd(), _NoneEnded(Path.cwd()), minder, START_MS)
     except StartupError as error:
         raise UsageError(str(error).replace(FAMILY.setting, "--strategies", 1)) from None

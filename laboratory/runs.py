@@ -12,7 +12,7 @@ import msgspec
 
 from markets.errors import KalshiBusError
 
-from .inputs import state_of
+from .inputs import digest_of, state_of
 from .outcome import Outcome, Plan
 from .quiet import quiet
 from .recorded import Recorded
@@ -37,7 +37,9 @@ def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None
                 outcome = bench.run(progress)
         for path, state in plan.files.items():
             if state_of(Path(path)) != state:
-                raise KalshiBusError(f"{path} was changed while the run went on")
+                raise KalshiBusError(f"{path} was changed while the run went on: run over a copy of it")
+        if plan.digest and digest_of(Path(plan.recording)) != plan.digest:  # it may still be recorded
+            outcome.failures.append("the recording has changed since the run was planned: run over a copy")
     except KalshiBusError as error:
         outcome = Outcome(plan=plan, error=str(error))
     except Exception as error:  # noqa: BLE001, the report shows it, and the other runs continue

@@ -97,7 +97,25 @@ def test_a_file_that_changes_during_a_run_spoils_it(tmp_path: Path) -> None:
     (plan,) = simulated("--strategies", f"{mine}:Mine", "--markets", "60")
     assert run(plan).error == ""
     mine.write_text(MINE + "\n")
-    assert run(plan).error == f"{mine} was changed while the run went on"
+    assert run(plan).error == f"{mine} was changed while the run went on: run over a copy of it"
+
+
+def test_a_recording_that_grows_during_a_run_is_reported(tmp_path: Path) -> None:
+    growing = tmp_path / "growing.mcap"
+    growing.write_bytes(DAY.read_bytes())
+    (plan,) = plans(str(growing))
+    assert not any("has changed" in line for line in run(plan).failures)
+    growing.write_bytes(DAY.read_bytes() + b" ")
+    assert any("has changed since the run was planned" in line for line in run(plan).failures)
+
+
+def test_what_a_strategy_prints_is_not_among_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"print('I am imported')\n{MINE}")
+    simulated("--strategies", f"{mine}:Mine")
+    assert capsys.readouterr() == ("", "I am imported\n")
 
 
 def test_neither_environment_nor_file_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +194,7 @@ def test_a_result_of_another_shape_does_not_match(tmp_path: Path) -> None:
         (["--simulate", "1h", "--strategies", ","], "--strategies ,: expected a name or"),
         (["/no/such.mcap"], "/no/such.mcap: No such file or directory, expected a recording"),
         (["--simulate", "1h", "--strategies", "baskets("], "--strategies baskets(: expected a name or"),
-        (["--simulate", "1h", "--title", "\udcff"], "'\\udcff': expected text in UTF-8"),
+        (["--simulate", "1h", "--title", "\U0001f600\udcff"], "\\udcff': expected text in UTF-8"),
         ([str(DAY), "--seeds", "1"], "--seeds: only a simulated exchange has that"),
         ([str(DAY), "--rivals", "yes"], "--rivals: only a simulated exchange has that"),
         ([str(DAY), "--markets", "5"], "--markets: only a simulated exchange has that"),
