@@ -202,6 +202,7 @@ class Session:
         If negative, the wall clock was set back by that much: the times of what was seen before are wrong.
         """
         self._step(TimeGap(*present, ms=ms))
+        self.rescan.forget_refusals()
         self._tick_ms = max(self._tick_ms, _next_tick_ms(present))
 
     def _at(self, due_ms: int, until: Present) -> Present:

@@ -570,6 +570,13 @@ class Rescan:
             )
         return True
 
+    def forget_refusals(self) -> None:
+        """Ask `refuses` anew with the next commit: until when may come from a clock that was wrong."""
+        self._owner.check()
+        for event_ticker in self._refused:
+            self._barren.pop(event_ticker, None)
+        self._refused.clear()
+
     def take_failures(self) -> list[Failure]:
         """Return what has begun to fail since the last call, for a log: each once, a few at a time."""
         return self._unasked.take() + self._unscanned.take()

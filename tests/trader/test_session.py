@@ -1,7 +1,7 @@
 """The session: the same feed and times give the same log, in whatever portions it is called."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -16,9 +16,9 @@ from bus.scan.rescan import Rescan
 from markets.opportunities import EventView, MarketView
 from markets.orders import AnyOrderEvent, Intent, Proposal, Wanted
 from markets.records import Event, ExchangeStatus, FairValue
-from markets.units import HOUR_MS
+from markets.units import DAY_MS, HOUR_MS
 from tests.bus.scan.changes import changes_of
-from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, event_of, quiet, start
+from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, event_of, leg, quiet, start, view_of
 from trader.brokers.base import Markets
 from trader.brokers.paper import PaperBroker
 from trader.engine.engine import Engine
@@ -420,6 +420,32 @@ def test_what_pays_out_too_late_stands_refused_until_its_prices_offer_nothing() 
     for taken in run.book.inputs:
         again.step(taken)
     assert again.refusals.stand == run.session.engine.refusals.stand != {}
+
+
+def test_what_pays_out_too_late_by_a_clock_that_was_ahead_is_bought_once_that_is_set_right() -> None:
+    times: dict[str, Any] = {"expected_expiration_ms": NOW_MS + HOUR_MS, "close_ms": NOW_MS + 14 * DAY_MS}
+
+    def offered(as_of_ms: int) -> EventView:
+        prices = (4_000, 10_000), (4_200, 10_000)
+        names = "HOM", "AWY", "TIE"
+        return view_of(
+            event_of(), *[leg(event_of(), name, *prices, as_of_ms=as_of_ms, **times) for name in names]
+        )
+
+    def take(actions: Sequence[Action], now_ms: int, steady_ms: int) -> None:
+        run.session.hear(run.writer.state, actions, Present(now_ms, steady_ms))
+        while run.session.pending:
+            run.session.look(Present(now_ms, steady_ms))
+
+    run, ahead_ms = Run(), 3 * HOUR_MS
+    at_ms = NOW_MS + ahead_ms  # past the expected end, so the close counts
+    take(run.commit(at_ms, offered(at_ms)), at_ms, NOW_MS + 100)
+    assert {one.reason for one in run.book.outputs if isinstance(one, Refused)} == {"payout_too_late"}
+    run.session.time_gap(-ahead_ms, present(NOW_MS + 12_000))
+    for at_ms in range(NOW_MS + 24_000, NOW_MS + 60_000, 12_000):
+        run.hear(at_ms, [*run.stream(at_ms, offered(at_ms)), *run.commit(at_ms)])
+
+    assert any(isinstance(one, Place) for one in run.book.outputs)
 
 
 def test_what_offers_nothing_while_trading_is_paused_is_not_said_to_be_refused_afterwards() -> None:
