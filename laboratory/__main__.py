@@ -184,24 +184,27 @@ def _tell(made: figures.Report) -> None:
 
 
 def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
-    outcomes: list[Outcome] = []
+    outcomes, others = dict[str, Outcome](), list[Path]()
     for folder in asked.folders:
+        if folder.resolve() == asked.out.resolve():
+            raise UsageError(f"--out {asked.out}: its own report would be lost, expected another folder")
         if not (folder / "runs").is_dir():
             raise UsageError(
                 f"{folder}: there are no results in it, expected a folder written by `run --out`"
             )
-        found = Store(folder).all()
+        found = Store(folder).all(others)
         if not found:
             raise UsageError(f"{folder}: none of its results can be read")
-        outcomes += found
-    unique = {outcome.plan.name: outcome for outcome in outcomes}
-    ordered = list(unique.values())
+        outcomes |= {outcome.plan.name: outcome for outcome in found}
+    notes = [f"Left out, as it cannot be read or is of another version: {path}." for path in others]
     make_dir(asked.out)
     command = shlex.join(["kalshi-bus", "laboratory", *arguments])
-    made = figures.report(ordered, "Laboratory comparison", command)
-    print(report.write(made, ordered, asked.out))
+    made = figures.report([*outcomes.values()], "Laboratory comparison", command, notes=notes)
+    page = report.write(made, [*outcomes.values()], asked.out)
     _tell(made)
-    return 0
+    print(f"\n{page}")
+    failed = any(outcome.error or outcome.differs for outcome in outcomes.values())
+    return 1 if failed or others else 0
 
 
 def _fills(asked: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -1,6 +1,7 @@
 """Writes a report: one self-contained HTML file, the same as JSON, and trades and equity as CSV."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from statistics import fmean
 
 import msgspec
 from jinja2 import Environment, PackageLoader
+
+from bus.files import write_whole
 
 from . import charts
 from .figures import Report, Variant, mean_curve
@@ -95,26 +98,32 @@ def _run(outcome: Outcome) -> tuple[object, ...]:
 
 
 def write(report: Report, outcomes: Sequence[Outcome], folder: Path) -> Path:
-    """Write all files of a report; return the page's path.
+    """Write all files of a report, each whole or not at all; return the page's path.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: one cannot be written; the error names it.
     """
     page = folder / "report.html"
-    page.write_text(html(report), encoding="utf-8")
-    body = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    (folder / "report.json").write_bytes(body)
-    with (folder / "trades.csv").open("w", newline="", encoding="utf-8") as file:
-        trades = csv.writer(file)
-        trades.writerow([*_RUN, *_TRADE])
-        for outcome in outcomes:
-            for trade in outcome.trades:
-                own = (getattr(trade, name) for name in _TRADE)
-                trades.writerow([*_run(outcome), *own])
-    with (folder / "equity.csv").open("w", newline="", encoding="utf-8") as file:
-        points = csv.writer(file)
-        points.writerow([*_RUN, *_POINT])
-        for outcome in outcomes:
-            for point in outcome.points:
-                points.writerow([*_run(outcome), *msgspec.structs.astuple(point)])
+    trades = [
+        [*_run(outcome), *(getattr(trade, name) for name in _TRADE)]
+        for outcome in outcomes
+        for trade in outcome.trades
+    ]
+    points = [
+        [*_run(outcome), *msgspec.structs.astuple(point)] for outcome in outcomes for point in outcome.points
+    ]
+    files = {
+        page: html(report).encode(),
+        folder / "report.json": msgspec.json.format(msgspec.json.encode(report), indent=1),
+        folder / "trades.csv": _table([*_RUN, *_TRADE], trades),
+        folder / "equity.csv": _table([*_RUN, *_POINT], points),
+    }
+    for path, body in files.items():
+        write_whole(path, body)
     return page
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([heads, *rows])
+    return text.getvalue().encode()

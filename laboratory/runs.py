@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from bus.files import write_whole
 from markets.errors import KalshiBusError
 
 from .inputs import digest_of, state_of
@@ -97,21 +98,25 @@ class Store:
         """Keep a result.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written; the error names the file.
         """
-        path = self.folder / f"{outcome.plan.name}{SUFFIX}"
-        beside = path.with_suffix(".new")
-        beside.write_bytes(msgspec.msgpack.encode(outcome))
-        beside.replace(path)
+        write_whole(self.folder / f"{outcome.plan.name}{SUFFIX}", msgspec.msgpack.encode(outcome))
 
-    def all(self) -> list[Outcome]:
-        """Return all readable results of this version, in order of their names."""
-        found = []
+    def all(self, others: list[Path] | None = None) -> list[Outcome]:
+        """Return all readable results of this version, in order of their names.
+
+        Args:
+            others: collects the files that are none.
+        """
+        found, others = list[Outcome](), [] if others is None else others
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
                 outcome = msgspec.msgpack.decode(path.read_bytes(), type=Outcome)
             except (OSError, msgspec.MsgspecError):
+                others.append(path)
                 continue
             if outcome.plan.name == path.stem:
                 found.append(outcome)
+            else:
+                others.append(path)
         return found

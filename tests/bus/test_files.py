@@ -33,12 +33,13 @@ def test_what_is_written_is_on_disk_and_so_is_its_name(
 def test_where_it_cannot_be_written_what_was_there_stays(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_whole(path, b"one")
-    with full_disk(), pytest.raises(OSError, match="large"):
+    with full_disk(), pytest.raises(OSError, match="large") as raised:
         write_whole(path, b"two")
+    assert raised.value.filename == str(path)
     assert path.read_bytes() == b"one"
+    assert [*tmp_path.iterdir()] == [path]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.touch()
-    path.with_name("a.json.new").unlink(missing_ok=True)
     path.with_name("a.json.new").symlink_to(elsewhere)
     write_whole(path, b"three")
     assert (path.read_bytes(), elsewhere.read_bytes()) == (b"three", b"")

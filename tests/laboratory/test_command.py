@@ -108,6 +108,27 @@ def test_where_too_few_runs_succeeded_for_a_walk_forward_the_report_says_so_and_
     assert page.count("A run failed:") == 2
 
 
+def test_a_comparison_says_what_it_leaves_out_and_that_runs_failed_and_overwrites_no_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other, out = Store(tmp_path / "one"), Store(tmp_path / "other"), str(tmp_path / "out")
+    one.put(Outcome(plan=Plan(seed=1, code="a"), ended_ms=86_400_000))
+    other.put(Outcome(plan=Plan(seed=1, code="b"), ended_ms=86_400_000))
+    folders = [str(tmp_path / "one"), str(tmp_path / "other")]
+    assert main(["compare", *folders, "--out", f"{tmp_path}/x/../one"]) == 2
+    assert "its own report would be lost" in capsys.readouterr().err
+    assert not (tmp_path / "one" / "report.html").exists()
+    assert main(["compare", *folders, "--out", out]) == 0
+    other.put(Outcome(plan=Plan(seed=2, code="b"), error="killed"))
+    assert main(["compare", *folders, "--out", out]) == 1
+    (one.folder / "cut.run").write_bytes(b"\x00")
+    capsys.readouterr()
+    assert main(["compare", folders[0], "--out", out]) == 1
+    said = f"Left out, as it cannot be read or is of another version: {one.folder / 'cut.run'}"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_results_in_a_new_data_directory_leave_it_private(tmp_path: Path) -> None:
     data_dir = tmp_path / "new" / ".data"
     Store(data_dir / "laboratory" / "mine")

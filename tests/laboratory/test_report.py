@@ -11,6 +11,7 @@ import pytest
 from laboratory import charts, figures, report
 from laboratory.outcome import Outcome, Plan, common, names, span
 from laboratory.statistics import estimate
+from tests.bus.trading.disk import full_disk
 from tests.laboratory.outcomes import outcome, trade
 
 
@@ -143,6 +144,18 @@ def test_the_files_have_the_same_figures(tmp_path: Path) -> None:
     assert sum(int(row["got_e6"]) for row in rows) == 4_000_000
     with (tmp_path / "equity.csv").open(newline="") as file:
         assert [row["floor_e6"] for row in csv.DictReader(file)] == ["1000000", "3000000"] * 2
+
+
+def test_a_report_that_cannot_be_written_leaves_the_earlier_one_whole_and_names_the_file(
+    tmp_path: Path,
+) -> None:
+    runs = [outcome(1, [1_000_000], [trade()])]
+    report.write(figures.report(runs, "first", "c"), runs, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk(), pytest.raises(OSError, match=r"report\.html"):
+        report.write(figures.report(runs, "second", "c"), runs, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(before) == 4
 
 
 def test_a_variant_whose_runs_all_failed_has_no_figures() -> None:
