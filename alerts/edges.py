@@ -91,7 +91,7 @@ class Edges:
         for at in range(0, len(events), AT_ONCE):
             some = events[at : at + AT_ONCE]
             with state.lock:
-                views = rescan.views(state, some, now_ms)
+                views = rescan.views(state, some, now_ms, unknown=False)
             for event_ticker in some:
                 self._tradable.pop(event_ticker, None)
             for view in views:

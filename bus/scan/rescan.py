@@ -457,10 +457,15 @@ class Rescan:
             return ()
         return (event_ticker, *self.membership.siblings(event_ticker)) if self._related else (event_ticker,)
 
-    def views(self, state: Records, events: Iterable[str], now_ms: int) -> list[EventView]:
+    def views(
+        self, state: Records, events: Iterable[str], now_ms: int, *, unknown: bool = True
+    ) -> list[EventView]:
         """Return these events as they are now, if they or their markets are known.
 
         For the lock see `events`.
+
+        Args:
+            unknown: return the markets of unknown events, too: nothing is offered there, but maybe paid out.
         """
         found = []
         for event_ticker in events:
@@ -470,7 +475,8 @@ class Rescan:
                 view = self.membership.view(state, event_ticker, now_ms)
                 if view is not None and self._related:
                     view = self.membership.with_related(state, view, now_ms)
-                view = view or self.membership.bare_view(state, event_ticker, now_ms)
+                if view is None and unknown:
+                    view = self.membership.bare_view(state, event_ticker, now_ms)
             except Exception as error:  # noqa: BLE001, it is returned
                 failures.append(Failure.of(event_ticker, VIEW, error))
             if view is None:

@@ -92,7 +92,7 @@ class Scans:
         batch, rescan = batch.also("fair_value", revalued), self.rescan
         for event_ticker in rescan.events(state, batch, self._published, aged=True):
             found: list[Opportunity] = []
-            for view in rescan.views(state, (event_ticker,), now_ms):
+            for view in rescan.views(state, (event_ticker,), now_ms, unknown=False):
                 found = rescan.candidates(view, self._published, now_ms)
             if found:
                 self._found[event_ticker] = found

@@ -1,5 +1,7 @@
 """The cache gives what a scan of everything would."""
 
+from typing import Any
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,6 +177,34 @@ def test_a_commit_can_make_a_candidate_of_a_match_in_whose_other_event_alone_the
 
     assert by_kind(scan)["implication"] == 1
     assert scan.opportunities == whole(state, NOW_MS + 2).opportunities
+
+
+def test_an_event_that_is_removed_offers_nothing_though_its_markets_are_still_there() -> None:
+    state, scans = start()
+    goals = "KXMLSTOTAL-26AUG19VANHOU"
+    topic = market_topic(series_of(goals))
+    strikes: dict[str, Any] = {"title": "How many goals?", "strike_type": "greater"}
+    fewer, more = (
+        market(goals, f"T{n}", f"over {n}.5 goals", NOW_MS, floor_strike=n + 0.5, raw=b"{}", **strikes)
+        for n in (1, 2)
+    )
+    some: list[Change] = [
+        ("ref.", "series", [series(series_of(goals), 0)]),
+        ("ref.", "event", [event(goals, "Goals", mutually_exclusive=False)]),
+        (topic, "market", [fewer, more]),
+        (topic, "quote", [quote(fewer.ticker, (3_000, 9_000), (3_200, 9_000), NOW_MS)]),
+        (topic, "quote", [quote(more.ticker, (5_000, 9_000), (5_200, 9_000), NOW_MS)]),
+    ]
+    added = fill(state, some)
+    scan = scans.advance(state.frozen(), batch_with(added), NOW_MS)
+    assert by_kind(scan)["ladder"] == 1
+
+    removed = fill(state, [("ref.", "remove", [Remove("event", goals)])])
+    scan = scans.advance(state.frozen(), batch_with(removed), NOW_MS + 1)
+
+    assert more.ticker in state.quotes
+    assert "ladder" not in by_kind(scan)
+    assert scan.opportunities == whole(state, NOW_MS + 1).opportunities
 
 
 def test_time_alone_turns_the_tradable_into_the_stale() -> None:
