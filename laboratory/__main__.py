@@ -217,6 +217,10 @@ def _fills(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         print(f"{number} of {len(plans)} days done", file=sys.stderr, flush=True)
     for variant, of_variant in runs.items():
         print(f"{called[variant]}\n{fill_table(of_variant)}\n")
+        for both in of_variant:
+            for way, outcome in (("exchange", both.exchange), ("paper", both.paper)):
+                for line in [*outcome.differs, *outcome.failures[:3]]:
+                    print(f"    {outcome.plan.case}, {way}: {line}")
     return 0
 
 

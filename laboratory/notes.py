@@ -12,7 +12,8 @@ from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
 from trader.engine.outputs import AnyOutput, Refused
 
 from .memory_journal import MemoryJournal
-from .outcome import Markout, Outcome, Trade
+from .outcome import Markout, Outcome, Trade, span
+from .statistics import DAY_MS
 
 MARKOUT_MINUTES: Final = (1, 10, 60)
 ORDER_TIMES: Final = 200
@@ -75,8 +76,7 @@ class Notes(MemoryJournal):
         """Note an error, with the run's own time."""
         failures = self.outcome.failures
         if len(failures) < FAILURES_MAX:
-            hours = (self.now_ms - self.outcome.began_ms) / 3_600_000
-            failures.append(f"after {hours:.1f} h: {line}")
+            failures.append(f"after {span((self.now_ms - self.outcome.began_ms) / DAY_MS)}: {line}")
 
     def placed(self, intent: Intent) -> None:
         """See MemoryJournal."""

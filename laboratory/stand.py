@@ -1,6 +1,7 @@
 """The parts of every run: the trader's own worker, a clock moved by the run, and notes of what happens."""
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -11,10 +12,12 @@ from bus.clock import ManualClock
 from bus.process.settings import Settings
 from markets.units import MINUTE_MS
 from trader.brokers.base import Broker
+from trader.engine.roster import DroppedStrategy
 from trader.manual import ManualCommands
 from trader.run import on_disk
 from trader.worker import Follows, JournalFile, Worker
 
+from .inputs import CODE
 from .notes import Notes
 from .outcome import Outcome, Plan, Point
 
@@ -24,6 +27,9 @@ POINTS: Final = 96
 
 REFUSED_VALUES: Final = 10
 """How many refused rows of a file of fair values the report names."""
+
+OURS: Final = Path(__file__).resolve().parents[1]
+"""The folder of the project's own packages, and perhaps of others."""
 
 Progress = Callable[[float], None]
 """Called with the completed share of a run, 0 to 1."""
@@ -45,6 +51,23 @@ class _NoSwitch:
     def read(self) -> None: ...
 
     def clear(self) -> None: ...
+
+
+def place_of(trace: str) -> str:
+    """Return where a strategy failed, by its traceback: the last line of its own; "" if there is none.
+
+    A strategy that returned nonsense has none: it was its caller that found out.
+    """
+    places = [
+        (Path(file), line) for file, line in re.findall(r'^  File "(.+)", line (\d+)', trace, re.MULTILINE)
+    ]
+    ours = [OURS / name for name in CODE]
+    own = [
+        (path, line)
+        for path, line in places
+        if not any(map(path.is_relative_to, ours)) or path.is_relative_to(OURS / "trader" / "strategies")
+    ]
+    return f" ({own[-1][0].name}, line {own[-1][1]})" if own else ""
 
 
 def point_ms(span_ms: int) -> int:
@@ -90,7 +113,11 @@ class Stand:
         rng, silent = random.Random(plan.seed), _Silent()
         around = on_disk(settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish)
         around = msgspec.structs.replace(
-            around, open_journal=self._journal, kill_switch=_NoSwitch(), lasting=False
+            around,
+            open_journal=self._journal,
+            kill_switch=_NoSwitch(),
+            lasting=False,
+            tell_dropped=self._dropped,
         )
         if make_broker is not None:
             around = msgspec.structs.replace(around, make_broker=lambda _recovered: make_broker())
@@ -98,7 +125,6 @@ class Stand:
             notes.fail(f"strategy {left_out.strategy} left out: {left_out.reason}")
         self.worker = Worker(settings, around)
         self.worker.begin()
-        self._dropped: set[str] = set()
 
     def _journal(self, _now_ms: int) -> JournalFile:
         if hasattr(self, "worker") and hasattr(self.worker, "session"):
@@ -119,11 +145,10 @@ class Stand:
         self.worker.turn()
         while self._feed.backlog:
             self.worker.turn()
-        for dropped in self.worker.engine.roster.dropped.values():
-            if dropped.strategy not in self._dropped:
-                self._dropped.add(dropped.strategy)
-                line = f"strategy {dropped.strategy} was dropped, {dropped.call} raised {dropped.error}"
-                self._notes.fail(line)
+
+    def _dropped(self, dropped: DroppedStrategy) -> None:
+        line = f"strategy {dropped.strategy} was dropped, {dropped.call} raised {dropped.error}"
+        self._notes.fail(f"{line}{place_of(dropped.trace)}")
 
     def markouts(self) -> None:
         """Record the markouts that are due."""

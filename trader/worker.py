@@ -35,6 +35,7 @@ from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput, FlattenConfirmed
 from trader.engine.risk import Limits
+from trader.engine.roster import DroppedStrategy
 from trader.journal.journal import JournalError, Recovered
 from trader.ledger.ledger import Ledger, LedgerError
 
@@ -169,6 +170,11 @@ class JournalFile(StepLog, Protocol):
     def close(self) -> None: ...
 
 
+def log_dropped(dropped: DroppedStrategy) -> None:
+    """Log a strategy that is no longer called, with its traceback."""
+    log.error("strategy.dropped", **msgspec.structs.asdict(dropped))
+
+
 class Surroundings(msgspec.Struct, frozen=True):
     """Everything through which a worker meets the world. It waits in `follows.step` and `Stop.wait` only.
 
@@ -186,6 +192,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         judge: compares sources of fair values with what markets show; None: all are believed.
         lasting: whether the journal outlives the process; if not, what the next session needs of the engine
             is kept only when a session ends.
+        tell_dropped: is told of each strategy that is no longer called, once the look is over.
     """
 
     clock: Clock
@@ -208,6 +215,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     exchange: str = ""
     judge: Judge | None = None
     lasting: bool = True
+    tell_dropped: Callable[[DroppedStrategy], None] = log_dropped
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -583,7 +591,7 @@ class Worker:
 
     def _tell_of_dropped(self) -> None:
         for dropped in self.engine.roster.take_news():
-            log.error("strategy.dropped", **msgspec.structs.asdict(dropped))
+            self.around.tell_dropped(dropped)
 
     def _take_feed(self) -> None:
         status = self.around.follows.status()

@@ -12,6 +12,7 @@ from laboratory.notes import Notes
 from laboratory.outcome import Outcome, Plan
 from laboratory.runs import run
 from laboratory.simulated import MEMORY, OF_A_DAY, START_MS, Simulated
+from laboratory.stand import OURS, place_of
 from laboratory.statistics import CUTS, cut, promise
 from markets.json.read import decode_market
 from markets.orders import (
@@ -138,8 +139,30 @@ def test_a_strategy_that_raises_is_dropped_and_reported_and_the_rest_continue(tm
     settings = {**PLAN.settings, "strategies": f"baskets,{mine}:Bad"}
     found = run(msgspec.structs.replace(PLAN, hours=0.05, settings=settings))
     assert found.error == ""
-    assert [line for line in found.failures if "bad" in line and "on day three" in line]
+    (line,) = found.failures
+    said = "strategy bad was dropped, on_update raised ValueError: on day three (mine.py, line 11)"
+    assert line == f"after 0.5 s: {said}"
     assert found.trades
+
+
+@pytest.mark.parametrize(
+    ("trace", "place"),
+    [
+        (
+            f'  File "{OURS}/trader/engine/roster.py", line 3, in x\n  File "/a b/mine.py", line 7, in y\n',
+            "mine.py, line 7",
+        ),
+        (
+            f'  File "/a/mine.py", line 7, in y\n  File "{OURS}/markets/units.py", line 9, in z\n',
+            "mine.py, line 7",
+        ),
+        (f'  File "{OURS}/trader/strategies/maker.py", line 5, in y\n', "maker.py, line 5"),
+        (f'  File "{OURS}/trader/engine/roster.py", line 3, in x\nNonsense: a list\n', ""),
+        ("", ""),
+    ],
+)
+def test_where_a_strategy_failed_is_the_last_line_of_its_own(trace: str, place: str) -> None:
+    assert place_of(trace) == (f" ({place})" if place else "")
 
 
 def test_a_sweep_of_a_market_that_only_moved_equals_decoding_its_json(tmp_path: Path) -> None:
