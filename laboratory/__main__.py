@@ -195,6 +195,7 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         found = Store(folder).all(others)
         if not found:
             raise UsageError(f"{folder}: none of its results can be read")
+        found.sort(key=lambda outcome: (outcome.plan.variant, outcome.plan.seed, outcome.plan.recording))
         outcomes |= {outcome.plan.name: outcome for outcome in found}
     notes = [f"Left out, as it cannot be read or is of another version: {path}." for path in others]
     make_dir(asked.out)

@@ -45,6 +45,9 @@ def html(report: Report) -> str:
     rows = [(v.name, list(v.cases.values()), v.a_day) for v in report.variants]
     return environment.get_template("report.html").render(
         report=report,
+        all_cases=" and ".join(
+            dict.fromkeys("recordings" if v.plan.recording else "seeds" for v in report.variants)
+        ),
         profit_chart=charts.dots("Profit per day", rows),
         charts=[_charts(variant) for variant in report.variants],
     )

@@ -119,6 +119,10 @@ def test_a_comparison_says_what_it_leaves_out_and_that_runs_failed_and_overwrite
     assert "its own report would be lost" in capsys.readouterr().err
     assert not (tmp_path / "one" / "report.html").exists()
     assert main(["compare", *folders, "--out", out]) == 0
+    for seed in range(2, 7):
+        one.put(Outcome(plan=Plan(seed=seed, code="a"), ended_ms=86_400_000))
+    assert main(["compare", *folders, "--out", out]) == 0
+    assert "seeds 1..6;" in (tmp_path / "out" / "report.html").read_text()
     other.put(Outcome(plan=Plan(seed=2, code="b"), error="killed"))
     assert main(["compare", *folders, "--out", out]) == 1
     (one.folder / "cut.run").write_bytes(b"\x00")

@@ -106,7 +106,7 @@ def test_recordings_are_told_apart_by_what_is_in_them_whatever_their_place_in_a_
     assert (found.runs, found.a_day.count, len(found.days)) == (2, 2, 2)
     page = report.html(whole)
     assert all(
-        text in page for text in ("a.mcap", "b.mcap", "aa" * 16, "bb" * 16, "each dot is one recording")
+        text in page for text in ("a.mcap", "b.mcap", "aa" * 16, "bb" * 16, "mean over recordings; each dot")
     )
     assert "seed" not in page.split("<body>")[1].split("What this cannot show")[0]
 
@@ -190,6 +190,16 @@ def test_runs_shorter_than_a_day_come_with_a_warning() -> None:
     assert figures.report([outcome(2, [1_000_000])], "t", "c").notes == []
     (note,) = figures.report([short, outcome(2, [1_000_000])], "t", "c").notes
     assert "lasts 2 h: profits per day are extrapolated" in note
+
+
+def test_seeds_and_recordings_are_each_called_what_they_are_and_no_trades_make_no_tables() -> None:
+    page = report.html(figures.report([recorded("a.mcap", "aa", 1, 0), outcome(1, [0], [trade()])], "t", "c"))
+    played, simulated = page.split("<h2>recorded")[1].split("<h2>simulated")
+    assert "the mean over recordings and seeds" in page
+    assert "Profit by day, mean over recordings" in played
+    assert "Profit by day, mean over seeds" in simulated
+    assert "No trades." in played
+    assert ("by strategy" in played, "by strategy" in simulated) == (False, True)
 
 
 def test_trades_whose_orders_are_still_working_are_counted() -> None:
