@@ -32,10 +32,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"laboratory: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"laboratory: {error}. Finished runs are kept: run it again.", file=sys.stderr)
+        kept = ". Finished runs are kept: run it again." if asked.keeps else ""
+        print(f"laboratory: {error}{kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped: finished runs are kept, the same command continues from there", file=sys.stderr)
+        kept = ": finished runs are kept, the same command continues from there" if asked.keeps else ""
+        print(f"\nstopped{kept}", file=sys.stderr)
         return 130
 
 
@@ -54,6 +56,7 @@ def _name_of_run() -> str:
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog=name_of("laboratory"), description=__doc__)
+    root.set_defaults(keeps=False)  # whether runs are kept by now
     commands = root.add_subparsers(required=True, metavar="COMMAND")
     # `kalshi-bus backtest` is `run` already.
     run = commands.add_parser("run", help="do runs and write a report", prog=_name_of_run())
@@ -125,6 +128,7 @@ def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         asked.out or Settings.load(dict(os.environ), Path.cwd()).data_dir / "laboratory" / plans[0].name
     )
     store = Store(folder)
+    asked.keeps = True
     outcomes = _do(plans, store, asked.processes)
     order = {plan.name: number for number, plan in enumerate(plans)}
     outcomes.sort(key=lambda outcome: order[outcome.plan.name])

@@ -65,6 +65,7 @@ def test_wrong_arguments_give_one_sentence(
     assert main([*words, *extra]) in (1, 2)
     out, err = capsys.readouterr()
     assert said in err
+    assert "kept" not in err  # nothing has been done
     assert err.count("\n") == 1
     assert not out
 
