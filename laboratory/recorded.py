@@ -98,6 +98,7 @@ class Recorded:
         stand, clock, books = self.stand, self._clock, False
         every_ms = point_ms(self._last_ms - self._began_ms)
         next_ms = self._began_ms + every_ms
+        span_ms = max(1, self._last_ms - self._began_ms)
         for moment in self._tape:
             self._pass(moment.now_ns // 1_000_000)
             self._feed.hear(moment.actions)
@@ -107,8 +108,7 @@ class Recorded:
                 next_ms = clock.now_ms() + every_ms
                 stand.markouts()
                 stand.point()
-                span_ms = max(1, self._last_ms - self._began_ms)
-                progress(min(1.0, (clock.now_ms() - self._began_ms) / span_ms))
+            progress(min(1.0, (clock.now_ms() - self._began_ms) / span_ms))
         stand.point()
         stand.end()
         self._note_tape(books)

@@ -96,7 +96,7 @@ class Simulated:
             if number % every == 0 or number == steps:
                 stand.point()
                 self.forget()
-                progress(number / steps)
+            progress(number / steps)
         stand.end()
         stand.outcome.differs = self.differences()
         return stand.outcome

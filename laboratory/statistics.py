@@ -21,7 +21,10 @@ DAY_MS: Final = 86_400_000
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean over independent runs; `half` is half the width of its 95 % interval, None if below two runs."""
+    """A mean over independent runs; `half` is half the width of its 95 % interval, None if below two runs.
+
+    The mean of no runs is not a number: null in report.json.
+    """
 
     mean: float
     half: float | None
@@ -51,7 +54,7 @@ def t95(freedom: int) -> float:
 def estimate(values: Sequence[float]) -> Estimate:
     """Return the mean of independent values with its interval."""
     if not values:
-        return Estimate(0.0, None, 0)
+        return Estimate(math.nan, None, 0)
     if len(values) < 2:
         return Estimate(values[0], None, 1)
     half = t95(len(values) - 1) * stdev(values) / math.sqrt(len(values))

@@ -44,8 +44,12 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def test_a_recording_is_played_in_its_own_time_and_gives_the_same_outcome_again(tmp_path: Path) -> None:
-    first, again = run(plan(tmp_path)), run(plan(tmp_path))
+    told = list[float]()
+    first, again = run(plan(tmp_path), told.append), run(plan(tmp_path))
     assert first.error == ""
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 50  # each time when something was heard
     assert 60_000 < first.ended_ms - first.began_ms < 120_000
     assert first.refused or first.orders
     again.cpu_s = first.cpu_s

@@ -168,6 +168,8 @@ def test_a_variant_whose_runs_all_failed_has_no_figures() -> None:
         assert "no run succeeded" in page
         assert "Equity at floor" not in page.split("<h2>min_edge 0.02")[0]
     assert "$0.00" not in alone
+    kept = msgspec.json.decode(msgspec.json.encode(figures.report([run], "t", "c")))
+    assert kept["variants"][0]["a_day"] == {"mean": None, "half": None, "count": 0}
     assert both.count('class="mean"') == 1
 
 

@@ -12,7 +12,7 @@ from laboratory.notes import Notes
 from laboratory.outcome import Outcome, Plan
 from laboratory.runs import run
 from laboratory.simulated import MEMORY, OF_A_DAY, START_MS, Simulated
-from laboratory.stand import OURS, place_of
+from laboratory.stand import OURS, STEP_MS, place_of
 from laboratory.statistics import CUTS, cut, promise
 from markets.json.read import decode_market
 from markets.orders import (
@@ -43,9 +43,21 @@ PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"limit_payou
 VOIDS = {"void_rate": 0.3}
 
 
+@pytest.fixture(name="told", scope="module")
+def _told() -> list[float]:
+    return []
+
+
 @pytest.fixture(name="outcome", scope="module")
-def _outcome() -> Outcome:
-    return run(PLAN)
+def _outcome(told: list[float]) -> Outcome:
+    return run(PLAN, told.append)
+
+
+def test_progress_is_told_after_each_step_so_that_a_slow_run_is_not_taken_for_stuck(
+    outcome: Outcome, told: list[float]
+) -> None:
+    steps = (outcome.ended_ms - outcome.began_ms) // STEP_MS
+    assert told == [number / steps for number in range(1, steps + 1)]
 
 
 def test_the_ledger_equals_the_account_and_profits_of_trades_add_up(outcome: Outcome) -> None:
