@@ -226,7 +226,7 @@ def _fills(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
             for way, outcome in (("exchange", both.exchange), ("paper", both.paper)):
                 for line in [*outcome.differs, *outcome.failures[:3]]:
                     print(f"    {outcome.plan.case}, {way}: {line}")
-    return 0
+    return 1 if any(both.exchange.differs for of_variant in runs.values() for both in of_variant) else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ first fill at the exchange the two days also differ by chance, so only sums over
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import Trade
 from markets.units import PRICE_ONE_E4, opposite
 from simulator.floor.model import Market
-from trader.brokers.base import Markets, OpenOrder, QueuePlace
+from trader.brokers.base import Broker, Markets, OpenOrder, QueuePlace
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import Present
 from trader.worker import risk_limits
@@ -156,8 +156,11 @@ class _Heard(Simulated):
     """A run in which everything that happens before an order arrives is also received before it arrives.
 
     This is as in a recording, where each message has its own time. Other runs receive at the end of a step,
-    so the paper broker would fill at prices up to a step old.
+    so the paper broker would fill at prices up to a step old. Public trades are received too.
     """
+
+    def __init__(self, plan: Plan, folder: Path, around: Callable[[MatchingBroker], Broker]) -> None:
+        super().__init__(plan, folder, around, trades=True)
 
     def step(self) -> None:
         """Advance by one step."""
@@ -206,6 +209,7 @@ def both_ways(plan: Plan) -> BothWays:
             pairs = run.broker.pairs()
         with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
             paper = _Heard(plan, Path(name), lambda _broker: _on_paper(plan, settings)).run()
+            paper.differs.clear()  # the account at the exchange has none of its positions
     return BothWays(exchange, paper, pairs)
 
 

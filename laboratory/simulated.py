@@ -45,6 +45,7 @@ class Simulated:
     Args:
         folder: an empty one for the files that the trader keeps beside its journal.
         around: may wrap the broker that the trader is given.
+        trades: whether public trades are heard: by them a paper broker knows how far a queue has moved on.
 
     Raises:
         StartupError: a setting, a switch of the exchange or a strategy of the plan cannot be used.
@@ -55,6 +56,8 @@ class Simulated:
         plan: Plan,
         folder: Path,
         around: Callable[[MatchingBroker], Broker] = lambda broker: broker,
+        *,
+        trades: bool = False,
     ) -> None:
         settings = settings_of(plan, folder)
         # Bursts test transports: of thousands of frames in a second, a run would see only the last ones.
@@ -66,7 +69,7 @@ class Simulated:
         memory = OF_A_DAY if plan.hours <= 24 else MEMORY
         self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity, memory=memory)
         self.exchange.herald.detailed = False  # the feed reads whole books
-        self.feed = ExchangeFeed(self.exchange, self._clock, trades=False)
+        self.feed = ExchangeFeed(self.exchange, self._clock, trades=trades)
         shards = self.exchange.halts.shards
         self._spare_e6 = SPARE_E6 * len(shards)
         self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(shards) + SPARE_E6)

@@ -70,6 +70,14 @@ def test_wrong_arguments_give_one_sentence(
     assert not out
 
 
+def test_the_error_of_the_fill_model_is_told_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fills", "--simulate", "6m", "--markets", "150", "--seeds", "3", "--rivals", "yes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("taking ") for line in lines)
+    assert any(line.startswith("paper more ") for line in lines)
+    assert not any(line.startswith("    ") for line in lines)  # no failures, and no differences
+
+
 def test_a_sweep_writes_a_report_and_does_only_missing_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

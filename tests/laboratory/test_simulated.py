@@ -220,14 +220,19 @@ def test_within_a_day_what_stood_a_day_ago_needs_no_minutes() -> None:
 
 
 def test_the_fill_model_is_compared_with_the_exchange() -> None:
-    days = both_ways(msgspec.structs.replace(PLAN, hours=0.15))
+    days = both_ways(msgspec.structs.replace(PLAN, seed=5, markets=300))
     pairs = days.pairs
     found = error_of(pairs)
     assert found.orders == len(pairs) > 5
     assert found.same + found.model_more + found.model_less == pytest.approx(1.0)
     # What rivals take while an order is on its way, the paper broker has heard before it arrives.
     assert error_of([pair for pair in pairs if pair.group == "taking"]).same > 0.97
-    assert days.exchange.failures == days.paper.failures == days.exchange.differs == []
+    # From public trades it knows when the queue before a resting order has been filled.
+    resting = [pair for pair in pairs if pair.group == "resting"]
+    assert len(resting) > 10
+    assert error_of(resting).same > 0.95
+    assert days.exchange.failures == days.paper.failures == []
+    assert days.exchange.differs == days.paper.differs == []
 
 
 # -- the broker
