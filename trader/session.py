@@ -23,6 +23,7 @@ from bus.trading.gateway import AccountAnswer, ForeignFill, ListedPosition
 from markets.opportunities import EventView, MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import ExchangeStatus, FairValue
+from markets.texts import carried
 from trader.engine.asks import (
     Adopt,
     AnyAsk,
@@ -75,6 +76,9 @@ _MAY_BE_LOST: Final = (Refused, Equity, Day)
 
 _SENT_ALL_THE_SAME: Final = (reasons.PAUSED, reasons.DAILY_LOSS)
 """During these nothing more is bought; orders placed before, or that reduce risk, are still carried out."""
+
+_FROM_OUTSIDE: Final = (Start, Command, Values, Trust, Gateway, StrategyFault)
+"""Inputs whose texts may come from files, people and strategies, and so from no message."""
 
 Homed = TypeVar("Homed", ForeignFill, ListedPosition)
 
@@ -451,6 +455,8 @@ class Session:
     ) -> Sequence[AnyOutput]:
         """Decide an input, log it, make it durable if it matters, then carry out the decisions."""
         self._owner.check()
+        if isinstance(taken, _FROM_OUTSIDE):
+            taken = carried(taken)  # what the log cannot carry must not be decided on either
         outputs = self.engine.step(taken, found)
         self._probe("decided")
         self._log.write(taken, outputs)

@@ -418,8 +418,13 @@ def _refuse_newer(body: bytes | memoryview) -> None:
 
 
 def encode_map(value: object) -> bytes:
-    """Return a control structure or a plain dict as a msgpack map."""
-    packed: bytes = msgpack.packb(msgspec.to_builtins(value, builtin_types=(bytes,)))
+    """Return a control structure or a plain dict as a msgpack map, with ? for what UTF-8 cannot carry."""
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
+    packed: bytes
+    try:
+        packed = msgpack.packb(plain)
+    except UnicodeEncodeError:
+        packed = msgpack.packb(plain, unicode_errors="replace")
     return packed
 
 

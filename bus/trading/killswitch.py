@@ -13,6 +13,7 @@ import msgspec
 from bus.files import open_regular
 from bus.process.locks import private_dir
 from markets.errors import StartupError
+from markets.texts import utf8
 
 NAME: Final = "KILLED"
 WORD: Final = "UNLOCK"
@@ -22,6 +23,8 @@ BY_HAND: Final = "by hand"
 """The reason of a kill without one."""
 
 MAX_REASON: Final = 500
+"""How many characters of a reason are kept."""
+
 MAX_FILE_BYTES: Final = 100_000
 """How much of the file is read at most."""
 
@@ -60,12 +63,12 @@ class KillSwitch:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Killed(None, f"{self.path}: {error.strerror}")
+            return Killed(None, utf8(f"{self.path}: {error.strerror}"))
         try:
             reason = json.loads(text)["reason"]
         except (ValueError, KeyError, TypeError, RecursionError):
             reason = text.strip()
-        return Killed(at_ms, str(reason)[:MAX_REASON] or "the kill file is there")
+        return Killed(at_ms, utf8(str(reason)[:MAX_REASON]) or "the kill file is there")
 
     def set(self, reason: str) -> KillOutcome:
         """Kill: if `holds` is set when this returns, the kill survives a power cut.
@@ -90,7 +93,7 @@ class KillSwitch:
         fd = os.open(self.path, flags, 0o600)
         try:
             os.truncate(fd, 0)
-            os.write(fd, json.dumps({"reason": reason}).encode())
+            os.write(fd, json.dumps({"reason": utf8(reason[:MAX_REASON])}).encode())
         finally:
             try:
                 os.fsync(fd)

@@ -32,6 +32,11 @@ def test_a_command_answers_with_the_state_afterwards(bench: Bench) -> None:
     assert bench.taken == [("pause", "by hand"), ("kill", "enough")]
 
 
+def test_a_kill_is_not_refused_because_its_reason_is_long(bench: Bench) -> None:
+    assert told(bench.ask("kill", reason="é" * 5_000), CommandAnswer).state == "killed"
+    assert bench.taken == [("kill", "é" * 300)]
+
+
 def test_a_kill_on_a_full_disk_holds_and_says_what_it_may_have_lost(bench: Bench) -> None:
     with capture_logs(), full_disk():
         answer = told(bench.ask("kill", reason="enough"), CommandAnswer)

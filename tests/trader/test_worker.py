@@ -313,11 +313,12 @@ def test_an_odd_event_costs_nothing_but_itself_held_or_not(make: Make) -> None:
     assert event_of(4).event_ticker in again.worker.engine.ledger.events()
 
 
-def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> None:
+@pytest.mark.parametrize("text", ["", '{"reason": "st\\udcf6p"}'])
+def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make, text: str) -> None:
     stand = make()
     stand.commit(basket())
     stand.turns()
-    stand.kill_switch.path.touch()
+    stand.kill_switch.path.write_text(text)
     stand.turns(5)
     assert stand.worker.state == "killed"
     assert stand.worker.engine.ledger.positions == {}
@@ -352,12 +353,12 @@ def test_the_kill_file_is_read_before_each_arrival_also_when_a_message_comes_wit
 
 def test_a_pause_survives_a_restart(make: Make) -> None:
     stand = make()
-    stand.commands.put(ManualCommand("pause", "lunch"))
+    stand.commands.put(ManualCommand("pause", "lunch at K\udcf6nig's"))
     stand.turns()
     stand.close()
 
     again = make()
-    assert again.worker.engine.conditions.paused == "lunch"
+    assert again.worker.engine.conditions.paused == "lunch at K\ufffdnig's"
 
 
 def test_fair_values_of_a_file_are_traded_on_and_published(make: Make, tmp_path: Path) -> None:

@@ -368,7 +368,8 @@ class Journal:
         self._owner.check()
         try:
             yield
-        except (sqlite3.Error, OverflowError) as error:  # OverflowError: a number too large for a column
+        # OverflowError: a number too large for a column; the other: a text that is not UTF-8
+        except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
             self._dirty = False
             with contextlib.suppress(sqlite3.Error):
                 if self._db.in_transaction:

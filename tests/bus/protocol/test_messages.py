@@ -28,6 +28,7 @@ from bus.protocol.messages import (
     decode_record,
     encode,
     encode_chunk,
+    encode_map,
     encode_record,
     quotes_decoder,
     schema,
@@ -225,3 +226,8 @@ def test_decoding_at_once_takes_and_refuses_what_decoding_does(frame: bytes, at:
 def test_chunk_comes_back() -> None:
     chunk = Chunk("md.A.", 7, [("remove", [msgspec.Raw(b"\x92\xa1a\xa1b")])])
     assert encode_chunk(decode_chunk(encode_chunk(chunk))) == encode_chunk(chunk)
+
+
+def test_half_a_character_costs_a_map_no_more_than_itself() -> None:
+    frame = encode_map({"op": "kill", "reason": "st\udcf6p", "more": [{"\ud800": "é"}]})
+    assert decode_map(frame, dict[str, Any]) == {"op": "kill", "reason": "st?p", "more": [{"?": "é"}]}

@@ -29,6 +29,18 @@ def test_it_holds_with_its_reason_until_it_is_cleared(switch: KillSwitch) -> Non
     assert switch.read() is None
 
 
+@pytest.mark.parametrize("reason", ["st\udcf6p", "\ud83d\ude00\ud83d", "x" * 1_000_000])
+def test_any_reason_is_kept_as_far_as_everything_can_carry_it(switch: KillSwitch, reason: str) -> None:
+    assert switch.set(reason) == KillOutcome(holds=True, trouble=None)
+
+    shown = {"st\udcf6p": "st\ufffdp", "\ud83d\ude00\ud83d": "😀\ufffd"}.get(reason, "x" * 500)
+    for _ in range(2):  # as we write it, then as another program may have written it
+        killed = switch.read()
+        assert killed is not None
+        assert killed.reason == shown
+        switch.path.write_text(json.dumps({"reason": reason[:600]}))
+
+
 def test_a_full_disk_costs_the_reason_but_not_the_kill(switch: KillSwitch) -> None:
     with full_disk():
         outcome = switch.set("enough")
