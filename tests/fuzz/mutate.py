@@ -24,6 +24,7 @@ TEXTS: Final = (
         "0001-01-01T00:00:00+14:00",
         "9999-12-31T23:59:59-14:00",
         "null",
+        "KX\ud800",
     ),
 )
 OTHERS: Final[tuple[Any, ...]] = (
@@ -163,7 +164,8 @@ def json_damaged(data: bytes, rng: Random, others: Sequence[bytes] = ()) -> byte
         return damaged(data, rng, others)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         value = changed(value, rng)
-    body = json.dumps(value, default=lambda part: part.decode("latin-1"), ensure_ascii=False)
+    escaped = rng.random() < 0.3  # half a character is then spelled as such, otherwise it is no UTF-8
+    body = json.dumps(value, default=lambda part: part.decode("latin-1"), ensure_ascii=escaped)
     whole = body.encode("utf-8", "surrogatepass")
     if rng.random() < 0.15:  # a byte that is not UTF-8, inside a text
         texts = [at for at in range(len(whole)) if whole[at : at + 1].isalpha()]

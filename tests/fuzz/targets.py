@@ -56,6 +56,7 @@ from tests.fuzz.mutate import Mutation, damaged, json_damaged, msgpack_damaged
 from tests.support import ROOT
 from tests.trader.bench import Bench
 from tests.trader.journal.files import a_journal, opened
+from trader.fair_values.values_file import parse
 from trader.journal.reader import Reader
 from ui.routes.command_rules import BODIES, read_body, read_replay
 
@@ -529,6 +530,9 @@ sim_port = 5003
 run_dir = ".run"
 strategies = ["value", "no_basket"]
 """
+VALUES: Final = b"""\
+[{"ticker": "KX-1", "probability": 0.5, "margin": 0.01, "as_of": "2026-09-21T10:00:00Z"},
+ {"ticker": "KX-2", "probability": "0.25"}, {"ticker": "KX-3", "probability": 0, "as_of": null}]"""
 BODY_CORPUS: Final = (
     b"{}",
     b"",
@@ -543,6 +547,14 @@ BODY_CORPUS: Final = (
 def _settings(folder: Path, data: bytes) -> None:
     (folder / "kalshi-bus.toml").write_bytes(data)
     Settings.load({}, folder)
+
+
+def _values(data: bytes) -> None:
+    try:
+        loaded = parse(data.decode(), "values.json", NOW_MS)
+    except ValueError:
+        return
+    msgspec.json.encode(loaded)
 
 
 def _bodies(data: bytes) -> None:
@@ -578,6 +590,7 @@ TARGETS: Final[dict[str, Callable[[int, Path], Target]]] = {
     "settings": lambda _seed, folder: Simple(
         [SETTINGS], damaged, partial(_settings, folder), (SettingsError,)
     ),
+    "values": lambda _seed, _folder: Simple([VALUES], json_damaged, _values, ()),
     "bodies": lambda _seed, _folder: Simple(BODY_CORPUS, json_damaged, _bodies, (BadRecord,)),
 }
 """Each made for a seed, with a folder of its own."""

@@ -4,7 +4,6 @@ A dropped strategy is not called again in this session. Whatever it held is stil
 all others trade on. Dropping is an output of the engine, so that a replay of the log repeats it.
 """
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -13,6 +12,8 @@ import msgspec
 
 from markets.orders import AmendWanted, AnyWanted, CancelWanted, Fill, Intent, Proposal, Wanted
 from markets.records import Event
+from markets.texts import utf8
+from trader.extensions.faults import lines_of, trace_of
 from trader.strategies import BUILT_IN, LoadStrategy, Quiet, Strategy, StrategyMaker, Update
 
 from .inputs import RULES
@@ -20,6 +21,7 @@ from .outputs import Dropped
 
 MAX_PROPOSALS: Final = 1_000
 MAX_KIND: Final = 100
+MAX_TICKER: Final = 200
 MAX_NUMBER: Final = 10**30
 """Beyond this, a number is a strategy's mistake; risk refuses merely unreal ones, as from an odd quote."""
 
@@ -265,12 +267,10 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
     for proposal in proposals:
         if type(proposal) not in (Proposal, CancelWanted, AmendWanted):
             raise Nonsense(f"got {type(proposal).__name__}, expected a Proposal, CancelWanted or AmendWanted")
-        if proposal.strategy != strategy:
+        if not _is_text(proposal.strategy, MAX_TICKER) or proposal.strategy != strategy:
             raise _unlike("strategy", "its own name")
-        told_of = proposal.event_ticker == event_ticker
-        if event_ticker is None:
-            told_of = type(proposal.event_ticker) is str
-        if not told_of:
+        of = proposal.event_ticker
+        if not _is_text(of, MAX_TICKER) or event_ticker not in (None, of):
             raise _unlike("event_ticker", "the event that the update is about")
         if type(proposal) is Proposal:
             _check_proposal(proposal)
@@ -302,22 +302,22 @@ def _check_proposal(proposal: Proposal) -> None:
         raise _unlike("joins", "a trade or None, without evens")
     if proposal.by_hand is not False:
         raise _unlike("by_hand", "False: it is not a person's")
-    if proposal.time_in_force not in ("ioc", "fok", "gtc"):
+    if not _is_text(proposal.time_in_force, 3) or proposal.time_in_force not in ("ioc", "fok", "gtc"):
         raise _unlike("time_in_force", "ioc, fok or gtc")
     rests_only = type(proposal.post_only) is bool
     if not rests_only or (proposal.post_only and proposal.time_in_force != "gtc"):
         raise _unlike("post_only", "True or False, and True only with gtc")
     if proposal.expires_ms is not None and not _is_number(proposal.expires_ms):
         raise _unlike("expires_ms", "an int or None")
-    if type(proposal.kind) is not str or len(proposal.kind) > MAX_KIND:
+    if not _is_text(proposal.kind, MAX_KIND):
         raise _unlike("kind", "a short text")
 
 
 def _check_leg(leg: Wanted) -> None:
     if type(leg) is not Wanted:
         raise _unlike("leg", "a Wanted")
-    if type(leg.ticker) is not str:
-        raise _unlike("ticker", "text")
+    if not _is_text(leg.ticker, MAX_TICKER):
+        raise _unlike("ticker", "that of a market")
     if type(leg.side) is not str or leg.side not in ("yes", "no"):
         raise _unlike("side", "yes or no")
     if not _is_number(leg.price_e4):
@@ -330,6 +330,11 @@ def _unlike(member: str, expected: str) -> Nonsense:
     return Nonsense(f"{member} of a proposal: expected {expected}")
 
 
+def _is_text(value: object, most: int) -> bool:
+    """Whether this is a text that the journal and every message can carry."""
+    return type(value) is str and len(value) <= most and utf8(value) == value
+
+
 def _is_number(value: object) -> bool:
     return type(value) is int and -MAX_NUMBER <= value <= MAX_NUMBER
 
@@ -340,5 +345,4 @@ def _pass_on(error: BaseException) -> None:
 
 
 def _dropped(strategy: str, call: str, error: BaseException) -> DroppedStrategy:
-    line = traceback.format_exception_only(error)[-1].strip()
-    return DroppedStrategy(strategy, call, line[:200], "".join(traceback.format_exception(error)))
+    return DroppedStrategy(strategy, call, lines_of(error)[-1].strip()[:200], trace_of(error))

@@ -23,6 +23,7 @@ import xxhash
 from bus.process.echo import shown
 from markets.errors import StartupError
 
+from .faults import lines_of
 from .params import Parameters
 from .spec import Spec, parse
 
@@ -289,7 +290,7 @@ def _takes(type_: type[Parameters]) -> dict[str, str]:
 
 def in_words(error: BaseException) -> str:
     """Return an error in one line."""
-    return "".join(traceback.format_exception_only(error)).strip()[:300]
+    return "".join(lines_of(error)).strip()[:300]
 
 
 def _last_line(error: BaseException, path: Path | None) -> str | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Final
 
+from markets.texts import utf8
+
 from .pipe import MAX_VALUES, SourceAnswer
 from .source import Estimate
 
@@ -39,6 +41,8 @@ def answer_of(returned: object, now_ms: int) -> SourceAnswer:
 def _value(ticker: object, estimate: object, now_ms: int) -> tuple[str, float, float, int]:
     if not isinstance(ticker, str) or not 0 < len(ticker) <= MAX_TICKER:
         raise ValueError(f"expected a market's ticker of at most {MAX_TICKER} characters")
+    if utf8(ticker) != ticker:
+        raise ValueError("expected a market's ticker, without halves of characters")
     whole = estimate if isinstance(estimate, Estimate) else None
     probability = _share("probability", estimate if whole is None else whole.probability)
     margin = 0.0 if whole is None else _share("margin", whole.margin)

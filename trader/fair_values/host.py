@@ -8,7 +8,6 @@ trader's log goes.
 import os
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from bus.process import logs
 from bus.process.child import die_with_parent
 from bus.process.settings import variable_of
 from markets.errors import StartupError
+from trader.extensions.faults import trace_of
 from trader.extensions.load import Family, Loader, in_words, pass_on
 
 from . import BUILT_IN
@@ -118,7 +118,7 @@ def ask(source: Source, bus: Connection) -> AnySourceMessage:
         return answer_of(source.values(bus), bus.replica.now_ms())
     except BaseException as error:  # noqa: BLE001, only this source is affected
         pass_on(error)
-        return SourceFailed(in_words(error), traceback.format_exc()[-MAX_TEXT:])
+        return SourceFailed(in_words(error), trace_of(error, MAX_TEXT))
 
 
 def main(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from markets.errors import DecodeError
+from markets.texts import carried
 
 MAX_FRAME: Final = 32 * 1_048_576
 MAX_VALUES: Final = 200_000
@@ -64,7 +65,7 @@ def frame(message: AnySourceMessage) -> bytes:
     Raises:
         ValueError: it is too long.
     """
-    body = _encode(message)
+    body = _encode(carried(message))
     if len(body) > MAX_FRAME:
         raise ValueError(f"{len(body)} bytes, expected at most {MAX_FRAME}")
     return len(body).to_bytes(_LENGTH) + body

@@ -21,6 +21,7 @@ from bus.files import open_regular
 from bus.notebook import Connection
 from markets.errors import BadRecord
 from markets.records import FairValue
+from markets.texts import utf8
 from markets.units import parse_time_ms
 from trader.extensions.params import Parameters
 
@@ -69,7 +70,7 @@ def parse(text: str, name: str, modified_ms: int, now_ms: int | None = None) -> 
             values[value.ticker] = value
         except BadRecord as error:
             ticker = row.get("ticker") if isinstance(row, Mapping) else None
-            errors.append(f"{name} {where} ({str(ticker)[:80]}): {error}")
+            errors.append(utf8(f"{name} {where} ({str(ticker)[:80]}): {error}"))
     return Loaded(values, tuple(errors))
 
 
@@ -101,7 +102,7 @@ def _value(row: Any, modified_ms: int) -> FairValue:
     if unknown:
         raise BadRecord(unknown[0], row.get(unknown[0]), f"only {', '.join(sorted(_FIELDS))}")
     ticker = row.get("ticker")
-    if not isinstance(ticker, str) or not 0 < len(ticker.strip()) <= 200:
+    if not isinstance(ticker, str) or not 0 < len(ticker.strip()) <= 200 or utf8(ticker) != ticker:
         raise BadRecord("ticker", ticker, "a market's ticker")
     as_of = row.get("as_of")
     return FairValue(
@@ -146,7 +147,7 @@ class ValuesFile:
                 text = file.read().decode("utf-8")
             self.loaded = parse(text, self.path.name, found.st_mtime_ns // 1_000_000, now_ms)
         except (OSError, ValueError) as error:
-            problem = f"{self.path.name}: cannot be read: {error}"
+            problem = utf8(f"{self.path.name}: cannot be read: {error}")
             if self.loaded.errors != (problem,):
                 self.loaded = Loaded(self.loaded.values, (problem,))
             return False

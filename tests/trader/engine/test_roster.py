@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from markets.orders import Fill, Intent, Proposal, Wanted
+from markets.orders import CancelWanted, Fill, Intent, Proposal, Wanted
 from markets.records import Event
 from tests.trader.engine.makers import placed
 from tests.trader.world import NOW_MS, basket, data, event_of, filled, live, settled, start, tick
@@ -44,8 +44,8 @@ class Odd(NoBasket):
     def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
         self.do("on_fill")
 
-    def on_timer(self, now_ms: int) -> None:
-        self.do("on_timer")
+    def on_timer(self, now_ms: int) -> Any:
+        return self.do("on_timer")
 
 
 class Maker(msgspec.Struct, frozen=True):
@@ -165,6 +165,10 @@ class Likewise(int):
     pass
 
 
+class Alike(str):
+    __slots__ = ()
+
+
 @pytest.mark.parametrize(
     "returned",
     [
@@ -190,8 +194,14 @@ class Likewise(int):
         [a_proposal(evens=1)],
         [a_proposal(time_in_force="soon")],
         [a_proposal(time_in_force=[])],
+        [a_proposal(time_in_force=Alike("ioc"))],
+        [a_proposal(strategy=Alike("odd"))],
+        [a_proposal(event_ticker=Alike(event_of(1).event_ticker))],
+        [a_proposal(kind="k\udcff")],
         [a_proposal(expires_ms=1.0)],
         [a_leg(ticker=7)],
+        [a_leg(ticker="T\ud800")],
+        [a_leg(ticker="T" * 201)],
         [a_leg(side="maybe")],
         [a_leg(side=["no"])],
         [a_leg(price_e4=0.6)],
@@ -274,14 +284,46 @@ def test_nobody_can_change_what_others_are_told() -> None:
     assert len(flat(outputs, Place)) == 6
 
 
-def test_a_custom_error_that_cannot_be_printed_is_noted_all_the_same() -> None:
-    class Worst(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
+class Worst(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
 
-    engine, _, _ = play(odd_at("on_timer", raises(Worst())))
 
-    assert "Worst" in engine.roster.dropped["odd"].error
+class Noted(Exception):
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Worst(), "Worst"),
+        (Noted(), "Noted"),
+        (SyntaxError("x", ("file", 2, 3, 4)), "SyntaxError"),  # type: ignore[arg-type]
+        (ValueError("\udcff"), "ValueError: \ufffd"),
+        (type("Evil", (Exception,), {"__qualname__": "Ev\udcffl"})(), "Ev\ufffdl"),
+        (ValueError("x" * 1_000_000), "ValueError: x"),
+    ],
+    ids=["raises", "notes", "syntax", "half", "name", "long"],
+)
+def test_an_error_that_cannot_be_shown_is_noted_all_the_same(error: Exception, says: str) -> None:
+    engine, _, outputs = play(odd_at("on_timer", raises(error)))
+
+    (dropped,) = engine.roster.take_news()
+    assert says in dropped.error
+    assert len(dropped.trace) <= 10_000
+    assert msgspec.json.encode(dropped)
+    assert list(map(encode_outputs, outputs))
+
+
+@pytest.mark.parametrize("event_ticker", ["E\ud800", "E" * 201, Alike("E"), None])
+@pytest.mark.parametrize("of", [a_proposal, lambda **said: CancelWanted("odd", number=1, **said)])
+def test_what_a_timer_wants_of_no_event_is_nonsense(of: Callable[..., Any], event_ticker: Any) -> None:
+    engine, _, outputs = play(odd_at("on_timer", lambda: [of(event_ticker=event_ticker)]))
+
+    assert engine.roster.dropped["odd"].call == "on_timer"
+    assert list(map(encode_outputs, outputs))
 
 
 def test_only_a_class_that_says_it_itself_is_told_of_nothing_that_is_not_tradable() -> None:

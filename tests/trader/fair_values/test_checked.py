@@ -53,6 +53,7 @@ class Unspeakable:
         (7, 0.5, "ticker"),
         ("", 0.5, "ticker"),
         ("x" * 201, 0.5, "ticker"),
+        ("X\ud800", 0.5, "ticker"),
         (None, 0.5, "ticker"),
         (("A", "B"), 0.5, "ticker"),
     ],

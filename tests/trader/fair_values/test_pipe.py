@@ -37,6 +37,11 @@ def test_messages_come_out_whole_however_they_are_cut(cuts: list[int]) -> None:
     assert heard == MESSAGES
 
 
+def test_a_text_that_cannot_be_sent_is_sent_as_far_as_it_can() -> None:
+    failed = SourceFailed("ValueError: \udcff", "Traceback \ud83d\ude00")
+    assert list(PipeMessages().feed(frame(failed))) == [SourceFailed("ValueError: \ufffd", "Traceback 😀")]
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -85,6 +85,8 @@ def test_a_file_that_is_none_is_refused_whole(name: str, text: str) -> None:
         "7",
         "null",
         '{"ticker": 1}',
+        '{"ticker": "A\\ud800", "probability": 0.5}',
+        '{"ticker": "A", "\\udfff": 0.5}',
         '{"ticker": "A", "probability": true}',
         '{"ticker": "A", "probability": 1e400}',
         '{"ticker": "A", "probability": 0.5, "odds": 2}',
@@ -95,6 +97,7 @@ def test_a_bad_item_is_refused_by_number(item: str) -> None:
 
     assert (len(loaded.values), len(loaded.errors)) == (1, 1)
     assert loaded.errors[0].startswith("a.json item 2 (")
+    assert loaded.errors[0].encode()
 
 
 @given(st.text(max_size=300), st.sampled_from(["a.csv", "a.json"]))
