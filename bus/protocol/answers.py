@@ -254,7 +254,16 @@ class Answers:
                 return self._refuse(id_, Refusal("busy", "too many wait for an answer", retry_ms=1_000))
             self._pending.append(_Pending(id_, result.look))
             return []
-        return [_encode_map({"ok": True, "id": id_, **result})]
+        return self._encoded(id_, result)
+
+    def _encoded(self, id_: Any, result: dict[str, Any]) -> list[bytes]:
+        """Return the frames of an answer; of one that cannot be encoded, those of a refusal."""
+        try:
+            return [_encode_map({"ok": True, "id": id_, **result})]
+        except Exception:
+            log.exception("question.crashed")
+            self.errors += 1
+            return self._refuse(id_, _CRASHED)
 
     def _slice(self, making: _Making) -> list[bytes] | None:
         """Make the next slice of an answer; return its frames once it is complete."""
@@ -304,7 +313,7 @@ class Answers:
             if result is None:
                 waiting.append(pending)
             else:
-                told.append([*pending.to, encode_map({"ok": True, "id": pending.id, **result})])
+                told.append([*pending.to, *self._encoded(pending.id, result)])
         self._pending = waiting
         return told
 

@@ -7,16 +7,10 @@ from typing import Any, Final
 
 from bus.trading.gateway import ListedOrder, ListedPosition, ListedSettlement, Movement, ShardCash
 from markets.errors import BadRecord
-from markets.units import (
-    CENT_E6,
-    parse_count_e2,
-    parse_decimal,
-    parse_signed_count_e2,
-    parse_time_ms,
-)
+from markets.units import CENT_E6, parse_time_ms
 
 from . import replies
-from .replies import SeenFill, SeenOrder
+from .replies import SeenFill, SeenOrder, bounded, count_e2, money_e6, text, time_ms, whole, whole_of
 from .requests import yes_price_e4
 
 LISTS: Final = (
@@ -200,12 +194,12 @@ def event_of(ticker: str) -> str:
 def _balances(found: dict[str, Any]) -> dict[int, int]:
     rows = found.get("balance_breakdown")
     if not isinstance(rows, list) or not rows:
-        return {0: parse_decimal(found.get("balance_dollars"), 6, "balance_dollars")}
+        return {0: money_e6(found, "balance_dollars")}
     balances: dict[int, int] = {}
     for row in rows:
         if not isinstance(row, dict):
             raise BadRecord("balance_breakdown", row, "an object")
-        balances[_whole(row, "exchange_index")] = parse_decimal(row.get("balance"), 6, "balance")
+        balances[whole_of(row, "exchange_index")] = money_e6(row, "balance")
     return balances
 
 
@@ -223,32 +217,32 @@ def _netting(found: dict[str, Any]) -> bool | None:
 
 def _position(one: Any) -> ListedPosition:
     found = _object(one, "market_positions")
-    ticker = _text(found, "ticker")
+    ticker = text(found, "ticker")
     return ListedPosition(
         ticker=ticker,
         event_ticker=event_of(ticker),
-        exchange_index=_whole(found, "exchange_index"),
-        signed_e2=parse_signed_count_e2(found.get("position_fp"), "position_fp"),
-        exposure_e6=parse_decimal(found.get("market_exposure_dollars"), 6, "market_exposure_dollars"),
-        fees_e6=parse_decimal(found.get("fees_paid_dollars"), 6, "fees_paid_dollars"),
-        realised_e6=parse_decimal(found.get("realized_pnl_dollars"), 6, "realized_pnl_dollars"),
+        exchange_index=whole_of(found, "exchange_index"),
+        signed_e2=count_e2(found, "position_fp", signed=True),
+        exposure_e6=money_e6(found, "market_exposure_dollars"),
+        fees_e6=money_e6(found, "fees_paid_dollars"),
+        realised_e6=money_e6(found, "realized_pnl_dollars"),
     )
 
 
 def _settlement(one: Any) -> ListedSettlement:
     found = _object(one, "settlements")
-    value = found.get("value")
+    ticker, event, value = text(found, "ticker"), found.get("event_ticker"), whole(found.get("value"))
     return ListedSettlement(
-        ticker=_text(found, "ticker"),
-        event_ticker=found.get("event_ticker") or event_of(_text(found, "ticker")),
-        exchange_index=_whole(found, "exchange_index"),
-        result=_text(found, "market_result"),
-        yes_e2=parse_count_e2(found.get("yes_count_fp"), "yes_count_fp"),
-        no_e2=parse_count_e2(found.get("no_count_fp"), "no_count_fp"),
-        revenue_e6=_whole(found, "revenue") * CENT_E6,
-        fee_e6=parse_decimal(found.get("fee_cost"), 6, "fee_cost"),
+        ticker=ticker,
+        event_ticker=event if isinstance(event, str) and event else event_of(ticker),
+        exchange_index=whole_of(found, "exchange_index"),
+        result=text(found, "market_result"),
+        yes_e2=count_e2(found, "yes_count_fp"),
+        no_e2=count_e2(found, "no_count_fp"),
+        revenue_e6=_cents_e6(whole_of(found, "revenue"), "revenue"),
+        fee_e6=money_e6(found, "fee_cost"),
         time_ms=parse_time_ms(found.get("settled_time"), "settled_time"),
-        value_e4=value * 100 if isinstance(value, int) and not isinstance(value, bool) else None,
+        value_e4=None if value is None else bounded(value * 100, "value"),
     )
 
 
@@ -257,30 +251,30 @@ def _movements(what: str, one: Any) -> list[Movement]:
     if what == "transfers":
         if found.get("status") == "pending":
             return []
-        amount_e6 = parse_decimal(found.get("amount"), 6, "amount")
-        time_ms = _whole(found, "created_ts") * 1000
+        amount_e6 = money_e6(found, "amount")
+        made_ms = time_ms(whole_of(found, "created_ts"), "created_ts")
         return [
             Movement(
-                id=_text(found, "transfer_id"),
+                id=text(found, "transfer_id"),
                 kind="transfer",
-                exchange_index=_whole(found, f"{end}_exchange_shard"),
+                exchange_index=whole_of(found, f"{end}_exchange_shard"),
                 amount_e6=sign * amount_e6,
-                time_ms=time_ms,
+                time_ms=made_ms,
             )
             for end, sign in (("source", -1), ("destination", 1))
         ]
     kind = what.removesuffix("s")
     if found.get("status") not in (None, "applied", "complete", "completed"):
         return []
-    cents = found.get("amount_cents", found.get("amount"))
-    if isinstance(cents, str):
-        amount_e6 = parse_decimal(cents, 6, "amount")
-    elif isinstance(cents, int) and not isinstance(cents, bool):
-        amount_e6 = cents * CENT_E6
+    name = "amount_cents" if "amount_cents" in found else "amount"
+    if isinstance(found.get(name), str):
+        amount_e6 = money_e6(found, name)
+    elif (cents := whole(found.get(name))) is not None:
+        amount_e6 = _cents_e6(cents, name)
     else:
-        raise BadRecord("amount", cents, "an amount")
+        raise BadRecord(name, found.get(name), "an amount")
     fee = found.get("fee_cents", 0)
-    fee_e6 = fee * CENT_E6 if isinstance(fee, int) else 0
+    fee_e6 = _cents_e6(fee, "fee_cents") if isinstance(fee, int) else 0
     time = found.get("finalized_ts") or found.get("created_ts") or 0
     return [
         Movement(
@@ -288,26 +282,18 @@ def _movements(what: str, one: Any) -> list[Movement]:
             kind=kind,
             exchange_index=0,
             amount_e6=amount_e6 - fee_e6 if kind == "deposit" else -amount_e6 - fee_e6,
-            time_ms=time * 1000 if isinstance(time, int) else parse_time_ms(time, "created_ts"),
+            time_ms=time_ms(time, "created_ts")
+            if isinstance(time, int)
+            else parse_time_ms(time, "created_ts"),
         )
     ]
+
+
+def _cents_e6(cents: int, name: str) -> int:
+    return bounded(cents * CENT_E6, name)
 
 
 def _object(one: Any, field_name: str) -> dict[str, Any]:
     if not isinstance(one, dict):
         raise BadRecord(field_name, one, "an object")
     return one
-
-
-def _text(found: dict[str, Any], name: str) -> str:
-    text = found.get(name)
-    if not isinstance(text, str) or not text:
-        raise BadRecord(name, text, "a text")
-    return text
-
-
-def _whole(found: dict[str, Any], name: str) -> int:
-    number = found.get(name, 0)
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise BadRecord(name, number, "a whole number")
-    return number

@@ -8,13 +8,23 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from markets.errors import BadRecord
+from markets.json.decoding import LARGEST, legible
 from markets.orders import Fill
-from markets.units import opposite, parse_count_e2, parse_decimal, parse_price_e4, parse_time_ms
+from markets.units import (
+    MAX_TIME_MS,
+    PRICE_ONE_E4,
+    opposite,
+    parse_count_e2,
+    parse_decimal,
+    parse_price_e4,
+    parse_signed_count_e2,
+    parse_time_ms,
+)
 
 ALREADY_EXISTS: Final = "order_already_exists"
 
-MOST_E2: Final = 2**53
-"""No count is larger: every JSON reader holds integers up to here."""
+MOST_E2: Final = LARGEST // PRICE_ONE_E4
+"""No count is larger: what it costs, too, is a number that everything here and on the bus can hold."""
 
 _DECODER: Final = msgspec.json.Decoder()
 
@@ -63,7 +73,7 @@ def members(body: bytes) -> dict[str, Any]:
         BadRecord: it is not one.
     """
     try:
-        found = _DECODER.decode(body)
+        found = _DECODER.decode(legible(body))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -113,7 +123,7 @@ def created_of(found: dict[str, Any]) -> Created | None:
         own if isinstance(own, str) else "",
         _count(found.get("fill_count")),
         _count(found.get("remaining_count")),
-        _whole(found.get("ts_ms")),
+        whole(found.get("ts_ms")),
     )
 
 
@@ -132,7 +142,7 @@ def queues(body: bytes) -> dict[str, int]:
     for one in listed:
         order_id = one.get("order_id") if isinstance(one, dict) else None
         ahead_e2 = _count(one.get("queue_position_fp")) if isinstance(order_id, str) else None
-        if order_id and ahead_e2 is not None and 0 <= ahead_e2 <= MOST_E2:
+        if order_id and ahead_e2 is not None:
             found[order_id] = ahead_e2
     return found
 
@@ -147,7 +157,7 @@ def reduced(body: bytes) -> tuple[str, int | None, int | None] | None:
     return (
         order_id if isinstance(order_id, str) else "",
         _count(found.get("reduced_by")),
-        _whole(found.get("ts_ms")),
+        whole(found.get("ts_ms")),
     )
 
 
@@ -196,19 +206,18 @@ def order(found: Any) -> SeenOrder:
     if not isinstance(found, dict):
         raise BadRecord("order", found, "an object")
     expires = found.get("expiration_time")
-    initial, own = found.get("initial_count_fp"), found.get("client_order_id")
-    updated = found.get("last_update_time")
+    own, updated = found.get("client_order_id"), found.get("last_update_time")
     return SeenOrder(
-        _text(found, "order_id"),
+        text(found, "order_id"),
         own if isinstance(own, str) else "",
-        _text(found, "ticker"),
-        _whole(found.get("exchange_index")) or 0,
+        text(found, "ticker"),
+        whole(found.get("exchange_index")) or 0,
         _side(found),
-        _text(found, "status"),
+        text(found, "status"),
         parse_price_e4(found.get("yes_price_dollars"), "yes_price_dollars"),
-        parse_count_e2(found.get("fill_count_fp"), "fill_count_fp"),
-        parse_count_e2(found.get("remaining_count_fp"), "remaining_count_fp"),
-        _count(initial),
+        count_e2(found, "fill_count_fp"),
+        count_e2(found, "remaining_count_fp"),
+        _count(found.get("initial_count_fp")),
         parse_time_ms(expires, "expiration_time") if expires else None,
         parse_time_ms(updated, "last_update_time") if updated else None,
     )
@@ -224,19 +233,19 @@ def fill(found: Any) -> SeenFill:
         raise BadRecord("fill", found, "an object")
     side = _side(found)
     yes_e4 = parse_price_e4(found.get("yes_price_dollars"), "yes_price_dollars")
-    count_e2 = parse_count_e2(found.get("count_fp"), "count_fp")
+    filled_e2 = count_e2(found, "count_fp")
     return SeenFill(
-        _text(found, "order_id"),
-        _text(found, "ticker" if found.get("ticker") else "market_ticker"),
-        _whole(found.get("exchange_index")) or 0,
+        text(found, "order_id"),
+        text(found, "ticker" if found.get("ticker") else "market_ticker"),
+        whole(found.get("exchange_index")) or 0,
         side,
         Fill(
             price_e4=yes_e4 if side == "yes" else opposite(yes_e4),
-            count_e2=count_e2,
-            fee_e6=parse_decimal(found.get("fee_cost"), 6, "fee_cost"),
-            shown_e2=count_e2,
+            count_e2=filled_e2,
+            fee_e6=money_e6(found, "fee_cost"),
+            shown_e2=filled_e2,
             time_ms=parse_time_ms(found.get("created_time"), "created_time"),
-            id=_text(found, "fill_id" if found.get("fill_id") else "trade_id"),
+            id=text(found, "fill_id" if found.get("fill_id") else "trade_id"),
             maker=found.get("is_taker") is False,
         ),
     )
@@ -249,19 +258,85 @@ def _side(found: dict[str, Any]) -> str:
     return str(side)
 
 
-def _text(found: dict[str, Any], name: str) -> str:
-    text = found.get(name)
-    if not isinstance(text, str) or not text:
-        raise BadRecord(name, text, "a text")
-    return text
+# -- what every member goes through: no number from outside is beyond what log, bus and readers can hold
 
 
-def _count(text: object) -> int | None:
+def text(found: dict[str, Any], name: str) -> str:
+    """Return a member that is a text.
+
+    Raises:
+        BadRecord: it is none, or empty.
+    """
+    told = found.get(name)
+    if not isinstance(told, str) or not told:
+        raise BadRecord(name, told, "a text")
+    return told
+
+
+def count_e2(found: dict[str, Any], name: str, *, signed: bool = False) -> int:
+    """Return a member that is a count of contracts.
+
+    Raises:
+        BadRecord: it is none, is beyond MOST_E2, or is below 0 and not `signed`.
+    """
+    count = (parse_signed_count_e2 if signed else parse_count_e2)(found.get(name), name)
+    if abs(count) > MOST_E2:
+        raise BadRecord(name, found.get(name), "a number of contracts that there can be")
+    return count
+
+
+def money_e6(found: dict[str, Any], name: str) -> int:
+    """Return a member that is an amount of dollars, as text.
+
+    Raises:
+        BadRecord: it is none, or beyond LARGEST.
+    """
+    return bounded(parse_decimal(found.get(name), 6, name), name)
+
+
+def whole(number: object) -> int | None:
+    """Return a whole number; None for what is none, or beyond LARGEST."""
+    if isinstance(number, bool) or not isinstance(number, int) or abs(number) > LARGEST:
+        return None
+    return number
+
+
+def whole_of(found: dict[str, Any], name: str) -> int:
+    """Return a member that is a whole number, 0 if it is not there.
+
+    Raises:
+        BadRecord: it is none, or beyond LARGEST.
+    """
+    number = whole(found.get(name, 0))
+    if number is None:
+        raise BadRecord(name, found.get(name), "a whole number")
+    return number
+
+
+def time_ms(seconds: int, name: str) -> int:
+    """Return a time told in whole seconds since the epoch.
+
+    Raises:
+        BadRecord: it is before the epoch, or later than the calendar goes.
+    """
+    if not 0 <= seconds <= MAX_TIME_MS // 1000:
+        raise BadRecord(name, seconds, "seconds since 1970")
+    return seconds * 1000
+
+
+def bounded(number: int, name: str) -> int:
+    """Return a number.
+
+    Raises:
+        BadRecord: it is beyond LARGEST.
+    """
+    if abs(number) > LARGEST:
+        raise BadRecord(name, number, f"a number within +-{LARGEST}")
+    return number
+
+
+def _count(told: object) -> int | None:
     try:
-        return parse_count_e2(text)
+        return count_e2({"count": told}, "count")
     except BadRecord:
         return None
-
-
-def _whole(number: object) -> int | None:
-    return number if isinstance(number, int) and not isinstance(number, bool) else None

@@ -37,16 +37,21 @@ from bus.tape.moments import Moments, NotRecorded, Position
 from bus.tape.player import Player
 from bus.tape.tape import Tape
 from bus.tape.verify import verify
+from bus.trading.gateway import AccountAnswer
 from bus.trading.shapes import CommandAnswer, OrdersAnswer, PositionsAnswer, TraderStatus, told
 from markets.errors import BadRecord, DecodeError, SettingsError, StartupError
 from markets.json import books, pages, read
 from markets.json.write import market_json
 from markets.opportunities.types import ScanLimits
 from markets.records import Event, Market, Record
+from markets.units import format_time
 from publisher import checkpoint
 from publisher.drift import DriftWatch
 from publisher.kalshi.stream_session import StreamSession
 from publisher.kalshi.subscriptions import Broken
+from publisher.orders import replies
+from publisher.orders.account import LISTS, Account, Listing, listed_order, shards
+from publisher.orders.replies import SeenFill
 from snapshot_server.edition import Edition, next_edition
 from tests.bus.protocol.damage import HUGE, a_while
 from tests.bus.protocol.examples import the_messages
@@ -533,6 +538,17 @@ strategies = ["value", "no_basket"]
 VALUES: Final = b"""\
 [{"ticker": "KX-1", "probability": 0.5, "margin": 0.01, "as_of": "2026-09-21T10:00:00Z"},
  {"ticker": "KX-2", "probability": "0.25"}, {"ticker": "KX-3", "probability": 0, "as_of": null}]"""
+LISTED: Final = {
+    "order_id": "o1", "client_order_id": "c1", "ticker": "A-1-X", "exchange_index": 0, "outcome_side": "yes",
+    "status": "resting", "yes_price_dollars": "0.5000", "fill_count_fp": "1.00", "remaining_count_fp": "9.00",
+    "initial_count_fp": "10.00", "expiration_time": "2026-10-19T18:10:00Z",
+    "last_update_time": "2026-10-19T18:00:00Z",
+}  # fmt: skip
+FILLED: Final = {
+    "order_id": "o1", "ticker": "A-1-X", "exchange_index": 0, "outcome_side": "no", "count_fp": "1.00",
+    "yes_price_dollars": "0.5000", "fee_cost": "0.010000", "created_time": "2026-10-19T18:00:01Z",
+    "fill_id": "f1", "is_taker": True,
+}  # fmt: skip
 BODY_CORPUS: Final = (
     b"{}",
     b"",
@@ -542,6 +558,87 @@ BODY_CORPUS: Final = (
     b'{"action":"speed","speed":2.5}',
     b'{"action":"seek","to_ms":1790000000000}',
 )
+
+
+REPLY_CORPUS: Final = tuple(
+    json.dumps(reply).encode()
+    for reply in (
+        {
+            "order_id": "o1", "client_order_id": "c1", "fill_count": "1.00", "remaining_count": "9.00",
+            "reduced_by": "9.00", "ts_ms": NOW_MS,
+        },
+        {"orders": [LISTED], "cursor": "next"},
+        {"fills": [FILLED, {**FILLED, "is_taker": False}], "cursor": ""},
+        {"as_of_time": "2026-10-19T18:00:00Z"},
+        {"queue_positions": [{"order_id": "o1", "queue_position_fp": "120.00"}]},
+        {"balance_breakdown": [{"exchange_index": 1, "balance": "100.000000"}], "balance_dollars": "1.00"},
+        {
+            "market_positions": [
+                {
+                    "ticker": "A-1-X", "exchange_index": 0, "position_fp": "-5.00",
+                    "market_exposure_dollars": "2.00", "fees_paid_dollars": "0.10",
+                    "realized_pnl_dollars": "-0.50",
+                }
+            ]
+        },
+        {
+            "settlements": [
+                {
+                    "ticker": "A-1-X", "event_ticker": "A-1", "exchange_index": 0, "market_result": "yes",
+                    "yes_count_fp": "1.00", "no_count_fp": "0.00", "revenue": 100, "fee_cost": "0.00",
+                    "settled_time": "2026-10-19T18:00:00Z", "value": 100,
+                }
+            ]
+        },
+        {
+            "transfers": [
+                {
+                    "transfer_id": "t", "amount": "1.00", "created_ts": NOW_MS // 1000, "status": "applied",
+                    "source_exchange_shard": 0, "destination_exchange_shard": 1,
+                }
+            ]
+        },
+        {"deposits": [{"id": "d", "amount_cents": 100, "fee_cents": 1, "finalized_ts": NOW_MS // 1000}]},
+        {"withdrawals": [{"id": "w", "amount": 100, "created_ts": "2026-10-19T18:00:00Z"}]},
+    )
+)  # fmt: skip
+
+
+def _replies(data: bytes) -> None:
+    """Read what the exchange says of orders and account; log and bus can carry all that is made of it."""
+    made: list[Any] = [replies.created(data), replies.reduced(data), replies.error_code(data)]
+    for read_one in (replies.as_of_ms, replies.queues):
+        with contextlib.suppress(BadRecord):
+            made.append(read_one(data))
+    for key, read_element in (("orders", replies.order), ("fills", replies.fill)):
+        with contextlib.suppress(BadRecord):
+            made.extend(map(read_element, replies.page(data, key)[0]))
+    msgspec.msgpack.encode(made)
+    listing = Listing(NOW_MS, 0, 0, 0)
+    for what in LISTS:
+        with contextlib.suppress(BadRecord):
+            listing.read(what, data)
+    account = Account.of(listing, [one for one in made if isinstance(one, SeenFill)], listing.resting)
+    answer = AccountAnswer(
+        exchange="e",
+        account="a",
+        as_of_ms=listing.as_of_ms,
+        asked_ms=listing.asked_ms,
+        in_flight=0,
+        last_event=0,
+        shards=shards(account, {}),
+        positions=tuple(listing.positions),
+        orders=tuple(listed_order(seen, None) for seen in listing.resting),
+        settlements=tuple(listing.settlements),
+        movements=tuple(listing.movements),
+        netting=listing.netting,
+    )
+    answers = Answers(lambda: None)
+    answers.add("account", lambda _question, _now_ms: msgspec.to_builtins(answer))
+    (head,) = answers.answer(encode_map({"op": "account", "id": 1}), NOW_MS)
+    assert told(unpack_map(head), AccountAnswer) == answer
+    for time_ms in [one.time_ms for one in listing.settlements] + [one.time_ms for one in listing.movements]:
+        format_time(time_ms)
 
 
 def _settings(folder: Path, data: bytes) -> None:
@@ -587,6 +684,7 @@ TARGETS: Final[dict[str, Callable[[int, Path], Target]]] = {
     "rest": lambda _seed, _folder: Simple(_rest_corpus(), json_damaged, _rest, ()),
     "websocket": lambda _seed, _folder: Frames(),
     "drift": lambda _seed, _folder: Drifts(),
+    "replies": lambda _seed, _folder: Simple(REPLY_CORPUS, json_damaged, _replies, ()),
     "settings": lambda _seed, folder: Simple(
         [SETTINGS], damaged, partial(_settings, folder), (SettingsError,)
     ),

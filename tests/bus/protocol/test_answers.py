@@ -153,6 +153,27 @@ def test_a_handler_that_crashes_costs_its_own_question_only() -> None:
     assert answers.errors == 3
 
 
+def test_an_answer_that_cannot_be_encoded_costs_its_own_question_only() -> None:
+    huge: dict[str, Any] = {"revenue_e6": 2**64}
+
+    def slices() -> Any:
+        yield
+        return huge
+
+    answers = Answers(lambda: None)
+    answers.add("now", lambda _question, _now_ms: huge)
+    answers.add("sliced", lambda _question, _now_ms: Sliced(slices(), soon=False))
+    answers.add("later", lambda _question, _now_ms: Later(lambda: huge))
+    assert begun(answers, "later") == []
+    with capture_logs() as logs:
+        (late,) = answers.due(0)
+        codes = [asked(answers, op)["error"]["code"] for op in ("now", "sliced")]
+    assert [*codes, said(late)["error"]["code"]] == ["internal"] * 3
+    assert [line["event"] for line in logs] == ["question.crashed"] * 3
+    assert answers.due(1) == []
+    assert asked(answers, "ping")["ok"]
+
+
 def test_no_more_wait_than_a_server_can_hold() -> None:
     def slices() -> Any:
         yield

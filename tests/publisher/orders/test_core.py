@@ -7,9 +7,17 @@ import msgspec
 import pytest
 
 from bus.trading import reasons
-from bus.trading.gateway import AmendAsk, CancelAsk, OrderAsk, OrderEventsAsk, PlaceAsk, TransferAsk
+from bus.trading.gateway import (
+    AccountAsk,
+    AmendAsk,
+    CancelAsk,
+    OrderAsk,
+    OrderEventsAsk,
+    PlaceAsk,
+    TransferAsk,
+)
 from markets.errors import DecodeError, StartupError
-from markets.orders import AmendRefused, Ended, Intent, OrderState, Sent
+from markets.orders import AmendRefused, Ended, Filled, Intent, OrderState, Sent
 from publisher.orders import life, limits
 from publisher.orders.core import Core
 from publisher.orders.steps import (
@@ -451,6 +459,44 @@ LISTED = {
     "outcome_side": "yes", "status": "resting", "yes_price_dollars": "0.5000", "fill_count_fp": "0.00",
     "remaining_count_fp": "10.00", "initial_count_fp": "10.00",
 }  # fmt: skip
+
+
+FILL = {
+    "order_id": "o1", "ticker": "KXA-1-X", "exchange_index": 0, "outcome_side": "yes", "count_fp": "1.00",
+    "yes_price_dollars": "0.5000", "fee_cost": "0.010000", "created_time": "2026-10-19T18:00:01Z",
+    "fill_id": "f1", "is_taker": True,
+}  # fmt: skip
+
+
+def fills_of(desk: Desk) -> list[tuple[str, int]]:
+    return [(told.fill.id, told.fill.count_e2) for told in desk.events() if isinstance(told, Filled)]
+
+
+def test_numbers_that_no_64_bits_hold_are_no_answer_and_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    listed = [{**FILL, "order_id": "another", "fill_id": "f0", "exchange_index": 10**30}, FILL]
+    monkeypatch.setitem(READS, "fills", {"fills": listed, "cursor": ""})
+    paid = {"settlements": [{"ticker": "KXA-1-X", "market_result": "yes", "revenue": 10**30}], "cursor": ""}
+    monkeypatch.setitem(READS, "settlements", paid)
+    desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="9.00", ts_ms=10**30)
+    for _ in range(3):
+        desk.pass_ms(31_000)
+    assert fills_of(desk) == [("f1", 100)]
+    account = desk.core.account(AccountAsk(journal="j"), 0, desk.now)
+    assert account is not None
+    assert account.missing == ("settlements",)
+    Desk(tuple(desk.log), generation=2)
+
+
+def test_half_a_character_in_somebody_s_order_hides_no_fill_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="9.00")
+    body = msgspec.json.encode({"fills": [{**FILL, "order_id": "HALF", "fill_id": "f0"}, FILL]})
+    monkeypatch.setitem(READS, "fills", msgspec.Raw(body.replace(b"HALF", rb"\ud800")))
+    desk.pass_ms(31_000)
+    assert fills_of(desk) == [("f1", 100)]
 
 
 @pytest.mark.parametrize("code", ["trading_is_paused", "insufficient_balance"])
