@@ -482,7 +482,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         intent, before = self.open[number], self.filled(number)
         count_e2 = before.count_e2 + fill.count_e2
         paid_e6 = before.paid_e6 + fill.cost_e6 + fill.fee_e6
-        if fill.count_e2 <= 0 or fill.fee_e6 < 0 or not 0 < fill.price_e4 <= intent.price_e4:
+        empty = fill.count_e2 == 0 and bool(fill.id)  # the exchange lists such fills, too: their fee is due
+        fits = fill.count_e2 > 0 and 0 < fill.price_e4 <= intent.price_e4
+        if fill.fee_e6 < 0 or not (fits or empty):
             return f"order {number}: a fill beyond its limit of {intent.price_e4}: {fill}"
         if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
             return f"order {number}: filled {count_e2} for {paid_e6}, more than it allows"
@@ -660,6 +662,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     def _net(self, order: Intent | ForeignFill, made: Bought) -> None:
         """Keep the net position as the exchange does, which pays a dollar for each pair at once."""
+        if not made.count_e2:
+            return
         held = self.positions.pop(made.ticker, None)
         count_e2 = made.count_e2
         if held is not None and held.side != made.side:

@@ -145,11 +145,17 @@ class Closed(msgspec.Struct, frozen=True):
 def after_purchase(lot: Lot | None, purchase: Bought) -> tuple[Lot | None, Closed | None]:
     """Return what a trade holds of a market after a purchase, and what the purchase sold.
 
+    A purchase of nothing has a fee all the same: that of what is held, or else of nothing sold.
+
     Args:
         lot: what the trade held before.
     """
     closed = None
     count_e2, fee_e6 = purchase.count_e2, purchase.fee_e6
+    if not count_e2:
+        if lot is not None:
+            return msgspec.structs.replace(lot, fees_e6=lot.fees_e6 + fee_e6), None
+        return None, _nothing(purchase)
     if lot is not None and lot.side != purchase.side:
         sold_e2 = min(lot.count_e2, count_e2)
         lot, closed, fee_e6 = _sell(lot, sold_e2, purchase, count_e2, fee_e6)
@@ -180,11 +186,28 @@ def after_purchase(lot: Lot | None, purchase: Bought) -> tuple[Lot | None, Close
     return more, closed
 
 
+def _nothing(purchase: Bought) -> Closed:
+    """Return what a purchase of nothing closes: nothing, at its fee."""
+    return Closed(
+        trade=purchase.trade,
+        ticker=purchase.ticker,
+        side=purchase.side,
+        count_e2=0,
+        cost_e6=0,
+        proceeds_e6=0,
+        fees_e6=purchase.fee_e6,
+        acquired_ms=purchase.time_ms,
+        disposed_ms=purchase.time_ms,
+        how="sold",
+    )
+
+
 def split_foreign(lots: Iterable[Lot], purchase: Bought) -> list[Bought]:
     """Divide a purchase that is not ours among the lots that it closes, and what is left of it.
 
     At the exchange it nets whatever the account holds of the other outcome. Foreign lots are closed first,
-    then those of our trades, the oldest first: what was sold of them is gone, whoever sold it.
+    then those of our trades, the oldest first: what was sold of them is gone, whoever sold it. A purchase of
+    nothing stays itself.
 
     Args:
         lots: those of the market. purchase: of trade FOREIGN.
@@ -193,6 +216,8 @@ def split_foreign(lots: Iterable[Lot], purchase: Bought) -> list[Bought]:
         (lot for lot in lots if lot.side != purchase.side),
         key=lambda lot: (lot.trade != FOREIGN, lot.opened_ms, lot.trade),
     )
+    if not purchase.count_e2:
+        return [purchase]
     parts: list[tuple[int, str, int]] = []
     left_e2 = purchase.count_e2
     for lot in other:
@@ -376,6 +401,9 @@ def tax_lots(record: Iterable[Recorded]) -> Lots:
         if isinstance(entry, Paid):
             closed += settling.pay(held.pop(entry.ticker, ()), entry)
             continue
+        if not entry.count_e2:
+            closed.append(_nothing(entry))
+            continue
         lots = held.setdefault(entry.ticker, deque())
         while lots and lots[0].side != entry.side and entry.count_e2:
             oldest = lots.popleft()
@@ -385,7 +413,7 @@ def tax_lots(record: Iterable[Recorded]) -> Lots:
             if left is not None:
                 lots.appendleft(left)
             entry = msgspec.structs.replace(entry, count_e2=entry.count_e2 - sold_e2, fee_e6=fee_e6)
-        opened, _ = after_purchase(None, entry)
+        opened = after_purchase(None, entry)[0] if entry.count_e2 else None
         if opened is not None:
             lots.append(opened)
     return Lots(tuple(lot for lots in held.values() for lot in lots), tuple(closed))

@@ -90,8 +90,8 @@ def test_parts_together_may_not_exceed_the_order() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [fill(5_000, 1_100), fill(5_100, 100), fill(5_000, 1_000, 10**9), fill(5_000, -1)],
-    ids=["more than ordered", "beyond the limit", "dearer than held", "negative"],
+    [fill(5_000, 1_100), fill(5_100, 100), fill(5_000, 1_000, 10**9), fill(5_000, -1), fill(5_000, 0)],
+    ids=["more than ordered", "beyond the limit", "dearer than held", "negative", "nothing on paper"],
 )
 def test_a_fill_that_contradicts_its_order_stops_everything(wrong: Fill) -> None:
     ledger = Ledger.new(100_000_000)
@@ -99,6 +99,32 @@ def test_a_fill_that_contradicts_its_order_stops_everything(wrong: Fill) -> None
 
     with pytest.raises(LedgerError):
         ledger.fill(1, wrong)
+
+
+@pytest.mark.parametrize("held", ["", "yes", "no"])
+@pytest.mark.parametrize("whose", ["ours", "late", "foreign"])
+def test_a_listed_fill_of_nothing_costs_its_fee_and_changes_nothing_else(held: str, whose: str) -> None:
+    ledger = Ledger.new(100_000_000)
+    if held:
+        bought(ledger, 7, held, 4_000, 1_000)
+    before, order = ledger.copy(), msgspec.structs.replace(intent(8), trade=7, attempt=1)
+    empty = msgspec.structs.replace(fill(5_000, 0, 30), id="listed")
+
+    if whose == "foreign":
+        assert ledger.fill_foreign(ForeignFill("o", "A", "E-A", 0, "yes", empty)) == ()
+    elif whose == "late":
+        ledger.fill_late(order, empty)
+    else:
+        ledger.place(order)
+        assert ledger.beyond(8, empty) is None
+        assert ledger.fill(8, empty) == order
+        ledger.end(8)
+
+    ledger.check_whole()
+    assert (ledger.cash_e6, ledger.fees_e6) == (before.cash_e6 - 30, before.fees_e6 + 30)
+    assert (ledger.positions, ledger.realised_e6) == (before.positions, before.realised_e6)
+    lots = [msgspec.structs.replace(lot, fees_e6=0) for lot in ledger.lots.get("A", {}).values()]
+    assert lots == list(before.lots.get("A", {}).values())
 
 
 def test_yes_and_no_of_one_market_pay_a_dollar_as_a_pair() -> None:

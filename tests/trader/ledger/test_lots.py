@@ -205,11 +205,12 @@ tickers, sides, counts = (
     st.sampled_from(["yes", "no"]),
     st.sampled_from([20, 40]) | st.integers(1, 60),
 )
+some = counts | st.just(0)  # the exchange lists fills of nothing, too
 orders = st.tuples(st.integers(1, 3), tickers, sides, st.integers(1, 9_999), counts)
 better, fees = st.integers(0, 3_000), st.integers(0, 500)
 place = st.tuples(st.just("place"), orders)
-buy_some = st.tuples(st.just("buy"), orders, counts, better, fees)
-fill_some = st.tuples(st.just("fill"), st.integers(0, 9), counts, better, fees)
+buy_some = st.tuples(st.just("buy"), orders, some, better, fees)
+fill_some = st.tuples(st.just("fill"), st.integers(0, 9), some, better, fees)
 end = st.tuples(st.just("end"), st.integers(0, 9))
 settle = st.tuples(st.just("settle"), tickers, st.sampled_from([0, ONE_E4]) | st.integers(0, ONE_E4))
 correct = st.tuples(st.just("correct"), tickers, st.integers(0, ONE_E4))
@@ -359,9 +360,9 @@ class Account:
         count_e2 = min(count_e2, order.count_e2 - progress.count_e2)
         price_e4 = max(1, order.price_e4 - better_e4)
         fee_e6 = min(fee_e6, order.reserve_e6 - progress.paid_e6 - price_e4 * count_e2)
-        if not count_e2 or fee_e6 < 0:
+        if fee_e6 < 0:
             return
-        part = Fill(price_e4, count_e2, fee_e6, count_e2, NOW_MS)
+        part = Fill(price_e4, count_e2, fee_e6, count_e2, NOW_MS, id="" if count_e2 else "listed")
         assert self.ledger.fill(order.number, part) == order
         self.plain.fill(order.trade, order.ticker, order.side, price_e4, count_e2, fee_e6)
         terms = (order.ticker, order.event_ticker, order.side, price_e4, count_e2, fee_e6, NOW_MS)
