@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -32,12 +33,13 @@ def open_regular(path: Path) -> BinaryIO:
 def write_whole(path: Path, body: bytes) -> None:
     """Write a file anew, ours alone to read: when this returns it survives a power cut.
 
-    Until then what was there before stays. `path` with ".new" at its end is where it is drafted.
+    Until then what was there before stays. Whoever writes it at the same time has a draft of their own, a
+    file whose name begins with that of `path` and ends with ".new".
 
     Raises:
         OSError: it cannot be written; the error names `path`.
     """
-    draft = path.with_name(f"{path.name}.new")
+    draft = path.with_name(f"{path.name}.{threading.get_native_id()}.new")
     try:
         draft.unlink(missing_ok=True)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

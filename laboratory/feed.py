@@ -406,6 +406,8 @@ class ExchangeFeed:
         markets = self.exchange.markets
         self._books.update((t, markets[t]) for t in sorted(planned - self.followed) if t in markets)
         gone = sorted(ticker for ticker in state.books if ticker not in planned)
+        for ticker in self._books.keys() - planned:  # it moved in this step, and is followed no more
+            del self._books[ticker]
         self.followed = planned
         with state.lock:
             for ticker in gone:

@@ -10,6 +10,7 @@ import msgspec
 from .outcome import Outcome, Plan, Point, common, names, span
 from .statistics import (
     CUTS,
+    After,
     Bin,
     Chosen,
     Estimate,
@@ -60,7 +61,7 @@ class Variant(msgspec.Struct, frozen=True):
     most_at_stake: float
     promise: Promise
     cuts: dict[str, dict[str, Promise]]
-    markouts: dict[int, tuple[int, float]]
+    markouts: dict[int, After]
     calibration: list[Bin]
     refused: dict[str, int]
     orders: int

@@ -7,9 +7,11 @@ from typing import Final
 
 from markets.book import YES
 from markets.orders import Fill, Intent, Settlement
-from markets.records import Quote
+from markets.records import Market, Quote
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
 from trader.engine.outputs import AnyOutput, Refused
+from trader.ledger.ledger import JOINED
+from trader.promised import Promised
 
 from .memory_journal import MemoryJournal
 from .outcome import Markout, Outcome, Trade, span
@@ -38,6 +40,21 @@ class _Held:
         return self.bought_e2["yes"] * self.value_e4 + self.bought_e2["no"] * opposite(self.value_e4)
 
 
+def worth_of(market: Market | None, quote: Quote | None) -> float | None:
+    """Return what YES is worth, in 1/10,000 dollar: its value once decided, before that the midpoint.
+
+    Where nobody bids it may be worth nothing, where nobody asks a dollar, and the midpoint is between that
+    and the other side. Otherwise those that fell or rose the most would be left out. None if nobody quotes
+    at all, or the market is not known.
+    """
+    if market is not None and market.settlement_value_e4 is not None:
+        return market.settlement_value_e4
+    if quote is None:
+        return None
+    bid_e4, ask_e4 = quote.yes_bid_e4, quote.yes_ask_e4 or PRICE_ONE_E4
+    return (bid_e4 + ask_e4) / 2 if bid_e4 or ask_e4 < PRICE_ONE_E4 else None
+
+
 class Notes(MemoryJournal):
     """The journal of a run, which records what a report needs.
 
@@ -62,9 +79,11 @@ class Notes(MemoryJournal):
         self._odd = odd
         self._refused: Counter[str] = Counter()
         self._placed_ms: dict[int, int] = {}
+        self._filled_e2: dict[int, int] = {}
         self._order_ms: list[int] = []
         self._open: Counter[int] = Counter()
         self._trades: dict[int, Trade] = {}
+        self._promised: dict[int, Promised] = {}
         self._held: dict[int, dict[str, _Held]] = {}
         self._of_market: dict[str, set[int]] = {}
         self._markouts: list[tuple[int, int, str, str, int, str, int, int]] = []
@@ -94,17 +113,20 @@ class Notes(MemoryJournal):
                 series=intent.series_ticker,
                 event=intent.event_ticker,
                 at_ms=self.now_ms,
-                promised_e6=intent.edge_e6,
                 legs=[],
                 belief=belief,
             )
-            self._held[intent.trade] = {}
+            self._held[intent.trade], self._promised[intent.trade] = {}, Promised()
             self.outcome.trades.append(trade)
+        self._promised[intent.trade].placed(intent)
         if intent.attempt == 0:
             trade.legs.append((intent.ticker, intent.side, intent.count_e2))
+        elif intent.attempt == JOINED:
+            trade.joined += 1
         else:
             trade.evened += 1
         trade.orders += 1
+        trade.got_e6 = None  # one that held nothing any more may hold something again
         self._open[intent.trade] += 1
         self._held[intent.trade].setdefault(intent.ticker, _Held())
         self._of_market.setdefault(intent.ticker, set()).add(intent.trade)
@@ -113,10 +135,11 @@ class Notes(MemoryJournal):
         """See MemoryJournal."""
         trade = self._trades[intent.trade]
         self._order_ms.append(self.now_ms - self._placed_ms.pop(intent.number))
+        self._filled_e2.pop(intent.number, None)
         self._open[intent.trade] -= 1
         if not self._open[intent.trade]:
-            if not trade.first:
-                self._first_end(trade)
+            if not trade.first or trade.joined:
+                trade.first = self._first(trade)
             self._close(trade)
 
     def filled(self, intent: Intent, fill: Fill) -> None:
@@ -126,6 +149,10 @@ class Notes(MemoryJournal):
         outcome.got_e2 += fill.count_e2
         outcome.fees_e6 += fill.fee_e6
         self._held[trade.number][intent.ticker].bought_e2[intent.side] += fill.count_e2
+        promised, before_e2 = self._promised[trade.number], self._filled_e2.get(intent.number, 0)
+        self._filled_e2[intent.number] = after_e2 = before_e2 + fill.count_e2
+        promised.filled(intent, before_e2, after_e2)
+        trade.promised_e6 = promised.e6
         trade.cost_e6 += fill.cost_e6
         trade.fees_e6 += fill.fee_e6
         for minutes in MARKOUT_MINUTES:
@@ -134,16 +161,15 @@ class Notes(MemoryJournal):
             what = (intent.ticker, intent.side, fill.price_e4, trade.strategy, minutes, fill.count_e2)
             heapq.heappush(self._markouts, (due_ms, self._serial, *what))
 
-    def _first_end(self, trade: Trade) -> None:
+    def _first(self, trade: Trade) -> str:
         held = self._held[trade.number]
-        got = [held[ticker].bought_e2[side] for ticker, side, _ in trade.legs]
-        if not any(got):
-            trade.first = "nothing"
-        elif all(count == got[0] for count in got):
-            trade.first = "even"
+        if trade.joined:  # its quotes are no basket
+            got = [sum(sum(one.bought_e2.values()) for one in held.values())]
         else:
-            trade.first = "missed"
-        self.outcome.filled_orders += sum(count > 0 for count in got)
+            got = [held[ticker].bought_e2[side] for ticker, side, _ in trade.legs]
+        if not any(got):
+            return "nothing"
+        return "even" if all(count == got[0] for count in got) else "missed"
 
     def other(self, output: AnyOutput) -> None:
         """See MemoryJournal."""
@@ -185,16 +211,19 @@ class Notes(MemoryJournal):
 
     # -- time
 
-    def pass_time(self, quotes: Callable[[str], Quote | None]) -> None:
-        """Record the markouts that are due."""
+    def pass_time(self, worth_e4: Callable[[str], float | None]) -> None:
+        """Record the markouts that are due.
+
+        Args:
+            worth_e4: what YES of a market is worth now (`worth_of`).
+        """
         while self._markouts and self._markouts[0][0] <= self.now_ms:
             _, _, ticker, side, price_e4, strategy, minutes, count_e2 = heapq.heappop(self._markouts)
-            quote = quotes(ticker)
-            if quote is None or not quote.yes_bid_e4 or not 0 < quote.yes_ask_e4 < PRICE_ONE_E4:
-                continue
-            middle = (quote.yes_bid_e4 + quote.yes_ask_e4) / 2
-            moved = (middle if side == "yes" else PRICE_ONE_E4 - middle) - price_e4
-            self.outcome.markouts.append(Markout(strategy, minutes, count_e2, moved))
+            yes_e4 = self.values.get(ticker)
+            now_e4 = worth_e4(ticker) if yes_e4 is None else yes_e4
+            if now_e4 is not None:
+                now_e4 = (now_e4 if side == YES else PRICE_ONE_E4 - now_e4) - price_e4
+            self.outcome.markouts.append(Markout(strategy, minutes, count_e2, now_e4))
 
     def end(self, least_e6: Mapping[tuple[int, str], int]) -> None:
         """Value open trades, so that all trades together are worth the equity at floor.

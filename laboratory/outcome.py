@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of these shapes; a run whose kept outcome has another version is repeated."""
 
 
@@ -27,7 +27,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         hours: how much time; 0 for the whole of a recording.
         settings: the trader's settings that were chosen, by key.
         exchange: switches of the simulated exchange's activity.
-        code: id of the code that ran.
+        code: id of the code that ran; "" for any.
         digest: that of the recording's bytes.
         files: a person's own files that the run reads, by path, each with its digest (laboratory/inputs.py).
     """
@@ -148,10 +148,10 @@ class Trade(msgspec.Struct, kw_only=True):
 
     Attributes:
         kind, source: as in `kalshi-bus trader report` (docs/trader.md).
-        promised_e6: expected profit at the decision.
+        promised_e6: expected profit at the decision, for what was filled (trader/promised.py).
         legs: (ticker, side, contracts wanted in 1/100) of its first orders.
         first: what those got: "even", "missed" (a leg or a part of one was missed), "nothing".
-        evened: how many orders evened it out, or sold it.
+        joined, evened: how many orders joined it later; how many evened it out, or sold it.
         fees_e6: fees of its fills, and what was withheld at settlement; cost_e6: cost without fees.
         got_e6: profit, once everything it holds is settled; None before.
         worth_e6: if not settled, its worth at the end at floor or bid, less its cost.
@@ -167,10 +167,11 @@ class Trade(msgspec.Struct, kw_only=True):
     series: str
     event: str
     at_ms: int
-    promised_e6: int
     legs: list[tuple[str, str, int]]
+    promised_e6: int = 0
     first: str = ""
     orders: int = 0
+    joined: int = 0
     evened: int = 0
     cost_e6: int = 0
     fees_e6: int = 0
@@ -182,12 +183,15 @@ class Trade(msgspec.Struct, kw_only=True):
 
 
 class Markout(msgspec.Struct, frozen=True, array_like=True):
-    """How far the midpoint moved in a fill's favour within `minutes`, per contract in 1/10,000 dollar."""
+    """How much more a contract was worth some minutes after its fill than was paid, in 1/10,000 dollar.
+
+    That is at the midpoint, or its value once decided (`worth_of`); None if nobody could say.
+    """
 
     strategy: str
     minutes: int
     count_e2: int
-    moved_e4: float
+    more_e4: float | None
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -212,7 +216,6 @@ class Outcome(msgspec.Struct, kw_only=True):
     markouts: list[Markout] = []
     refused: dict[str, int] = {}
     orders: int = 0
-    filled_orders: int = 0
     fills: int = 0
     wanted_e2: int = 0
     got_e2: int = 0

@@ -103,10 +103,10 @@ class Recorded:
             self._pass(moment.now_ns // 1_000_000)
             self._feed.hear(moment.actions)
             stand.turn()
+            stand.markouts()
             books = books or bool(self._feed.state.books)
             if clock.now_ms() >= next_ms:
                 next_ms = clock.now_ms() + every_ms
-                stand.markouts()
                 stand.point()
             progress(min(1.0, (clock.now_ms() - self._began_ms) / span_ms))
         stand.point()
@@ -124,6 +124,7 @@ class Recorded:
             at_ms = min(until_ms, stand.due_ms, clock.now_ms() + STEP_MS)
             clock.advance(max(0, at_ms - clock.now_ms()))
             stand.turn()
+            stand.markouts()
 
     def _note_tape(self, books: bool) -> None:
         """Note in the report what the recording lacks."""

@@ -28,6 +28,7 @@ _TRADE = [
     "promised_e6",
     "first",
     "orders",
+    "joined",
     "evened",
     "cost_e6",
     "fees_e6",

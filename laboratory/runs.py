@@ -31,6 +31,7 @@ def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None
     """
     began_s = time.process_time()
     try:
+        _require_same(plan)
         with quiet(), tempfile.TemporaryDirectory(prefix="" if within else "kb-lab-", dir=within) as name:
             folder = Path(name)
             bench = Recorded(plan, folder) if plan.recording else Simulated(plan, folder)
@@ -39,14 +40,18 @@ def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None
         for path, state in plan.files.items():
             if state_of(Path(path)) != state:
                 raise KalshiBusError(f"{path} was changed while the run went on: run over a copy of it")
-        if plan.digest and digest_of(Path(plan.recording)) != plan.digest:  # it may still be recorded
-            outcome.failures.append("the recording has changed since the run was planned: run over a copy")
+        _require_same(plan)  # it may still be recorded
     except KalshiBusError as error:
         outcome = Outcome(plan=plan, error=str(error))
     except Exception as error:  # noqa: BLE001, the report shows it, and the other runs continue
         outcome = Outcome(plan=plan, error=f"{type(error).__name__}: {error}")
     outcome.cpu_s = time.process_time() - began_s
     return outcome
+
+
+def _require_same(plan: Plan) -> None:
+    if plan.digest and digest_of(Path(plan.recording)) != plan.digest:
+        raise KalshiBusError(f"{plan.recording} has changed since the run was planned: run over a copy of it")
 
 
 @contextmanager

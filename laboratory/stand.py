@@ -18,7 +18,7 @@ from trader.run import on_disk
 from trader.worker import Follows, JournalFile, Worker
 
 from .inputs import CODE
-from .notes import Notes
+from .notes import Notes, worth_of
 from .outcome import Outcome, Plan, Point
 
 STEP_MS: Final = 500
@@ -152,7 +152,8 @@ class Stand:
 
     def markouts(self) -> None:
         """Record the markouts that are due."""
-        self._notes.pass_time(self._feed.state.quotes.get)
+        state = self._feed.state
+        self._notes.pass_time(lambda ticker: worth_of(state.markets.get(ticker), state.quotes.get(ticker)))
 
     def point(self) -> None:
         """Record the state of the account."""

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import NormalDist, fmean, stdev
 from typing import Final
@@ -117,6 +118,7 @@ CUTS: Final[Mapping[str, Callable[[Trade], str]]] = {
     "kind": lambda trade: trade.kind,
     "series": lambda trade: trade.series,
     "source": lambda trade: trade.source or "none needed",
+    "day": lambda trade: datetime.fromtimestamp(trade.at_ms / 1000, UTC).date().isoformat(),
     "settled as": lambda trade: "void or tied" if trade.odd else "usual",
 }
 """How a report groups trades."""
@@ -133,14 +135,12 @@ def cut(trades: Iterable[Trade], by: Callable[[Trade], str]) -> dict[str, Promis
 
 def by_day(outcome: Outcome) -> list[int]:
     """Return the profit at floor of each day of a run, including the last, partial one."""
-    profits: list[int] = []
-    last_e6 = 0
-    for number, point in enumerate(outcome.points):
-        day = (point.at_ms - outcome.began_ms - 1) // DAY_MS
-        after = outcome.points[number + 1] if number + 1 < len(outcome.points) else None
-        if after is None or (after.at_ms - outcome.began_ms - 1) // DAY_MS != day:
-            profits.append(point.floor_e6 - last_e6)
-            last_e6 = point.floor_e6
+    last_e6: dict[int, int] = {}
+    for point in outcome.points:
+        last_e6[max(0, point.at_ms - outcome.began_ms - 1) // DAY_MS] = point.floor_e6
+    profits, before_e6 = [0] * (max(last_e6, default=-1) + 1), 0
+    for day, floor_e6 in last_e6.items():  # a day of which nothing was recorded earned nothing
+        profits[day], before_e6 = floor_e6 - before_e6, floor_e6
     return profits
 
 
@@ -165,16 +165,30 @@ def calibration(trades: Iterable[Trade], bins: int = 10) -> list[Bin]:
     ]
 
 
-def markouts(outcomes: Iterable[Outcome]) -> dict[int, tuple[int, float]]:
-    """Return minutes -> (fills measured, how far the midpoint moved, in cents per contract)."""
-    sums: dict[int, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+class After(msgspec.Struct, frozen=True):
+    """Fills some minutes later: how many were measured, and how many not, as nobody quoted their market.
+
+    `cents`: how much more a contract was worth than was paid, on average over contracts.
+    """
+
+    fills: int
+    unknown: int
+    cents: float
+
+
+def markouts(outcomes: Iterable[Outcome]) -> dict[int, After]:
+    """Return minutes -> what fills were worth then."""
+    marks: dict[int, list[tuple[int, float | None]]] = defaultdict(list)
     for outcome in outcomes:
         for mark in outcome.markouts:
-            row = sums[mark.minutes]
-            row[0] += 1
-            row[1] += mark.count_e2
-            row[2] += mark.count_e2 * mark.moved_e4
-    return {m: (int(row[0]), row[2] / row[1] / 100 if row[1] else 0.0) for m, row in sorted(sums.items())}
+            marks[mark.minutes].append((mark.count_e2, mark.more_e4))
+    found = {}
+    for minutes, each in sorted(marks.items()):
+        known = [(count_e2, more_e4) for count_e2, more_e4 in each if more_e4 is not None]
+        count_e2 = sum(count for count, _ in known)
+        cents = sum(count * more for count, more in known) / count_e2 / 100 if count_e2 else math.nan
+        found[minutes] = After(len(known), len(each) - len(known), cents)
+    return found
 
 
 class Chosen(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from bus.clock import Clock, SystemClock
 from bus.process.child import die_with_parent
 from bus.process.lifecycle import Stop
 
+from .inputs import code_id
 from .outcome import Outcome, Plan
 from .runs import Store, run
 
@@ -187,7 +188,7 @@ def _work(connection: Connection, parent_pid: int, folder: Path) -> None:
     die_with_parent(parent_pid)
     sys.stdout = sys.stderr  # what a strategy prints is not among the results
 
-    clock, told_ns = SystemClock(), 0
+    clock, told_ns, code = SystemClock(), 0, code_id()
 
     def progress(part: float) -> None:
         nonlocal told_ns
@@ -197,7 +198,13 @@ def _work(connection: Connection, parent_pid: int, folder: Path) -> None:
             connection.send(part)
 
     while True:
-        connection.send(run(connection.recv(), progress, folder))
+        plan = connection.recv()
+        if plan.code in ("", code):
+            connection.send(run(plan, progress, folder))
+        else:  # this process began after an edit
+            connection.send(
+                Outcome(plan=plan, error="the project's code has changed since the run was planned")
+            )
 
 
 @contextmanager

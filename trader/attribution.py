@@ -21,6 +21,7 @@ from markets.orders import Intent
 from markets.units import DAY_MS, MONEY_ONE_E6, format_count, format_money
 from trader.engine.worth import LotWorth
 from trader.ledger.lots import FOREIGN, Bought, Closed, Fresh, Got, Lot, Paid, Settling, after_purchase
+from trader.promised import Promised
 
 _Key = TypeVar("_Key", str, "_Due")
 
@@ -38,9 +39,11 @@ def slippage_e6(intent: Intent, filled_e2: int, cost_e6: int) -> int | None:
 
 
 class Whose(msgspec.Struct, frozen=True):
-    """To whom a trade is attributed, when it was decided, and what it was expected to earn after fees.
+    """To whom a trade is attributed, and when it was decided.
 
-    `probability` is that of its side according to its source; None where it relies on none.
+    Attributes:
+        promises: whether it was expected to earn something: not if it only evens out or sells.
+        probability: that of its side according to its source; None where it relies on none.
     """
 
     strategy: str
@@ -48,7 +51,7 @@ class Whose(msgspec.Struct, frozen=True):
     source: str
     series: str
     decided_ms: int
-    expected_e6: int | None
+    promises: bool
     probability: float | None = None
 
 
@@ -61,7 +64,7 @@ def whose(first: Intent) -> Whose:
         first.source,
         first.series_ticker,
         first.created_ms,
-        None if first.attempt else first.edge_e6,
+        not first.attempt,
         first.probability if first.source else None,
     )
 
@@ -185,7 +188,7 @@ class Trade(msgspec.Struct):
     """One trade: what it holds, what it gave up, and what it got. All but `held` is of what it gave up.
 
     Attributes:
-        first: what its first order says; None if it was never ordered here.
+        first: what its first order says; None if it was never ordered here. promised: for what it got.
         labels: ticker -> outcome in words. held: ticker -> lot.
         slippage_e6: of all its orders; None as soon as it is unknown for one of them.
         gone: (ticker, side) -> what was given up. opened_ms, ended_ms: when it first bought, last gave up.
@@ -193,6 +196,7 @@ class Trade(msgspec.Struct):
     """
 
     first: Whose | None = None
+    promised: Promised = msgspec.field(default_factory=Promised)
     event_ticker: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     held: dict[str, Lot] = msgspec.field(default_factory=dict)
@@ -235,11 +239,14 @@ class Account:
             trade.labels.setdefault(intent.ticker, intent.label)
             trade.event_ticker = trade.event_ticker or intent.event_ticker
             # If a person sells what the trader never bought, it is ordered here, but is no trade.
-            if trade.first is None and intent.trade != FOREIGN:
-                trade.first = whose(intent)
-                self._count(intent.trade, trade)
+            if intent.trade != FOREIGN:
+                trade.promised.placed(intent)
+                if trade.first is None:
+                    trade.first = whose(intent)
+                    self._count(intent.trade, trade)
         for got in fresh.got:
             self._slip(got)
+            self._promise(got)
         for entry in fresh.record:
             if isinstance(entry, Paid):
                 self._pay(entry)
@@ -319,6 +326,11 @@ class Account:
         trade.slippage_e6 = _plus(trade.slippage_e6, more_e6)
         self._add(intent.trade, trade, intent.created_ms, {"slippage_e6": more_e6})
 
+    def _promise(self, got: Got) -> None:
+        trade = self._trade(got.intent.trade)
+        trade.promised.filled(got.intent, got.before_e2, got.filled_e2)
+        self._count(got.intent.trade, trade)
+
     def _add(self, number: int, trade: Trade, time_ms: int, numbers: Mapping[str, int | None]) -> None:
         day, due = day_of(time_ms), _due(trade.first or _nobodys(number, trade.event_ticker))
         _row_of(self._days.setdefault(day, {}), due).more(numbers)
@@ -328,13 +340,14 @@ class Account:
     def _count(self, number: int, trade: Trade) -> None:
         """Count a trade again in the cell of the day on which it was decided."""
         of = trade.first
-        if of is None or of.expected_e6 is None:
+        if of is None or not of.promises:
             return
+        expected_e6 = trade.promised.e6
         got, over = trade.opened_ms is not None, trade.opened_ms is not None and not trade.held
         came_e6 = trade.came_e6 if over else 0
         counted = (
-            1, int(got), int(over), int(came_e6 > 0), of.expected_e6 if got else 0,
-            of.expected_e6 if over else 0, came_e6, max(0, came_e6), min(0, came_e6),
+            1, int(got), int(over), int(came_e6 > 0), expected_e6 if got else 0,
+            expected_e6 if over else 0, came_e6, max(0, came_e6), min(0, came_e6),
         )  # fmt: skip
         if counted != trade.counted:
             changes = zip(_COUNTED, counted, trade.counted, strict=True)
@@ -574,7 +587,7 @@ def _copy(one: _Sum) -> _Sum:
 
 def _nobodys(trade: int, event_ticker: str) -> Whose:
     name = FOREIGN_NAME if trade == FOREIGN else UNKNOWN
-    return Whose(name, name, "", event_ticker.partition("-")[0], 0, None)
+    return Whose(name, name, "", event_ticker.partition("-")[0], 0, promises=False)
 
 
 def _plus(one_e6: int | None, other_e6: int | None) -> int | None:

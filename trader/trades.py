@@ -49,7 +49,7 @@ def _row(number: int, trade: Trade, worths: Sequence[LotWorth]) -> TradeRow:
         cost_dollars=format_money(cost_e6),
         fees_dollars=format_money(fees_e6),
         got_dollars=format_money(trade.got_e6),
-        promised_dollars=_money(None if of is None else of.expected_e6),
+        promised_dollars=_money(trade.promised.e6 if of is not None and of.promises else None),
         floor_dollars=_money(floor_e6),
         locked_dollars=_money(came_e6 + floor_e6 if whole and floor_e6 is not None else None),
         bid_dollars=_money(None if bid_e6 is None else came_e6 + bid_e6),

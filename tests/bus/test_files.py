@@ -2,6 +2,8 @@
 
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,15 @@ def test_where_it_cannot_be_written_what_was_there_stays(tmp_path: Path) -> None
     assert [*tmp_path.iterdir()] == [path]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.touch()
-    path.with_name("a.json.new").symlink_to(elsewhere)
+    path.with_name(f"a.json.{threading.get_native_id()}.new").symlink_to(elsewhere)
     write_whole(path, b"three")
     assert (path.read_bytes(), elsewhere.read_bytes()) == (b"three", b"")
+
+
+def test_several_may_write_it_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    bodies = [bytes([number]) * 10_000 for number in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda body: write_whole(path, body), bodies))  # raises if one could not
+    assert path.read_bytes() in bodies
+    assert [*tmp_path.iterdir()] == [path]

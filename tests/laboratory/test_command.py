@@ -273,6 +273,15 @@ def test_a_process_that_ends_or_never_returns_costs_one_run(
     assert "hello" not in capfd.readouterr().out
 
 
+def test_a_process_that_begins_after_an_edit_of_the_project_does_no_run_under_the_old_name(
+    tmp_path: Path,
+) -> None:
+    plan = Plan(hours=0.01, markets=60, code="before the edit")
+    (outcome,) = [outcome for _, outcome in sweep([plan], Store(tmp_path), 1) if outcome is not None]
+    assert outcome.error == "the project's code has changed since the run was planned"
+    assert Store(tmp_path).get(plan) is None
+
+
 def working(pid: int) -> list[psutil.Process]:
     """Return the child processes in which runs are under way."""
     children = psutil.Process(pid).children()

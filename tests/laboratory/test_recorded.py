@@ -7,8 +7,11 @@ import msgspec
 from bus.tape.file import PROFILE
 from laboratory.inputs import digest_of
 from laboratory.outcome import Plan
+from laboratory.recorded import Recorded
 from laboratory.runs import run
+from markets.orders import Fill
 from tests.support import ROOT
+from tests.trader.ledger.builders import intent
 
 DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
 BUYS = '''
@@ -54,6 +57,16 @@ def test_a_recording_is_played_in_its_own_time_and_gives_the_same_outcome_again(
     assert first.refused or first.orders
     again.cpu_s = first.cpu_s
     assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(first)
+
+
+def test_a_markout_is_taken_when_it_is_due_not_when_the_equity_is_next_recorded(tmp_path: Path) -> None:
+    bench = Recorded(plan(tmp_path), tmp_path)
+    notes = bench._notes
+    notes.now_ms += 10_000
+    order = intent(9_999)
+    notes.placed(order)
+    notes.filled(order, Fill(5_000, 100, 0, 100, notes.now_ms))
+    assert bench.run().markouts
 
 
 def test_a_folder_of_segments_works_as_a_recording(tmp_path: Path) -> None:

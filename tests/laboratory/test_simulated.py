@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from bus.clock import ManualClock
+from laboratory.feed import ExchangeFeed
 from laboratory.fill_model import both_ways, error_of
 from laboratory.matching import ACCOUNT, MatchingBroker
-from laboratory.notes import Notes
+from laboratory.notes import Notes, worth_of
 from laboratory.outcome import Outcome, Plan
 from laboratory.runs import run
 from laboratory.simulated import MEMORY, OF_A_DAY, START_MS, Simulated
@@ -27,6 +29,7 @@ from markets.orders import (
     Sent,
     Settlement,
 )
+from markets.records import Quote
 from markets.units import MINUTE_MS
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
@@ -35,8 +38,10 @@ from simulator.floor.model import ACTIVE, Market
 from simulator.front.render import market_json
 from simulator.matching.orders import ASK
 from simulator.universe.templates import load
+from tests.markets.builders import quote as quote_of
 from tests.trader.ledger.builders import intent
 from trader.engine.inputs import Present
+from trader.ledger.ledger import JOINED
 
 PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"limit_payout_hours": "8760"})
 
@@ -106,6 +111,71 @@ def test_what_is_withheld_at_a_settlement_is_borne_by_a_trade_on_the_side_that_w
     notes.settled(msgspec.structs.replace(paid, value_e4=10_000, fee_e6=0))
     assert [one.fees_e6 for one in notes.outcome.trades] == [0, 0]
     assert sum(one.got_e6 or 0 for one in notes.outcome.trades) == 152 * 10_000 - 303 * 5_000
+
+
+def quoted(bid_e4: int, ask_e4: int) -> Quote:
+    return msgspec.structs.replace(quote_of("A", None, None), yes_bid_e4=bid_e4, yes_ask_e4=ask_e4)
+
+
+@pytest.mark.parametrize(
+    ("bid_e4", "ask_e4", "worth_e4"),
+    [(5_000, 5_200, 5_100.0), (0, 100, 50.0), (0, 0, None), (9_900, 10_000, 9_950.0), (0, 10_000, None)],
+)
+def test_what_nobody_bids_for_may_be_worth_nothing(bid_e4: int, ask_e4: int, worth_e4: float | None) -> None:
+    assert worth_of(None, quoted(bid_e4, ask_e4)) == worth_e4
+    assert worth_of(None, None) is None
+
+
+def test_a_markout_of_a_market_that_collapsed_or_was_decided_is_not_left_out() -> None:
+    notes = Notes(0, Outcome(plan=PLAN), START_MS)
+    for number, (ticker, side) in enumerate([("UP", "yes"), ("DOWN", "yes"), ("OVER", "no"), ("GONE", "no")]):
+        order = intent(number, ticker, side, 5_000, 100)
+        notes.placed(order)
+        notes.filled(order, Fill(5_000, 100, 0, 100, START_MS))
+    notes.values["OVER"] = 0
+    notes.now_ms += 10 * MINUTE_MS
+    notes.pass_time({"UP": 6_000.0, "DOWN": 50.0}.get)
+    assert len(notes.outcome.markouts) == 2 * 4
+    more_e4 = [one.more_e4 for one in notes.outcome.markouts if one.minutes == 1]
+    assert more_e4 == [1_000.0, -4_950.0, 5_000, None]
+
+
+def test_a_trade_that_others_join_is_no_basket_that_is_evened() -> None:
+    notes = Notes(0, Outcome(plan=PLAN), START_MS)
+    first, later = (
+        msgspec.structs.replace(
+            intent(number, "A", count_e2=100), trade=1, time_in_force="gtc", attempt=attempt, edge_e6=80_000
+        )
+        for number, attempt in ((1, 0), (2, JOINED))
+    )
+    for order, count_e2 in ((first, 0), (later, 50)):
+        notes.placed(order)
+        if count_e2:
+            notes.filled(order, Fill(5_000, count_e2, 0, count_e2, START_MS))
+        notes.ended(order)
+    (trade,) = notes.outcome.trades
+    assert (trade.first, trade.joined, trade.evened, trade.promised_e6) == ("even", 1, 0, 40_000)
+    sold = msgspec.structs.replace(intent(3, "A", "no", 4_000, 50), trade=1, attempt=1)
+    notes.placed(sold)
+    notes.filled(sold, Fill(4_000, 50, 0, 50, START_MS))
+    notes.ended(sold)
+    assert (trade.got_e6, trade.evened) == (50 * 1_000, 1)
+    notes.placed(msgspec.structs.replace(later, number=4))
+    assert trade.got_e6 is None  # it may hold something again
+
+
+def test_no_book_is_kept_of_a_market_that_is_followed_no_more() -> None:
+    clock = ManualClock(START_MS)
+    exchange = Exchange(load(None), 400, 2, START_MS, Activity(bursts=False), memory=OF_A_DAY)
+    exchange.herald.detailed = False
+    feed, left = ExchangeFeed(exchange, clock), 0
+    for _ in range(600):
+        before = feed.followed
+        clock.advance(500)
+        feed.advance(clock.now_ms())
+        left += len(before - feed.followed)
+        assert feed.state.books.keys() <= feed.followed
+    assert left
 
 
 def test_the_same_plan_gives_the_same_outcome(outcome: Outcome) -> None:
@@ -220,7 +290,7 @@ def test_within_a_day_what_stood_a_day_ago_needs_no_minutes() -> None:
 
 
 def test_the_fill_model_is_compared_with_the_exchange() -> None:
-    days = both_ways(msgspec.structs.replace(PLAN, seed=5, markets=300))
+    days = both_ways(msgspec.structs.replace(PLAN, seed=5, hours=0.2, markets=300))
     pairs = days.pairs
     found = error_of(pairs)
     assert found.orders == len(pairs) > 5

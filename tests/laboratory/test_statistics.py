@@ -6,18 +6,38 @@ from statistics import fmean
 import msgspec
 import pytest
 
+from laboratory.outcome import Markout
 from laboratory.statistics import (
     CUTS,
+    DAY_MS,
     by_day,
     calibration,
     cut,
     estimate,
+    markouts,
     paired,
     promise,
     t95,
     walk_forward,
 )
 from tests.laboratory.outcomes import outcome, trade
+
+
+def test_a_day_without_points_is_a_day_that_earned_nothing() -> None:
+    run = outcome(1, [1_000_000, 1_000_000, 4_000_000])
+    run.points = [point for point in run.points if not DAY_MS < point.at_ms - run.began_ms <= 2 * DAY_MS]
+    assert len(run.points) == 2
+    assert sum(by_day(run)) == run.points[-1].floor_e6
+    assert (len(by_day(run)), by_day(run)[1]) == (3, 0)
+
+
+def test_markouts_are_means_over_contracts_and_say_how_many_nobody_knows() -> None:
+    run = outcome(1, [])
+    run.markouts = [Markout("s", 1, 100, 200.0), Markout("s", 1, 300, -200.0), Markout("s", 1, 900, None)]
+    run.markouts.append(Markout("s", 10, 100, None))
+    found = markouts([run])
+    assert (found[1].fills, found[1].unknown, found[1].cents) == (2, 1, -1.0)
+    assert (found[10].fills, found[10].unknown) == (0, 1)
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_stated() -> None:

@@ -64,7 +64,7 @@ def test_a_pipe_in_place_of_the_file_does_not_block(tmp_path: Path) -> None:
 def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     watchlist = Watchlist(tmp_path)
     watchlist.star("A", starred=True)
-    (tmp_path / f"{NAME}.new").mkdir()
+    (tmp_path / f"{NAME}.{threading.get_native_id()}.new").mkdir()
 
     with pytest.raises(OSError, match="directory"):
         watchlist.star("B", starred=True)
