@@ -406,6 +406,18 @@ class Rescan:
     ) -> list[str]:
         """Return what is looked at apart from what was touched: with candidates, books, held, wanted."""
         barren, later = self._barren, self._later
+
+        def due(event_ticker: str) -> bool:
+            """Whether an event is to be looked at: not if it had nothing, unless it is held or recent."""
+            if event_ticker not in barren:
+                return True
+            if event_ticker not in held and event_ticker not in recent:
+                return False
+            when = heeded(event_ticker)
+            if when is Heed.PRICES:
+                return swept and event_ticker not in later
+            return swept or when is Heed.CHANGES
+
         hot = self._hot.union(self._unasked.standing, self._unscanned.standing).difference(touched)
         groups = [hot]
         if swept:
@@ -421,19 +433,9 @@ class Rescan:
             # A commit may also move what an event without a book offers: by the books of others of its match.
             booked |= decided.difference(known, held, recent)
             groups += [booked, set(held) - known - booked]
-            if self.wants is not None:
-                groups.append(self._wanted_by_now(state, known.union(held)) - booked)
-
-        def due(event_ticker: str) -> bool:
-            """Whether an event is to be looked at: not if it had nothing, unless it is held or recent."""
-            if event_ticker not in barren:
-                return True
-            if event_ticker not in held and event_ticker not in recent:
-                return False
-            when = heeded(event_ticker)
-            if when is Heed.PRICES:
-                return swept and event_ticker not in later
-            return swept or when is Heed.CHANGES
+            if self.wants is not None:  # ask of all but those that are looked at anyway
+                looked_at = set(touched).union(*(filter(due, group) for group in groups))
+                groups.append(self._wanted_by_now(state, looked_at).difference(*groups))
 
         return [one for group in groups for one in sorted(filter(due, group))]
 

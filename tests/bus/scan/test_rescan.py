@@ -400,6 +400,32 @@ def test_who_changes_his_mind_hears_of_an_event_when_its_price_moves_and_soon_if
     assert sorted(asked) == [one, two, three]  # a few with each commit
 
 
+@pytest.mark.parametrize("why", ["refused", "held"])
+def test_who_begins_to_want_what_is_left_alone_for_another_reason_hears_of_it_with_each_commit(
+    why: str,
+) -> None:
+    writer, wanted, event_ticker = Writer(1), set[str](), event_of(1).event_ticker
+    rescan = Rescan(SCAN, lambda event: event.event_ticker in wanted)
+    if why == "refused":
+        rescan.refuses = lambda _view, _now_ms: NOW_MS + 1_000
+    held = frozenset([event_ticker] if why == "held" else [])
+    records = commit(writer, [basket(1) if why == "refused" else quiet(1)], NOW_MS)
+
+    def told(batch: Batch) -> int:
+        found = rescan.events(writer.state, batch, {}, held, heed=lambda _: Heed.PRICES)
+        return len(
+            rescan.relevant(rescan.views(writer.state, found, NOW_MS), {}, held, NOW_MS, curious=False)
+        )
+
+    assert told(batch_with(records, commit=True, whole=True)) == 1
+    assert told(Batch(commit=True)) == 0
+    wanted.add(event_ticker)
+    assert [told(Batch(commit=True)) for _ in range(4)] == [1, 1, 1, 1]
+    wanted.remove(event_ticker)
+    told(Batch(commit=True))
+    assert told(Batch(commit=True)) == 0
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
