@@ -173,19 +173,28 @@ def printable(text: str) -> str:
     return redact(" ".join(shown.split()))[:SAID_MAX]
 
 
-def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -> float | None:
-    """Return how far our clock is certainly ahead of the exchange's (below 0: behind).
+def stated_s(headers: Mapping[str, str]) -> int | None:
+    """Return the exchange's time by an answer's headers, None if they state none.
 
-    The exchange's time is that of the header Date, in whole seconds, plus the Age of an answer from a cache;
-    the time the answer took counts for neither side. None if it states no time.
+    It is that of Date, in whole seconds, plus the Age of an answer from a cache.
     """
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)
         age = headers.get("Age", "")
-        theirs_s = date.timestamp() + (int(age[:6]) if age.isascii() and age.isdigit() else 0)
+        return int(date.timestamp()) + (int(age[:6]) if age.isascii() and age.isdigit() else 0)
     except (ValueError, TypeError, OverflowError, IndexError, OSError):
+        return None
+
+
+def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -> float | None:
+    """Return how far our clock is certainly ahead of the exchange's (below 0: behind).
+
+    The time the answer took counts for neither side. None if it states no time.
+    """
+    theirs_s = stated_s(headers)
+    if theirs_s is None:
         return None
     if sent_ms / 1000 > theirs_s + 1:
         return sent_ms / 1000 - theirs_s - 1

@@ -124,11 +124,12 @@ class Connection:
             why = refused or "key_unusable"
             return Reply(None, trouble=why, left=False, signed_ms=signed_ms, received_ms=sent_ms)
         status: int | None = None
+        date_ms: int | None = None
         body, trouble = b"", ""
         try:
             sock.settimeout(READ_TIMEOUT_S)
             sock.sendall(head + request.body)
-            status, body = self._answer(request, sent_ms)
+            status, body, date_ms = self._answer(request, sent_ms)
         except TimeoutError:
             trouble = "timeout"
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -138,7 +139,7 @@ class Connection:
             self.close()
         if status == 401:
             self._keys.refused()
-        return Reply(status, body, trouble, True, signed_ms, self._clock.now_ms())
+        return Reply(status, body, trouble, True, signed_ms, self._clock.now_ms(), date_ms)
 
     def _head(self, request: Request) -> tuple[int, bytes | None]:
         """Return when a request was signed, by our clock, and its head.
@@ -180,7 +181,8 @@ class Connection:
         headers = key.headers(method, self._path + path, signed_ms)
         return _Signature(key, (method, path), at_ms, signed_ms, headers)
 
-    def _answer(self, request: Request, sent_ms: int) -> tuple[int, bytes]:
+    def _answer(self, request: Request, sent_ms: int) -> tuple[int, bytes, int | None]:
+        """Return an answer's status and body, and the time that its headers state."""
         assert self._open is not None
         response = http.client.HTTPResponse(self._open.sock, method=request.method)
         try:
@@ -197,10 +199,10 @@ class Connection:
                     raise TimeoutError
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
-            self.clock_offset_s = faults.clock_offset_s(
-                dict(response.getheaders()), sent_ms, self._clock.now_ms()
-            )
-            return response.status, b"".join(parts)
+            headers = dict(response.getheaders())
+            self.clock_offset_s = faults.clock_offset_s(headers, sent_ms, self._clock.now_ms())
+            stated_s = faults.stated_s(headers)
+            return response.status, b"".join(parts), None if stated_s is None else stated_s * 1000
         finally:
             ends = response.will_close
             response.close()

@@ -114,6 +114,7 @@ class Core:
                 "another one has taken over"
             )
         self._desk.start(now)
+        state.replayed(now.wall_ms)
         state.told.clear()
         state.commit(Opened(records.VERSION, generation, exchange, account, now.wall_ms))
         for request_id in list(state.under_way):
@@ -156,7 +157,7 @@ class Core:
         elif isinstance(what, Limits):
             self._sending.budget.resize(what, now.steady_ms)
         elif isinstance(what, ExchangeTime):
-            desk.told(what.exchange_ms, now)
+            desk.dated(what.exchange_ms, now)
         elif isinstance(what, PrivateHint):
             self._looking.hint(what.ticker, now)
 

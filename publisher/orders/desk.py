@@ -19,6 +19,9 @@ from .steps import CoreSettings, FeedHeard, Now
 CLOCK_KEPT_MS: Final = 600_000
 """A time told by the exchange longer ago than this means nothing: clocks drift."""
 
+TOLD_OFF_MS: Final = 5_000
+"""A time in an answer that is further from its header Date, or without one from our clock, is none."""
+
 HOLD_MS: Final = 30_000
 """No create waits longer for its turn."""
 
@@ -84,11 +87,31 @@ class Desk:
         """Return the exchange's time."""
         return now.steady_ms + self._offset_ms
 
-    def told(self, ts_ms: int | None, now: Now) -> None:
-        """Take a time that the exchange put into an answer: its clock shows that, or slightly more."""
+    def told(self, ts_ms: int | None, date_ms: int | None, now: Now) -> int | None:
+        """Take a time that the exchange put into an answer: its clock shows that, or slightly more.
+
+        Return it; None if there is none, or it cannot be right. What is believed here decides leases,
+        signatures, and up to when all fills are in the log: one wrong number must not.
+        """
         if ts_ms is None:
-            return
-        offset_ms = ts_ms - now.steady_ms
+            return None
+        first_ms, last_ms = (now.wall_ms, now.wall_ms) if date_ms is None else (date_ms, date_ms + 1_000)
+        if ts_ms > last_ms + TOLD_OFF_MS:
+            self.alarm("an answer's time is far from its Date, or from this machine's clock: it is not used")
+            return None
+        if ts_ms < first_ms - TOLD_OFF_MS:  # as that of an answer which was long under way
+            return None
+        self._believe(ts_ms, now)
+        return ts_ms
+
+    def dated(self, date_ms: int, now: Now) -> None:
+        """Take the Date of an answer that refuses a signature: what is believed may be wrong, either way."""
+        if abs(date_ms - self.exchange_ms(now)) > TOLD_OFF_MS:
+            self._told_ms = None
+        self._believe(date_ms, now)
+
+    def _believe(self, exchange_ms: int, now: Now) -> None:
+        offset_ms = exchange_ms - now.steady_ms
         stale = self._told_ms is None or now.steady_ms - self._told_ms > CLOCK_KEPT_MS
         if stale or offset_ms > self._offset_ms:
             self._offset_ms = offset_ms

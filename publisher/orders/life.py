@@ -260,8 +260,12 @@ class Draft:
         if order.state is not state and not order.ended:
             self.change(Change(state=state, reason=""))
 
-    def amend_answered(self, reply: Reply) -> bool:
-        """An amend's answer came; return whether to look up the order's present state."""
+    def amend_answered(self, reply: Reply, told_ms: int | None) -> bool:
+        """An amend's answer came; return whether to look up the order's present state.
+
+        Args:
+            told_ms: the exchange's time in it, if there is one that can be right.
+        """
         order, doubt = self.order, self.order.doubt
         if doubt is None or order.ended:
             return True
@@ -277,7 +281,7 @@ class Draft:
                 if doubt.what == "renew":
                     self._renewed(doubt, found.order_id)
                     return False
-                self._amended(doubt, found.order_id, found.ts_ms or doubt.signed_ms)
+                self._amended(doubt, found.order_id, told_ms or doubt.signed_ms)
                 return True
         elif reply.status is not None and code is not None and 400 <= reply.status < 500:
             self._amend_over(code)

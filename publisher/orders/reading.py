@@ -16,6 +16,8 @@ from .requests import Asked
 from .steps import Reply
 
 PAGES_MOST: Final = 200
+AHEAD_MOST_MS: Final = 5_000
+"""How much later than its answer's header Date a list may be said to be."""
 
 
 class Looked(NamedTuple):
@@ -48,13 +50,16 @@ def moment() -> Generator[Asked, Reply, int]:
     """Return the time as of which lists asked for from now on are.
 
     Raises:
-        Failed: the exchange does not say.
+        Failed: the exchange does not say, or it says a time to come, which would prove what no list can.
     """
     reply = yield requests.moment()
     try:
-        return replies.as_of_ms(good(reply))
+        as_of_ms = replies.as_of_ms(good(reply))
     except BadRecord as error:
         raise Failed(str(error)) from None
+    if reply.date_ms is not None and as_of_ms > reply.date_ms + AHEAD_MOST_MS:
+        raise Failed("lists as of a time to come")
+    return as_of_ms
 
 
 def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder], int]]:

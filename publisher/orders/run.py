@@ -288,9 +288,9 @@ class Gateway:
 
     def _take_reply(self, request: Request, reply: Reply) -> None:
         if self._core is not None:
-            now, offset_s = self._now(), self._sender.clock_offset_s
-            if reply.status == 401 and offset_s:  # perhaps signed by a wrong clock
-                self._core.take(ExchangeTime(now.wall_ms - int(offset_s * 1000)), now)
+            now = self._now()
+            if reply.status == 401 and reply.date_ms is not None:  # perhaps signed by a wrong clock
+                self._core.take(ExchangeTime(reply.date_ms), now)
             self._core.take(Answered(request.id, reply), now)
 
     def _turn(self) -> int | None:

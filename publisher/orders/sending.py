@@ -327,9 +327,10 @@ class Sending:
             bucket.refused(now.steady_ms)
         elif reply.status is not None:
             bucket.accepted()
-        self._clock(reply, now)
+        told_ms = self._told_ms(reply, now)
         draft = Draft(order)
-        looks = self._became(order, what, reply, draft, now, order.exchanged.get(answered.request_id))
+        sent = order.exchanged.get(answered.request_id)
+        looks = self._became(order, what, reply, told_ms, draft, now, sent)
         events = self._state.numbered(key[0], draft.events, now.wall_ms)
         self._state.commit(
             Replied(
@@ -349,7 +350,16 @@ class Sending:
         self._desk.follow(order, now)
         return looks
 
-    def _became(self, order: Order, what: str, reply: Reply, draft: Draft, now: Now, sent: object) -> bool:
+    def _became(
+        self,
+        order: Order,
+        what: str,
+        reply: Reply,
+        told_ms: int | None,
+        draft: Draft,
+        now: Now,
+        sent: object,
+    ) -> bool:
         desk = self._desk
         if what == "create":
             signed_ms = order.signed_ms
@@ -372,17 +382,18 @@ class Sending:
         else:
             work.amending = False
             work.renew_ms = now.steady_ms + 2_000
-            looks = draft.amend_answered(reply)
+            looks = draft.amend_answered(reply, told_ms)
         if looks:
             work.checks = 0
             desk.check(order, now.steady_ms + CHECK_FIRST_MS)
         return looks
 
-    def _clock(self, reply: Reply, now: Now) -> None:
+    def _told_ms(self, reply: Reply, now: Now) -> int | None:
+        """Return the exchange's time in an answer, if there is one that can be right."""
         if reply.status is None or not 200 <= reply.status < 300:
-            return
+            return None
         found = replies.created(reply.body)
-        self._desk.told(found.ts_ms if found is not None else None, now)
+        return None if found is None else self._desk.told(found.ts_ms, reply.date_ms, now)
 
     def stray(self, order_id: str, key: Key, ticker: str, shard: int) -> None:
         """End an order that carries our id but is not the one we know."""

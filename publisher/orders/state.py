@@ -34,6 +34,9 @@ FILLS_KEPT_MS = 3_600_000
 
 HEARD_KEPT_MS = 7 * 86_400_000
 
+AHEAD_MOST_MS = 60_000
+"""A sweep that a log dates later than this from now was dated by a wrong clock."""
+
 
 @dataclass(slots=True)
 class Journal:
@@ -86,6 +89,7 @@ class State:
         self.fills: dict[str, int] = {}
         self.under_way: dict[int, tuple[Key, str]] = {}
         self.transfers: dict[str, Moved] = {}
+        self._sweeps: list[int] = []
         self.appended: list[bytes] = []
         self.told: list[tuple[str, GatewayEvent]] = []
 
@@ -95,8 +99,7 @@ class State:
         """Take a record of the log."""
         if isinstance(record, Base):
             self._base(record)
-            return
-        if isinstance(record, Taken):
+        elif isinstance(record, Taken):
             self._journal(record.journal, record.at_ms).orders[record.intent.number] = Order.of(
                 record.journal, record.intent
             )
@@ -108,6 +111,19 @@ class State:
                 for change in record.changes:
                     order.apply(change)
         self._note(record)
+        if self._sweeps[-1:] != [self.swept_ms]:
+            self._sweeps.append(self.swept_ms)
+
+    def replayed(self, wall_ms: int) -> None:
+        """All of the log has been read: the last sweep is one that can have been.
+
+        Fills are looked for from there on. A log may date sweeps in the future: by a machine's wrong clock,
+        or by a wrong time in an answer, which earlier builds believed.
+        """
+        if self.swept_ms > wall_ms + AHEAD_MOST_MS:
+            been = [ms for ms in self._sweeps if 0 < ms <= wall_ms]
+            self.swept_ms = max(been, default=wall_ms - FILLS_KEPT_MS)
+        self._sweeps.clear()
 
     def _base(self, base: Base) -> None:
         self.generation, self.exchange, self.account = base.generation, base.exchange, base.account

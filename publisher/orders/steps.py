@@ -58,6 +58,7 @@ class Reply(msgspec.Struct, frozen=True):
         status: None without an answer. trouble: why, one of the outcomes in publisher.kalshi.faults.
         left: whether it may have left this machine; False is certain.
         signed_ms, received_ms: by our clock.
+        date_ms: the exchange's time by the header Date: its clock showed that, or up to a second more.
     """
 
     status: int | None
@@ -66,6 +67,7 @@ class Reply(msgspec.Struct, frozen=True):
     left: bool = True
     signed_ms: int = 0
     received_ms: int = 0
+    date_ms: int | None = None
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -141,7 +143,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class ExchangeTime(msgspec.Struct, frozen=True):
-    """The exchange's time, from the header Date of an answer, above all of a refusal.
+    """The exchange's time, from the header Date of an answer that refuses a signature.
 
     In whole seconds, truncated: its clock shows this or up to a second more.
     """

@@ -18,13 +18,17 @@ from bus.trading.gateway import (
 )
 from markets.errors import DecodeError, StartupError
 from markets.orders import AmendRefused, Ended, Filled, Intent, OrderState, Sent
-from publisher.orders import life, limits
+from publisher.orders import life, limits, records, requests
 from publisher.orders.core import Core
+from publisher.orders.looking import STALE_READS_MS
+from publisher.orders.records import Base, Replied, Swept
+from publisher.orders.state import FILLS_KEPT_MS
 from publisher.orders.steps import (
     Answered,
     AnyInput,
     Append,
     CoreSettings,
+    ExchangeTime,
     FeedHeard,
     Fenced,
     KillSwitch,
@@ -68,10 +72,12 @@ def settings(**members: Any) -> CoreSettings:
 class Desk:
     """A core with an exchange that answers reads with nothing, and writes only when told to."""
 
-    def __init__(self, log: tuple[bytes, ...] = (), generation: int = 1, **members: Any) -> None:
-        self.ms = 0
+    def __init__(self, log: tuple[bytes, ...] = (), generation: int = 1, ms: int = 0, **members: Any) -> None:
+        self.ms = ms
         self.reads = Counter[str]()
         self.one_order: dict[str, Any] | None = None
+        self.date = False
+        self.asked: list[Request] = []
         self.log = list(log)
         self.core = Core(settings(**members))
         self.core.replay(log)
@@ -101,10 +107,12 @@ class Desk:
                     sent.append(action.request)
                 elif isinstance(action, Send):
                     what = action.request.what
+                    self.asked.append(action.request)
                     self.reads[what] += 1
                     found = {"order": self.one_order} if what == "order" else READS.get(what, {})
                     status = 404 if what == "order" and self.one_order is None else 200
-                    reply = Reply(status, msgspec.json.encode(found))
+                    date_ms = self.now.wall_ms if self.date else None
+                    reply = Reply(status, msgspec.json.encode(found), date_ms=date_ms)
                     self.core.take(Answered(action.request.id, reply), self.now)
         self.writes += sent
         return sent
@@ -497,6 +505,90 @@ def test_half_a_character_in_somebody_s_order_hides_no_fill_of_ours(monkeypatch:
     monkeypatch.setitem(READS, "fills", msgspec.Raw(body.replace(b"HALF", rb"\ud800")))
     desk.pass_ms(31_000)
     assert fills_of(desk) == [("f1", 100)]
+
+
+WRONG = (WALL * 1_000, WALL + 3_600_000, WALL + 8_000, WALL - 3_600_000, 1, -5)
+"""Times that the exchange cannot mean: microseconds, a wrong clock's, nonsense."""
+
+
+@pytest.mark.parametrize("date_ms", [None, WALL])
+@pytest.mark.parametrize("ts_ms", WRONG)
+def test_a_wrong_time_in_an_answer_moves_no_clock_and_no_sweep(ts_ms: int, date_ms: int | None) -> None:
+    desk = Desk()
+    creates = desk.place(intent(1, time_in_force="gtc", count_e2=100), intent(2, count_e2=100))
+    for number, create in enumerate(creates, start=1):
+        body = {"order_id": f"o{number}", "fill_count": "0.00", "remaining_count": "1.00", "ts_ms": ts_ms}
+        reply = Reply(201, msgspec.json.encode(body), date_ms=date_ms)
+        desk.core.take(Answered(create.id, reply), desk.now)
+    assert desk.core.exchange_ms(desk.now) == desk.now.wall_ms
+    assert (desk.core.gateway(desk.now).error is not None) == (ts_ms > WALL)
+    desk.core.amend(AmendAsk(journal="j", number=1, price_e4=4_900, count_e2=100), desk.now)
+    (amend,) = desk.turn()
+    desk.core.take(Answered(amend.id, Reply(200, msgspec.json.encode(body | {"order_id": "o1"}))), desk.now)
+    (create,) = desk.place(intent(3, time_in_force="gtc", count_e2=100))
+    assert msgspec.json.decode(create.body)["expiration_time"] == (desk.now.wall_ms + 60_000) // 1000
+    for _ in range(9):
+        desk.pass_ms(10_000)
+    swept = [told for told in map(records.decode, desk.log) if isinstance(told, Swept)]
+    assert swept
+    assert all(WALL < told.until_ms <= desk.now.wall_ms for told in swept)
+    changes = [
+        change
+        for told in map(records.decode, desk.log)
+        if isinstance(told, Replied)
+        for change in told.changes
+    ]
+    assert [change.amended_ms for change in changes if change.amended_ms] == [WALL + 100]
+
+
+def test_the_exchange_s_time_is_believed_where_it_can_be_right() -> None:
+    """Of a machine whose clock is an hour slow: a refusal's Date says so, and then the answers go on."""
+    desk = Desk()
+    theirs_ms = WALL + 3_600_000
+    desk.core.take(ExchangeTime(theirs_ms), desk.now)
+    assert desk.core.exchange_ms(desk.now) == theirs_ms
+    (create,) = desk.place(intent(1, time_in_force="gtc", count_e2=100))
+    body = {"order_id": "o1", "fill_count": "0.00", "remaining_count": "1.00", "ts_ms": theirs_ms + 700}
+    desk.core.take(Answered(create.id, Reply(201, msgspec.json.encode(body), date_ms=theirs_ms)), desk.now)
+    assert desk.core.exchange_ms(desk.now) == theirs_ms + 700
+    desk.core.take(ExchangeTime(WALL * 2), desk.now)
+    desk.core.take(ExchangeTime(theirs_ms), desk.now)
+    assert desk.core.exchange_ms(desk.now) == theirs_ms, "a Date that was wrong is not believed any longer"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_log_that_was_swept_in_the_future_is_swept_anew_from_where_it_can_have_been(
+    whole: bool,
+) -> None:
+    desk = Desk()
+    for _ in range(9):
+        desk.pass_ms(10_000)
+    good_ms = max(told.until_ms for told in map(records.decode, desk.log) if isinstance(told, Swept))
+    log = (*desk.log, records.encode(Swept(WALL + 7 * 3_600_000)), records.encode(Swept(WALL * 1_000)))
+    if whole:  # rewritten: where it was swept to before is not in it any more
+        base = Base(records.VERSION, 1, "exchange", "account", 0, WALL * 1_000, ())
+        log, good_ms = (records.encode(base),), WALL + 6 * 3_600_000 - FILLS_KEPT_MS
+    again = Desk(log, generation=2, ms=6 * 3_600_000)
+    first, *_ = [request for request in again.asked if request.what == "fills"]
+    assert first.query == requests.fills(good_ms - STALE_READS_MS).query
+    last_ms = max(
+        told.until_ms for told in map(records.decode, again.log[len(log) :]) if isinstance(told, Swept)
+    )
+    assert last_ms == again.now.wall_ms - 100
+
+
+def test_lists_as_of_a_time_to_come_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    desk.date = True
+    (create,) = desk.place(intent())
+    desk.answer(create, None)
+    monkeypatch.setitem(READS, "moment", {"as_of_time": "2027-10-19T18:00:00Z"})
+    for _ in range(5):
+        desk.pass_ms(10_000)
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == "unknown"
+    monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:58Z"})
+    desk.pass_ms(10_000)
+    assert reason(desk) == "not_placed"
 
 
 @pytest.mark.parametrize("code", ["trading_is_paused", "insufficient_balance"])

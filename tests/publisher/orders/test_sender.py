@@ -49,13 +49,16 @@ def test_a_request_is_signed_by_the_exchange_s_clock_on_a_connection_that_stays(
     connection = connect(peer, keys)
     connection.warm()
     for _ in range(2):
-        peer.answers.put(Answer(b'HTTP/1.1 201 Created\r\nContent-Length: 16\r\n\r\n{"order_id":"a"}'))
+        date = b"Date: Mon, 19 Oct 2026 18:00:00 GMT\r\n"
+        said = b"HTTP/1.1 201 Created\r\n" + date + b'Content-Length: 16\r\n\r\n{"order_id":"a"}'
+        peer.answers.put(Answer(said))
         before_ms = CLOCK.now_ms()
 
         reply = connection.exchange(msgspec.structs.replace(CREATE, query=(("exchange_index", "0"),)))
 
         assert (reply.status, reply.body, reply.left, reply.trouble) == (201, b'{"order_id":"a"}', True, "")
         assert before_ms <= reply.signed_ms <= reply.received_ms <= CLOCK.now_ms()
+        assert reply.date_ms == 1_792_432_800_000
         head, _, body = peer.heard.get(timeout=5).partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)

@@ -259,7 +259,8 @@ class World:
         def finish(status: int | None, body: bytes, trouble: str) -> None:
             if not done[0]:
                 done[0] = True
-                reply = Reply(status, body, trouble, True, signed_ms, self.now.wall_ms)
+                date_ms = None if status is None else self.now_ms // 1000 * 1000
+                reply = Reply(status, body, trouble, True, signed_ms, self.now.wall_ms, date_ms)
                 self.answer(generation, request, reply, self.rng.randint(1, 20))
 
         def arrive() -> None:
