@@ -377,6 +377,7 @@ class Worker:
                 loss_base_e6=recovered.loss_base_e6,
                 loss_latched=recovered.loss_latched,
                 leg_risk=recovered.leg_risk,
+                known=recovered.known,
             ),
             tuple(self.values.values()),
         )

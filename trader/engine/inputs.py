@@ -22,6 +22,7 @@ from .asks import AnyAsk
 from .legrisk import Learnt
 from .marks import KeptMark
 from .risk import Limits
+from .standing import KnownOrder
 from .taken import TakenLevel
 
 
@@ -70,6 +71,7 @@ class Start(Input, frozen=True):
         taken: what earlier orders took from levels that may still be shown.
         marks: the last bids for what is held, and since when nobody bids.
         leg_risk: what was learnt about missed legs before.
+        known: what was last reported of open orders.
     """
 
     journal_id: str
@@ -95,6 +97,7 @@ class Start(Input, frozen=True):
     taken: tuple[TakenLevel, ...] = ()
     marks: tuple[KeptMark, ...] = ()
     leg_risk: tuple[Learnt, ...] = ()
+    known: tuple[KnownOrder, ...] = ()
 
 
 class Tick(Input, frozen=True):

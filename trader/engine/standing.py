@@ -6,6 +6,9 @@ from typing import Final
 from bus.trading import reasons
 from markets.orders import Intent, OrderState
 
+KnownOrder = tuple[int, OrderState, str]
+"""An open order's number and state, and why its fate is unknown, as the journal has them."""
+
 _TAKING_OFF: Final = (reasons.PAUSED, reasons.DAILY_LOSS)
 """During these, orders that only sell a lot go on resting."""
 
@@ -35,6 +38,16 @@ class Standing:
         """Take an order that is being sent, or had been when the process began."""
         if intent.time_in_force == "gtc":
             self._resting[intent.number] = intent
+
+    def restore(self, known: KnownOrder) -> None:
+        """Take what was reported of an order before the process began; it will not be reported again."""
+        number, state, reason = known
+        if state in (OrderState.RESTING, OrderState.PARTIAL):
+            self.accept(number)
+        elif state is OrderState.SENT:
+            self.send(number)
+        elif state is OrderState.UNKNOWN:
+            self.lose(number, reason)
 
     def send(self, number: int) -> None:
         """Note that whoever carries the order out has it."""

@@ -21,7 +21,7 @@ from bus.clock import Rng
 from bus.process.locks import hold_role, private_dir
 from bus.threads import Owner
 from markets.errors import KalshiBusError, StartupError
-from markets.orders import Intent
+from markets.orders import Intent, OrderState
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput, Encoder, Orders
 from trader.engine.legrisk import Learnt
@@ -44,6 +44,7 @@ from trader.engine.outputs import (
     Switch,
     encode_outputs,
 )
+from trader.engine.standing import KnownOrder
 from trader.ledger.ledger import Ledger
 from trader.session import Probe
 
@@ -106,6 +107,7 @@ class Recovered(msgspec.Struct, frozen=True):
         loss_base_e6, loss_latched: see `Start`, whose day is the same.
         places: orders that rested -> what was ahead of each in its queue, None if that was not stored.
         marks: the last bids for what is held. leg_risk: what was learnt about missed legs.
+        known: what was last reported of open orders.
     """
 
     journal_id: str
@@ -125,6 +127,7 @@ class Recovered(msgspec.Struct, frozen=True):
     places: dict[int, int | None] = {}
     marks: tuple[KeptMark, ...] = ()
     leg_risk: tuple[Learnt, ...] = ()
+    known: tuple[KnownOrder, ...] = ()
 
 
 class Journal:
@@ -484,6 +487,11 @@ def _places(db: sqlite3.Connection, meta: Mapping[str, str]) -> dict[int, int | 
     return {number: kept.get(number) for (number,) in db.execute(_RESTING)}
 
 
+def _known(db: sqlite3.Connection) -> tuple[KnownOrder, ...]:
+    rows = db.execute("SELECT number, status, reason FROM orders WHERE ended_ms IS NULL ORDER BY number")
+    return tuple((number, OrderState(status), reason or "") for number, status, reason in rows)
+
+
 def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Recovered:
     """Return what a journal of this version contains; to be called within `readable`."""
     ledger = replayed_ledger(db, meta, version)
@@ -514,4 +522,5 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         places=_places(db, meta),
         marks=msgspec.json.decode(meta.get("marks", "[]"), type=tuple[KeptMark, ...]),
         leg_risk=msgspec.json.decode(meta.get("leg_risk", "[]"), type=tuple[Learnt, ...]),
+        known=_known(db),
     )

@@ -13,7 +13,7 @@ from bus.protocol.answers import Refusal
 from bus.trading import reasons
 from bus.trading.gateway import OrderAsk, OrderEventsAsk, PlaceAsk
 from bus.trading.shapes import TicketAnswer
-from markets.orders import Filled, OrderState
+from markets.orders import Accepted, Filled, OrderState, Unknown
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
 from tests.trader.brokers.patient import Patient, check
 from tests.trader.brokers.patient import gateway as gateway  # noqa: PLC0414  a fixture
@@ -574,3 +574,33 @@ def test_an_unknown_order_holds_what_it_may_cost(gateway: FakeGateway, make: Mak
     pass_by(stand, 1)
     assert number not in ledger.open
     check(stand, gateway)
+
+
+def test_an_order_that_rested_at_a_restart_is_not_taken_for_one_on_its_way(
+    gateway: FakeGateway, make: Make
+) -> None:
+    stand = make()
+    views = quiet(), quiet(2)
+    follow(stand, *views)
+    gateway.plan = lambda _intent: []
+    wanted = {"side": "yes", "count_fp": "5", "price_dollars": "0.10", "rest_seconds": 600}
+    for view in views:
+        ticker = view.markets[0].market.ticker
+        ticket = by_hand(stand, "prepare", what="buy", ticker=ticker, **wanted).ticket
+        assert by_hand(stand, "confirm", ticket=ticket.number).orders
+        stand.turns(5)
+    (journal,) = gateway.events
+    gateway.tell(journal, Unknown(2, "no_answer"))
+    stand.turns(5)
+    assert [row["status"] for row in rows(stand)] == ["unknown", "resting"]
+
+    again = make()
+    follow(again, *views)
+    assert again.worker.engine.standing.unknown == {2: "no_answer"}
+    assert again.worker.state == reasons.RECONCILING
+
+    gateway.tell(journal, Accepted(2, "o2"))
+    pass_by(again, 2)
+    assert again.worker.state == reasons.RUNNING
+    assert again.worker.engine.books.matched_ms is not None
+    check(again, gateway)

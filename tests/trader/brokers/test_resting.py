@@ -219,7 +219,10 @@ def test_a_kill_that_holds_at_the_start_cancels_what_still_rests(make: Make, ven
 
 
 def test_an_order_that_never_left_is_ended_by_its_broker_after_a_restart(make: Make, venue: Venue) -> None:
-    stand = resting(make)
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    assert [row["status"] for row in orders(stand).values()] == ["intended"] * 3
     stand.close()
     del venue.orders[3]
 
