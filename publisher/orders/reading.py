@@ -79,7 +79,7 @@ def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder]
                 found.append(replies.order(one))
             except BadRecord:
                 unreadable += 1
-        if not _goes_on(cursor, seen):
+        if not goes_on(cursor, seen):
             return found, unreadable
 
 
@@ -102,7 +102,7 @@ def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tu
                 found.append(replies.fill(one))
             except BadRecord:
                 unreadable += 1
-        if not _goes_on(cursor, seen):
+        if not goes_on(cursor, seen):
             found.reverse()
             return found, unreadable
 
@@ -151,7 +151,7 @@ def account(listing: Listing) -> Generator[Asked, Reply, Listing]:
             reply = yield _asked(what, listing.since_ms, cursor)
             try:
                 cursor = listing.read(what, good(reply))
-                more = _goes_on(cursor, seen)
+                more = goes_on(cursor, seen)
             except (BadRecord, Failed) as error:
                 if what in VITAL:
                     raise Failed(f"{what}: {error}") from None
@@ -183,7 +183,7 @@ def _page(reply: Reply, key: str) -> tuple[list[object], str]:
         raise Failed(str(error)) from None
 
 
-def _goes_on(cursor: str, seen: set[str]) -> bool:
+def goes_on(cursor: str, seen: set[str]) -> bool:
     """Return whether there is another page.
 
     Raises:

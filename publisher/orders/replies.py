@@ -56,6 +56,15 @@ class SeenOrder(NamedTuple):
     updated_ms: int | None
 
 
+class Named(NamedTuple):
+    """Which order is listed, and where: what it takes to end it, whatever else is said of it."""
+
+    order_id: str
+    client_order_id: str
+    ticker: str
+    shard: int
+
+
 class SeenFill(NamedTuple):
     """A fill as it is listed; the price of `fill` is that of `side`."""
 
@@ -221,6 +230,21 @@ def order(found: Any) -> SeenOrder:
         parse_time_ms(expires, "expiration_time") if expires else None,
         parse_time_ms(updated, "last_update_time") if updated else None,
     )
+
+
+def named(found: Any) -> Named:
+    """Return which order is listed.
+
+    Raises:
+        BadRecord: that cannot be read.
+    """
+    if not isinstance(found, dict):
+        raise BadRecord("order", found, "an object")
+    own = found.get("client_order_id") or ""
+    if not isinstance(own, str):
+        raise BadRecord("client_order_id", own, "a text")
+    shard = whole(found.get("exchange_index")) or 0
+    return Named(text(found, "order_id"), own, text(found, "ticker"), shard)
 
 
 def fill(found: Any) -> SeenFill:

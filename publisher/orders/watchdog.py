@@ -31,6 +31,7 @@ from . import records, replies, requests
 from .budget import Bucket
 from .fence import Fence
 from .log import read_log
+from .reading import Failed, goes_on, good
 from .run import WATCHDOG_NOTE, check_mode
 from .sender import Sender
 from .state import State
@@ -190,13 +191,10 @@ class Takeover:
         clean_since_ms: int | None = None
         while self._steady_ms() < until_ms:
             asked_ms = self._steady_ms()
-            resting = self._list(ours)
-            if resting is None:
+            resting, whole = self._end_listed(ours, until_ms)
+            cancelled |= resting
+            if resting or not whole:
                 clean_since_ms = None
-            elif resting:
-                clean_since_ms = None
-                cancelled |= {order_id for order_id, _, _ in resting}
-                self._cancel(resting)
             elif clean_since_ms is None:
                 clean_since_ms = asked_ms  # the list may be older than the last cancel: look again
             if clean_since_ms is not None and asked_ms - clean_since_ms >= READ_LAG_MS:
@@ -205,28 +203,44 @@ class Takeover:
                 break
         return None
 
-    def _list(self, ours: Ours) -> list[tuple[str, str, int]] | None:
-        """Return which of our orders rest according to the exchange's list, None if it cannot be fetched."""
-        found: list[tuple[str, str, int]] = []
-        cursor = ""
+    def _end_listed(self, ours: Ours, until_ms: int) -> tuple[set[str], bool]:
+        """Cancel those of our orders that the exchange lists as resting, page by page.
+
+        Return their ids, and whether that is certain to be all. It is not where a page cannot be had, pages
+        come again or without end, an order's name cannot be read, or time is up.
+        """
+        found: set[str] = set()
+        cursor, seen, unreadable = "", set[str](), 0
         while True:
             asked = requests.resting(cursor)
             ((_, reply),) = self._send([(asked.what, asked.method, asked.path, asked.query, 0)])
-            if reply.status != 200:
-                return None
             try:
-                elements, cursor = replies.page(reply.body, "orders")
-                seen = [replies.order(element) for element in elements]
-            except BadRecord as error:
+                elements, cursor = replies.page(good(reply), "orders")
+            except (BadRecord, Failed) as error:
                 log.warning("watchdog.list_unreadable", error=str(error))
-                return None
-            found += [
-                (order.order_id, order.ticker, order.shard)
-                for order in seen
-                if order.client_order_id in ours.client_ids or order.order_id in ours.order_ids
-            ]
-            if not cursor:
-                return found
+                return found, False
+            wanted: list[tuple[str, str, int]] = []
+            for element in elements:
+                try:
+                    order = replies.named(element)
+                except BadRecord as error:
+                    unreadable += 1
+                    if unreadable == 1:
+                        log.warning("watchdog.order_unreadable", error=str(error))
+                    continue
+                if order.client_order_id in ours.client_ids or order.order_id in ours.order_ids:
+                    wanted.append((order.order_id, order.ticker, order.shard))
+            found |= {order_id for order_id, _, _ in wanted}
+            self._cancel(wanted)
+            try:
+                more = goes_on(cursor, seen)
+            except Failed as error:
+                log.warning("watchdog.list_unreadable", error=str(error))
+                return found, False
+            if not more:
+                return found, not unreadable
+            if self._steady_ms() >= until_ms or self._wait(0):
+                return found, False
 
     def _cancel(self, orders: Iterable[tuple[str, str, int]]) -> None:
         wanted = []
@@ -246,7 +260,8 @@ class Takeover:
             reads = method == "GET"
             bucket, cost = (self._reads, 10) if reads else (self._writes, 2)
             while wait_ms := bucket.wait_ms(cost, 0, self._steady_ms()):
-                self._wait(wait_ms / 1000)
+                if self._wait(wait_ms / 1000):
+                    break  # the process ends: what it still sends need not wait
             bucket.pay(cost)
             self._number += 1
             self._sender.send(
