@@ -11,6 +11,7 @@ from bus.trading.gateway import (
     AccountAsk,
     AmendAsk,
     CancelAsk,
+    ForeignFill,
     OrderAsk,
     OrderEventsAsk,
     PlaceAsk,
@@ -505,6 +506,26 @@ def test_half_a_character_in_somebody_s_order_hides_no_fill_of_ours(monkeypatch:
     monkeypatch.setitem(READS, "fills", msgspec.Raw(body.replace(b"HALF", rb"\ud800")))
     desk.pass_ms(31_000)
     assert fills_of(desk) == [("f1", 100)]
+
+
+def test_a_fill_of_nothing_is_told_to_nobody_and_keeps_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="9.00")
+    nothing = {"count_fp": "0.00", "fee_cost": "0.010000"}
+    listed = [
+        {**FILL, **nothing, "fill_id": "f0"},
+        {**FILL, **nothing, "order_id": "z", "fill_id": "f2"},
+        FILL,
+    ]
+    monkeypatch.setitem(READS, "fills", {"fills": listed, "cursor": ""})
+    for _ in range(4):
+        desk.pass_ms(31_000)
+    assert fills_of(desk) == [("f1", 100)]
+    assert not any(isinstance(told, ForeignFill) for told in desk.events())
+    assert "fill of 0.00 contracts" in (desk.core.gateway(desk.now).error or "")
+    swept = [told.until_ms for told in map(records.decode, desk.log) if isinstance(told, Swept)]
+    assert max(swept) > WALL + 90_000, "fills are looked for from there on, not for ever from this one"
 
 
 WRONG = (WALL * 1_000, WALL + 3_600_000, WALL + 8_000, WALL - 3_600_000, 1, -5)
