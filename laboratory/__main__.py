@@ -6,18 +6,21 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from bus.process.programs import explain_each, name_of
 from bus.process.settings import Settings
 from markets.errors import KalshiBusError
 
 from . import figures, report
-from .fill_model import BothWays, both_ways
+from .fill_model import BothWays, at_exchange, on_paper
 from .fill_model import table as fill_table
 from .outcome import Outcome, Plan, names
 from .plans import UsageError, plans_of
-from .runs import Store, make_dir
+from .processes import Failed, Task, carried_out
+from .runs import Store, is_same, make_dir
 from .statistics import Chosen, parts_of, walk_forward, worlds
 from .sweep import sweep
 
@@ -67,9 +70,6 @@ def parser() -> argparse.ArgumentParser:
         "--walk-forward", type=int, metavar="PARTS", help="choose on one part of the seeds, judge on the next"
     )
     run.add_argument(
-        "--processes", type=int, default=max(1, os.cpu_count() or 1), help="runs at a time (%(default)s)"
-    )
-    run.add_argument(
         "--out", type=Path, help="folder for results and report (default: in the data directory)"
     )
     run.add_argument("--title", default="Laboratory report", help="title of the report")
@@ -86,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--processes", type=int, default=max(1, os.cpu_count() or 1), help="runs at a time (%(default)s)"
+    )
     parser.add_argument("--simulate", metavar="TIME", help="how much time to simulate: 30m, 12h, 7d")
     parser.add_argument("--seeds", "--seed", help="seeds of simulated days: 3, or 1..20, or 1,5,9 (1)")
     parser.add_argument("--markets", type=int, help="markets of the simulated exchange (1500)")
@@ -115,8 +118,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     plans = plans_of(asked)
-    if asked.processes < 1:
-        raise UsageError(f"--processes {asked.processes}: expected 1 or more")
+    _refuse_processes(asked)
     if asked.walk_forward is not None:
         try:
             for cases in worlds(plans):
@@ -143,6 +145,11 @@ def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     _tell(made)
     print(f"\n{page}")
     return 1 if any(outcome.error or outcome.differs for outcome in outcomes) else 0
+
+
+def _refuse_processes(asked: argparse.Namespace) -> None:
+    if asked.processes < 1:
+        raise UsageError(f"--processes {asked.processes}: expected 1 or more")
 
 
 def _do(plans: Sequence[Plan], store: Store, processes: int) -> list[Outcome]:
@@ -188,7 +195,7 @@ def _tell(made: figures.Report) -> None:
 
 
 def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
-    outcomes, others = dict[str, Outcome](), list[Path]()
+    outcomes, others, apart = dict[str, Outcome](), list[Path](), list[str]()
     for folder in asked.folders:
         if folder.resolve() == asked.out.resolve():
             raise UsageError(f"--out {asked.out}: its own report would be lost, expected another folder")
@@ -200,8 +207,18 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         if not found:
             raise UsageError(f"{folder}: none of its results can be read")
         found.sort(key=lambda outcome: (outcome.plan.variant, outcome.plan.seed, outcome.plan.recording))
-        outcomes |= {outcome.plan.name: outcome for outcome in found}
-    notes = [f"Left out, as it cannot be read or is of another version: {path}." for path in others]
+        for outcome in found:
+            known = outcomes.setdefault(outcome.plan.name, outcome)
+            if known.error and not outcome.error:
+                outcomes[outcome.plan.name] = outcome
+            elif not outcome.error and not is_same(known, outcome):
+                apart.append(f"{outcome.plan.case} of {folder}")
+    notes = [
+        f"Differs from the same run of another folder, which is shown: {what}. Something else than its inputs"
+        " decided it: a clock, an unseeded random number, a file that a strategy opened?"
+        for what in apart
+    ]
+    notes += [f"Left out, as it cannot be read or is of another version: {path}." for path in others]
     make_dir(asked.out)
     command = shlex.join(["kalshi-bus", "laboratory", *arguments])
     made = figures.report([*outcomes.values()], "Laboratory comparison", command, notes=notes)
@@ -209,24 +226,48 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     _tell(made)
     print(f"\n{page}")
     failed = any(outcome.error or outcome.differs for outcome in outcomes.values())
-    return 1 if failed or others else 0
+    return 1 if failed or others or apart else 0
 
 
 def _fills(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     if not asked.simulate:
         raise UsageError("give --simulate TIME")
     plans = plans_of(asked)
-    called, runs = names(plans), dict[str, list[BothWays]]()
-    for number, plan in enumerate(plans, 1):
-        runs.setdefault(plan.variant, []).append(both_ways(plan))
-        print(f"{number} of {len(plans)} days done", file=sys.stderr, flush=True)
+    _refuse_processes(asked)
+    exchange = _way(plans, at_exchange, "at the exchange", asked.processes)
+    paper = _way(plans, on_paper, "on paper", asked.processes)
+    called, runs, ok = names(plans), dict[str, list[BothWays]](), True
+    for number, plan in enumerate(plans):
+        if number in exchange and number in paper:
+            both = BothWays(exchange[number], paper[number])
+            runs.setdefault(plan.variant, []).append(both)
+            ok = ok and not both.exchange.outcome.differs
+        else:
+            ok = False
     for variant, of_variant in runs.items():
         print(f"{called[variant]}\n{fill_table(of_variant)}\n")
         for both in of_variant:
-            for way, outcome in (("exchange", both.exchange), ("paper", both.paper)):
+            for way, outcome in (("exchange", both.exchange.outcome), ("paper", both.paper)):
                 for line in [*outcome.differs, *outcome.failures[:3]]:
                     print(f"    {outcome.plan.case}, {way}: {line}")
-    return 1 if any(both.exchange.differs for of_variant in runs.values() for both in of_variant) else 0
+    return 0 if ok else 1
+
+
+def _way(plans: Sequence[Plan], task: Task, way: str, processes: int) -> dict[int, Any]:
+    """Carry out plans one way, and return the results by number; say which failed."""
+    found: dict[int, Any] = {}
+    done = 0
+    with closing(carried_out(plans, task, processes)) as told:
+        for number, said in told:
+            if isinstance(said, float):
+                continue
+            done += 1
+            if isinstance(said, Failed):
+                print(f"{plans[number].case}, {way}: {said.error}", file=sys.stderr)
+            else:
+                found[number] = said
+            print(f"{way}: {done} of {len(plans)} days done", file=sys.stderr, flush=True)
+    return found
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ first fill at the exchange the two days also differ by chance, so only sums over
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ from .outcome import Outcome, Plan
 from .quiet import quiet
 from .runs import seldom_collected
 from .simulated import Simulated
-from .stand import STEP_MS, settings_of
+from .stand import STEP_MS, Progress, settings_of
 from .statistics import Estimate, estimate, promise
 
 GROUPS: Final = ("taking", "evening out", "resting")
@@ -186,31 +187,51 @@ def _on_paper(plan: Plan, settings: Settings) -> PaperBroker:
     return PaperBroker(plan.latency_ms, risk_limits(settings).leg_age_ms, scan_limits(settings))
 
 
-class BothWays(msgspec.Struct):
-    """A simulated day with orders at the exchange, and on paper; `pairs` has the orders of the former."""
+class AtExchange(msgspec.Struct):
+    """A simulated day with orders at the exchange, and what each got there and from the model."""
 
-    exchange: Outcome
-    paper: Outcome
+    outcome: Outcome
     pairs: list[Pair]
 
 
-def both_ways(plan: Plan) -> BothWays:
-    """Run a simulated plan twice.
+class BothWays(msgspec.Struct):
+    """A simulated day with orders at the exchange, and on paper."""
+
+    exchange: AtExchange
+    paper: Outcome
+
+
+def at_exchange(plan: Plan, progress: Progress, within: Path | None = None) -> AtExchange:
+    """Carry out a simulated plan at the exchange, and ask the model about each order.
 
     Raises:
         StartupError: a setting or strategy of the plan cannot be used.
     """
-    with quiet(), seldom_collected():
-        with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
-            settings = settings_of(plan, Path(name))
-            run = _Heard(plan, Path(name), lambda broker: Shadowed(broker, _on_paper(plan, settings)))
-            exchange = run.run()
-            assert isinstance(run.broker, Shadowed)
-            pairs = run.broker.pairs()
-        with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
-            paper = _Heard(plan, Path(name), lambda _broker: _on_paper(plan, settings)).run()
-            paper.differs.clear()  # the account at the exchange has none of its positions
-    return BothWays(exchange, paper, pairs)
+    with _bench(within) as folder:
+        settings = settings_of(plan, folder)
+        run = _Heard(plan, folder, lambda broker: Shadowed(broker, _on_paper(plan, settings)))
+        outcome = run.run(progress)
+        assert isinstance(run.broker, Shadowed)
+        return AtExchange(outcome, run.broker.pairs())
+
+
+def on_paper(plan: Plan, progress: Progress, within: Path | None = None) -> Outcome:
+    """Carry out a simulated plan on paper.
+
+    Raises:
+        StartupError: a setting or strategy of the plan cannot be used.
+    """
+    with _bench(within) as folder:
+        settings = settings_of(plan, folder)
+        outcome = _Heard(plan, folder, lambda _broker: _on_paper(plan, settings)).run(progress)
+        outcome.differs.clear()  # the account at the exchange has none of its positions
+        return outcome
+
+
+@contextmanager
+def _bench(within: Path | None) -> Iterator[Path]:
+    with quiet(), seldom_collected(), tempfile.TemporaryDirectory(prefix="kb-lab-", dir=within) as name:
+        yield Path(name)
 
 
 class FillError(msgspec.Struct, frozen=True):
@@ -260,7 +281,7 @@ def table(runs: Sequence[BothWays]) -> str:
     more = f"{'filled':>8} {'by model':>9} {'c/contract':>11} {'earned':>9} {'by model':>9}"
     lines = [f"{heads} {more}"]
     for name in GROUPS:
-        found = error_of([pair for run in runs for pair in run.pairs if pair.group == name])
+        found = error_of([pair for run in runs for pair in run.exchange.pairs if pair.group == name])
         if found.orders:
             counts = f"{name:<12} {found.orders:>6} {found.same:>10.1%} {found.model_more:>11.1%}"
             parts = f"{found.model_less:>11.1%} {found.filled:>8.1%} {found.model_filled:>9.1%}"
@@ -274,7 +295,7 @@ def _days(runs: Sequence[BothWays]) -> str:
     """Return the profit of the days each way, and the difference."""
     heads = f"{'way':<12} {'trades':>6} {'orders':>7} {'filled':>8} {'even':>6} {'missed':>7}"
     lines = [f"{heads} {'nothing':>8} {'profit a day':>13} {'95 %':>9}"]
-    ways = {"exchange": [run.exchange for run in runs], "paper": [run.paper for run in runs]}
+    ways = {"exchange": [run.exchange.outcome for run in runs], "paper": [run.paper for run in runs]}
     for name, outcomes in ways.items():
         sums = promise([trade for outcome in outcomes for trade in outcome.trades])
         wanted_e2 = max(1, sum(outcome.wanted_e2 for outcome in outcomes))
@@ -284,7 +305,7 @@ def _days(runs: Sequence[BothWays]) -> str:
         )
         firsts = f"{sums.even:>6} {sums.missed:>7} {sums.nothing:>8}"
         lines.append(f"{counts} {firsts} {_dollars([outcome.a_day_e6 / 1e6 for outcome in outcomes])}")
-    apart = [(run.paper.a_day_e6 - run.exchange.a_day_e6) / 1e6 for run in runs]
+    apart = [(run.paper.a_day_e6 - run.exchange.outcome.a_day_e6) / 1e6 for run in runs]
     lines.append(f"{'paper more':<60} {_dollars(apart)}")
     return "\n".join(lines)
 

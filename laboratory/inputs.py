@@ -2,14 +2,20 @@
 
 import ast
 import sys
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
 import xxhash
 
-from bus.process.settings import Settings
+from bus.process.programs import HOME
 from trader.lineup import Lineup
+
+_INSTALLED: Final = {"site-packages", "dist-packages"}
+_PYTHON: Final = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
 
 CODE: Final = ("markets", "bus", "trader", "simulator", "laboratory", "publisher")
 DECIDING: Final = frozenset({".py", ".json", ".gz"})
@@ -17,8 +23,7 @@ DECIDING: Final = frozenset({".py", ".json", ".gz"})
 
 def code_id() -> str:
     """Return an id of the project's code that decides results: a hash of its sources and their data."""
-    root = Path(__file__).resolve().parents[1]
-    found = (path for name in CODE for path in (root / name).rglob("*") if path.suffix in DECIDING)
+    found = (path for name in CODE for path in (HOME / name).rglob("*") if path.suffix in DECIDING)
     return _digest(sorted(found)).hexdigest()[:16]
 
 
@@ -45,37 +50,83 @@ def state_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def files_of(settings: Settings, lineup: Lineup) -> dict[str, str]:
-    """Return the state, by path, of the files of one's own that a run with these settings reads.
+def files_of(lineup: Lineup) -> dict[str, str]:
+    """Return the state, by path, of the files of a person's own strategies, with all that they import.
 
-    They are the strategies that are not built in, whatever they import from their own folder or package, and
-    the file of fair values. What strategies open themselves, nobody knows.
+    What is ours, Python's or an installed package's is not their own. What they open, nobody knows.
 
     Raises:
         OSError: one of them cannot be read.
     """
-    paths = [] if settings.fair_values_file is None else [settings.fair_values_file]
+    paths: list[Path] = []
     for each in lineup.makers.values():
         if each.spec.path is not None:
-            paths += _with_neighbours(each.spec.path)
+            paths += _with_imports(each.spec.path)
         elif each.build:
             paths += _package_of(each.class_.__module__)
+    return states_of(paths)
+
+
+def states_of(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the state of files by path.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
     return {str(path): state_of(path) for path in sorted(set(paths))}
 
 
-def _with_neighbours(path: Path) -> list[Path]:
-    """Return a file and all it imports from its folder, itself or through others; packages as a whole."""
+def is_own(path: Path) -> bool:
+    """Return whether a module is a person's own: not ours, nor Python's, nor an installed package's."""
+    path = path.resolve()
+    if not _INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(root) for root in _PYTHON):
+        return False
+    if not path.is_relative_to(HOME):
+        return True
+    return not (HOME / path.relative_to(HOME).parts[0] / "__init__.py").exists()
+
+
+def modules_of_own() -> set[Path]:
+    """Return the files of a person's own modules that this process has imported."""
+    files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
+    return {path.resolve() for path in map(Path, filter(None, files)) if is_own(path)}
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Forget afterwards which of a person's own modules were imported, and where they were looked for.
+
+    Another strategy may have a module of the same name beside it.
+    """
+    folders, modules = [*sys.path], {*sys.modules}
+    try:
+        yield
+    finally:
+        sys.path[:] = folders
+        for name in {*sys.modules} - modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and is_own(Path(file)):
+                del sys.modules[name]
+
+
+def _with_imports(path: Path) -> list[Path]:
+    """Return a file and what it imports of a person's own, itself or through others; packages as a whole."""
+    places = [*sys.path, str(path.parent)]  # in the order of the trader, which puts the folder last
     found, waiting = set[Path](), [path]
     while waiting:
         one = waiting.pop()
         if one in found:
             continue
         found.add(one)
-        for name in _imported(one).difference(CODE):
-            beside = path.parent / name
-            waiting += beside.rglob("*.py")
-            if (module := path.parent / f"{name}.py").is_file():
-                waiting.append(module)
+        for name in _imported(one):
+            spec = PathFinder.find_spec(name, places)
+            if spec is None:
+                continue
+            packages = [Path(folder) for folder in spec.submodule_search_locations or ()]
+            files = [file for folder in packages for file in folder.rglob("*.py")]
+            if spec.origin is not None and not packages:
+                files.append(Path(spec.origin))
+            waiting += filter(is_own, files)
     return list(found)
 
 

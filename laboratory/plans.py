@@ -9,8 +9,8 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import fields
 from decimal import Decimal
 from itertools import product
@@ -30,7 +30,7 @@ from trader.fair_values import ValuesFile
 from trader.lineup import FAMILY, Lineup, line_up
 from trader.minder import Minder, Running, Watch
 
-from .inputs import code_id, digest_of, files_of
+from .inputs import apart, code_id, digest_of, files_of, states_of
 from .outcome import Plan
 from .quiet import quiet
 from .simulated import START_MS
@@ -219,16 +219,18 @@ def _variants(raw: Mapping[str, Sequence[str]]) -> list[tuple[dict[str, str], di
     for values in product(*raw.values()):
         settings, _ = Settings.of(dict(zip(raw, values, strict=True)), {}, Path.cwd(), "--set")
         found.setdefault(tuple(_text(key, getattr(settings, key)) for key in raw), settings)
-    lineups: dict[tuple[str, ...], Lineup] = {}
-    for settings in found.values():
-        if settings.strategies not in lineups:
-            lineups[settings.strategies] = _lined_up(settings.strategies)
+    own: dict[tuple[str, ...], dict[str, str]] = {}
+    variants = []
+    for texts, settings in found.items():
+        if settings.strategies not in own:
+            with apart():
+                own[settings.strategies] = files_of(_lined_up(settings.strategies))
+        files = own[settings.strategies]
         if settings.fair_values_file is not None:
             _refuse_unusable(settings.fair_values_file)
-    return [
-        (dict(zip(raw, texts, strict=True)), files_of(settings, lineups[settings.strategies]))
-        for texts, settings in found.items()
-    ]
+            files = files | states_of([settings.fair_values_file])
+        variants.append((dict(zip(raw, texts, strict=True)), dict(sorted(files.items()))))
+    return variants
 
 
 def _text(key: str, value: object) -> str:
@@ -257,12 +259,25 @@ def _lined_up(strategies: Sequence[str]) -> Lineup:
     watch = Watch(minder, _end)
     watch.thread.start()
     try:
-        with quiet(), redirect_stdout(sys.stderr):  # what a strategy prints is not among the results
+        with quiet(), _stdout_to_stderr():  # what a strategy prints is not among the results
             return line_up(strategies, Path.cwd(), _NoneEnded(Path.cwd()), minder, START_MS)
     except StartupError as error:
         raise UsageError(str(error).replace(FAMILY.setting, "--strategies", 1)) from None
     finally:
         watch.stop()
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _end(running: Running) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from bus.files import write_whole
 from markets.errors import KalshiBusError
 
-from .inputs import digest_of, state_of
+from .inputs import digest_of, modules_of_own, state_of
 from .outcome import Outcome, Plan
 from .quiet import quiet
 from .recorded import Recorded
@@ -32,11 +32,15 @@ def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None
     began_s = time.process_time()
     try:
         _require_same(plan)
+        known = modules_of_own()
         with quiet(), tempfile.TemporaryDirectory(prefix="" if within else "kb-lab-", dir=within) as name:
             folder = Path(name)
             bench = Recorded(plan, folder) if plan.recording else Simulated(plan, folder)
             with seldom_collected():
                 outcome = bench.run(progress)
+        unforeseen = modules_of_own() - known - {Path(path).resolve() for path in plan.files}
+        if plan.files and unforeseen:
+            raise KalshiBusError(f"{min(unforeseen)} was imported otherwise than by an import statement")
         for path, state in plan.files.items():
             if state_of(Path(path)) != state:
                 raise KalshiBusError(f"{path} was changed while the run went on: run over a copy of it")
@@ -66,6 +70,15 @@ def seldom_collected() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def is_same(one: Outcome, other: Outcome) -> bool:
+    """Return whether two results of one plan are equal, whatever time and place they took."""
+    return _compared(one) == _compared(other)
+
+
+def _compared(outcome: Outcome) -> bytes:
+    return msgspec.msgpack.encode(msgspec.structs.replace(outcome, plan=Plan(), cpu_s=0.0))
 
 
 def make_dir(path: Path) -> None:

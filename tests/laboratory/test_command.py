@@ -17,6 +17,7 @@ from bus.process.locks import private_dir
 from laboratory import __main__ as command
 from laboratory.__main__ import main
 from laboratory.outcome import Outcome, Plan
+from laboratory.plans import plans_of
 from laboratory.runs import Store, run
 from laboratory.sweep import sweep
 from tests.support import ROOT, eventually
@@ -239,8 +240,19 @@ class Ends(Quiet):
 
     def on_start(self, now_ms):
         print("a strategy says hello")
+        os.write(1, b"hello")
         {deed}
 """
+
+
+class Leaping(ManualClock):
+    """A clock that moves on by so much whenever it is read."""
+
+    leaps_ms = 0
+
+    def monotonic_ns(self) -> int:
+        self.advance(self.leaps_ms)
+        return super().monotonic_ns()
 
 
 @pytest.mark.parametrize(
@@ -258,15 +270,17 @@ def test_a_process_that_ends_or_never_returns_costs_one_run(
     bad_strategy.write_text(ENDS.format(deed=deed))
     bad = Plan(seed=1, hours=0.01, markets=60, settings={"strategies": f"{bad_strategy}:Ends"})
     good = [Plan(seed=seed, hours=0.01, markets=60) for seed in (1, 2, 3)]
-    store, clock, errors = Store(tmp_path), ManualClock(), dict[str, str]()
+    store, clock, errors = Store(tmp_path), Leaping(), dict[str, str]()
     temporary = Path(tempfile.mkdtemp(prefix="kb-"))  # the path of a run's files must not be long
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(temporary))
         for _, outcome in sweep([good[0], bad, *good[1:]], store, 2, clock):
+            if not errors:
+                clock.advance(3_600_000)  # the machine was asleep, and so were the processes
             if outcome is not None:
                 errors[outcome.plan.name] = outcome.error
                 if said.startswith("no progress") and all(plan.name in errors for plan in good):
-                    clock.advance(301_000)
+                    clock.leaps_ms = 101_000
     assert errors == {bad.name: said, **{plan.name: "" for plan in good}}
     assert all(store.get(plan) is not None for plan in good)
     temporary.rmdir()  # nothing is left in it, not even what the ended one had made
@@ -280,6 +294,50 @@ def test_a_process_that_begins_after_an_edit_of_the_project_does_no_run_under_th
     (outcome,) = [outcome for _, outcome in sweep([plan], Store(tmp_path), 1) if outcome is not None]
     assert outcome.error == "the project's code has changed since the run was planned"
     assert Store(tmp_path).get(plan) is None
+
+
+SHARES = """
+import beside
+from trader.strategies.strategy import Quiet
+
+class Shares(Quiet):
+    name = "shares"
+
+    def wants(self, event):
+        beside.ASKED.append(1)
+        raise ValueError(f"{beside.WHO}, asked {len(beside.ASKED)}")
+"""
+
+
+def test_what_one_run_leaves_behind_in_modules_beside_its_strategy_is_in_no_other(tmp_path: Path) -> None:
+    words = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shares.py").write_text(SHARES)
+        (tmp_path / name / "beside.py").write_text(f"WHO, ASKED = {name!r}, []\n")
+        words.append(f"{tmp_path / name / 'shares.py'}:Shares")
+    asked = [*SHORT, "--seeds", "1..2", "--set", f"strategies={';'.join(words)}"]
+    first, again, other, _ = plans_of(command.parser().parse_args(asked))
+    done = [one for _, one in sweep([first, again, other], Store(tmp_path), 1) if one is not None]
+    found = [outcome.failures[0] for outcome in done]
+    assert [line.partition("ValueError: ")[2].partition(" (")[0] for line in found] == [
+        "one, asked 1",
+        "one, asked 1",
+        "other, asked 1",
+    ]
+
+
+def test_two_results_of_the_same_run_that_differ_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, orders in (("a", 1), ("b", 2), ("c", 2)):
+        outcome = Outcome(plan=Plan(seed=7), ended_ms=86_400_000, orders=orders, cpu_s=orders / 10)
+        Store(tmp_path / name).put(outcome)
+    words = ["compare", *(str(tmp_path / name) for name in "bc"), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert main(["compare", str(tmp_path / "a"), *words[1:]]) == 1
+    said = capsys.readouterr().out
+    assert f"Differs from the same run of another folder, which is shown: seed 7 of {tmp_path / 'b'}." in said
 
 
 def working(pid: int) -> list[psutil.Process]:

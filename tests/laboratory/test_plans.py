@@ -47,6 +47,29 @@ def test_a_changed_strategy_or_module_beside_it_is_another_run(tmp_path: Path) -
     assert len({*names([first, second, third]).values()}) == 3
 
 
+def test_a_module_that_is_found_elsewhere_first_belongs_to_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, elsewhere = tmp_path / "mine.py", tmp_path / "elsewhere"
+    mine.write_text(f"import plans_twice\n{MINE}")
+    elsewhere.mkdir()
+    for folder in (tmp_path, elsewhere):
+        (folder / "plans_twice.py").write_text(f"x = {folder.name!r}\n")
+    (first,) = simulated("--strategies", f"{mine}:Mine")
+    monkeypatch.syspath_prepend(elsewhere)  # as PYTHONPATH does
+    (second,) = simulated("--strategies", f"{mine}:Mine")
+    assert [*first.files] == [str(mine), str(tmp_path / "plans_twice.py")]
+    assert [*second.files] == [str(elsewhere / "plans_twice.py"), str(mine)]
+
+
+def test_a_module_that_no_import_statement_names_spoils_the_run(tmp_path: Path) -> None:
+    mine, hidden = tmp_path / "mine.py", tmp_path / "plans_hidden.py"
+    mine.write_text(f'import importlib\nimportlib.import_module("plans_hidden")\n{MINE}')
+    hidden.write_text("x = 1\n")
+    (plan,) = simulated("--strategies", f"{mine}:Mine", "--markets", "60")
+    assert run(plan).error == f"{hidden} was imported otherwise than by an import statement"
+
+
 def test_packages_beside_a_strategy_belong_to_it(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     for name in ("plans_package", "plans_space", "unrelated", "trader"):

@@ -8,7 +8,7 @@ import pytest
 
 from bus.clock import ManualClock
 from laboratory.feed import ExchangeFeed
-from laboratory.fill_model import both_ways, error_of
+from laboratory.fill_model import at_exchange, error_of, on_paper
 from laboratory.matching import ACCOUNT, MatchingBroker
 from laboratory.notes import Notes, worth_of
 from laboratory.outcome import Outcome, Plan
@@ -290,8 +290,10 @@ def test_within_a_day_what_stood_a_day_ago_needs_no_minutes() -> None:
 
 
 def test_the_fill_model_is_compared_with_the_exchange() -> None:
-    days = both_ways(msgspec.structs.replace(PLAN, seed=5, hours=0.2, markets=300))
-    pairs = days.pairs
+    plan, told = msgspec.structs.replace(PLAN, seed=5, hours=0.2, markets=300), list[float]()
+    exchange, paper = at_exchange(plan, told.append), on_paper(plan, told.append)
+    assert told.count(1.0) == 2
+    pairs = exchange.pairs
     found = error_of(pairs)
     assert found.orders == len(pairs) > 5
     assert found.same + found.model_more + found.model_less == pytest.approx(1.0)
@@ -301,8 +303,8 @@ def test_the_fill_model_is_compared_with_the_exchange() -> None:
     resting = [pair for pair in pairs if pair.group == "resting"]
     assert len(resting) > 10
     assert error_of(resting).same > 0.95
-    assert days.exchange.failures == days.paper.failures == []
-    assert days.exchange.differs == days.paper.differs == []
+    assert exchange.outcome.failures == paper.failures == []
+    assert exchange.outcome.differs == paper.differs == []
 
 
 # -- the broker
