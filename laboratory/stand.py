@@ -15,11 +15,13 @@ from trader.brokers.base import Broker
 from trader.engine.roster import DroppedStrategy
 from trader.manual import ManualCommands
 from trader.run import on_disk
+from trader.strategies.value import Value
 from trader.worker import Follows, JournalFile, Worker
 
 from .inputs import CODE
 from .notes import Notes, worth_of
-from .outcome import Outcome, Plan, Point
+from .outcome import Outcome, Plan, Point, span
+from .statistics import DAY_MS
 
 STEP_MS: Final = 500
 POINTS: Final = 96
@@ -109,6 +111,7 @@ class Stand:
         self.outcome: Outcome = notes.outcome
         self._clock = clock
         self._feed = feed
+        self._values_count = True
         self._notes = notes
         rng, silent = random.Random(plan.seed), _Silent()
         around = on_disk(settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish)
@@ -123,6 +126,9 @@ class Stand:
             around = msgspec.structs.replace(around, make_broker=lambda _recovered: make_broker())
         for left_out in around.lineup.left_out:
             notes.fail(f"strategy {left_out.strategy} left out: {left_out.reason}")
+        makers = around.lineup.makers.values()
+        if around.values_file is None and any(each.class_ is Value for each in makers):
+            notes.fail("there are no fair values for strategy value: give --set fair_values_file=PATH")
         self.worker = Worker(settings, around)
         self.worker.begin()
 
@@ -161,6 +167,20 @@ class Stand:
         bid_e6, floor_e6 = worth.profit_e6(), worth.least_profit_e6()
         stake_e6 = ledger.at_stake_e6()
         self.outcome.points.append(Point(self._clock.now_ms(), floor_e6, bid_e6, stake_e6, ledger.cash_e6))
+        self._look_at_values()
+
+    def _look_at_values(self) -> None:
+        """Note when a person's fair values no longer count: otherwise nothing would be traded or said."""
+        engine, listed = self.worker.engine, self._feed.state.markets
+        age_ms = engine.scan.max_fair_value_age_ms
+        oldest_ms = self._clock.now_ms() - age_ms
+        known = [value for value in engine.fair_values.values() if value.ticker in listed]
+        counts = any(value.as_of_ms >= oldest_ms for value in known)
+        if self._values_count and not counts and engine.fair_values:
+            many = f"none of the {len(engine.fair_values)} fair values counts"
+            old = f"all of listed markets are older than {span(age_ms / DAY_MS)}"
+            self._notes.fail(f"{many}: {old if known else 'no market is listed that one is of'}")
+        self._values_count = counts
 
     def end(self) -> None:
         """Value open trades, and note failures."""

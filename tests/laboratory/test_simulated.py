@@ -1,5 +1,6 @@
 """A simulated run: orders go to the exchange's matching, and the ledger equals the exchange's account."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from markets.orders import (
     Settlement,
 )
 from markets.records import Quote
-from markets.units import MINUTE_MS
+from markets.units import HOUR_MS, MINUTE_MS
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
 from simulator.floor.history import day_ago
@@ -270,6 +271,33 @@ def test_a_sweep_of_a_market_that_only_moved_equals_decoding_its_json(tmp_path: 
         else:
             assert read.yes_bid_e4 == quote.yes_bid_e4
     assert moved > 5
+
+
+@pytest.mark.parametrize(
+    ("values", "old_ms", "said"),
+    [
+        (None, 0, "there are no fair values for strategy value: give --set fair_values_file=PATH"),
+        ("NOPE", START_MS, "none of the 1 fair values counts: no market is listed that one is of"),
+        (
+            "",
+            START_MS - HOUR_MS,
+            "none of the 1 fair values counts: all of listed markets are older than 1 h",
+        ),
+    ],
+)
+def test_fair_values_without_effect_are_reported(
+    values: str | None, old_ms: int, said: str, tmp_path: Path
+) -> None:
+    settings = {"strategies": "value"}
+    if values is not None:
+        ticker = values or next(iter(Exchange(load(None), 60, 3, START_MS, Activity()).markets))
+        file = tmp_path / "values.json"
+        as_of = datetime.fromtimestamp((START_MS - old_ms) / 1000, UTC).isoformat()
+        file.write_text(f'[{{"ticker": "{ticker}", "probability": 0.5, "as_of": "{as_of}"}}]')
+        settings["fair_values_file"] = str(file)
+    found = run(Plan(seed=3, hours=2 / 60, markets=60, settings=settings))
+    assert found.error == ""
+    assert [line.partition(": ")[2] for line in found.failures] == [said]
 
 
 def test_a_run_that_cannot_start_says_why() -> None:
