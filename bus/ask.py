@@ -28,6 +28,7 @@ def ask(
     Raises:
         NoAnswer: none came within `timeout_ms`.
         DecodeError: the answer is not a msgpack map.
+        BadRecord: the question cannot be sent; the message names the member.
     """
     socket = make(context, zmq.REQ, MAX_ANSWER)
     try:
@@ -58,6 +59,7 @@ class Asker:
         Raises:
             NoAnswer: nobody is there, or none came within `timeout_ms`.
             DecodeError: the answer is not a msgpack map.
+            BadRecord: the question cannot be sent; the message names the member.
         """
         self._owner.check()
         self._id += 1

@@ -55,7 +55,7 @@ from bus.trading.shapes import (
     TradesAnswer,
     told,
 )
-from markets.errors import DecodeError, KalshiBusError
+from markets.errors import BadRecord, DecodeError, KalshiBusError
 from markets.opportunities import Leg, Opportunity
 from markets.orders import OrderState
 
@@ -529,10 +529,14 @@ class TraderLink:
             return
         try:
             future.set_result(self._asker.ask(question, COMMAND_MS))
-        except DecodeError as error:
+        except (BadRecord, DecodeError) as error:
             future.set_exception(error)
         except KalshiBusError as error:
             future.set_exception(Absent(str(error)))
+        except Exception:
+            # One question must not end the dashboard for the others.
+            log.exception("question.crashed", op=question.get("op"))
+            future.set_exception(Absent("the trader could not be asked; the dashboard's log says why"))
 
     def refresh(self) -> None:
         """Ask for the trader's status, and replace `desk`."""

@@ -13,7 +13,7 @@ import msgspec
 import zstandard
 from msgspec import Meta
 
-from markets.errors import DecodeError, KalshiBusError, VersionError
+from markets.errors import BadRecord, DecodeError, KalshiBusError, VersionError
 from markets.records import (
     Book,
     BookDelta,
@@ -418,7 +418,22 @@ def _refuse_newer(body: bytes | memoryview) -> None:
 
 
 def encode_map(value: object) -> bytes:
-    """Return a control structure or a plain dict as a msgpack map, with ? for what UTF-8 cannot carry."""
+    """Return a control structure or a plain dict as a msgpack map, with ? for what UTF-8 cannot carry.
+
+    Raises:
+        BadRecord: it has a number beyond 64 bits, or is nested too deeply; the message names the member.
+    """
+    try:
+        return _packed(value)
+    except _NOT_CARRIED:
+        raise _not_carried(value) from None
+
+
+_NOT_CARRIED: Final = (OverflowError, RecursionError, ValueError)
+"""What msgspec and msgpack raise for values that msgpack has no form for."""
+
+
+def _packed(value: object) -> bytes:
     plain = msgspec.to_builtins(value, builtin_types=(bytes,))
     packed: bytes
     try:
@@ -426,6 +441,20 @@ def encode_map(value: object) -> bytes:
     except UnicodeEncodeError:
         packed = msgpack.packb(plain, unicode_errors="replace")
     return packed
+
+
+def _not_carried(value: object) -> BadRecord:
+    """Return the error that names the member of a map which cannot be packed."""
+    for name, member in value.items() if isinstance(value, dict) else ():
+        try:
+            _packed(member)
+        except _NOT_CARRIED:
+            short = isinstance(member, int) and member.bit_length() < 500
+            got = member if short else f"a {type(member).__name__}"
+            return BadRecord(
+                str(name), got, "what a message can carry: numbers of 64 bits, not nested deeply"
+            )
+    return BadRecord("message", f"a {type(value).__name__}", "what a message can carry")
 
 
 def unpack_map(raw: msgspec.Raw | bytes | memoryview) -> dict[str, Any]:

@@ -257,6 +257,8 @@ def control(settings: Settings, action: str, value: str | None) -> int:
         answer = ask(context, settings.state, question)
     except (NoAnswer, DecodeError) as error:
         raise StartupError(f"{error}: is a replay running?") from None
+    except BadRecord as error:
+        raise StartupError(f"{action}: {error}") from None
     finally:
         context.term()
     _say(json.dumps(answer, indent=1, default=_text))

@@ -939,6 +939,7 @@ TickerText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 AskedCount = Annotated[str, msgspec.Meta(pattern=r"^\d{1,9}(\.0{1,2})?$")]
 AskedPrice = Annotated[str, msgspec.Meta(pattern=r"^0?\.\d{1,4}$")]
 NumberAsked = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+SecondsAsked = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 
 
 class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
@@ -952,7 +953,7 @@ class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prep
     side: Side
     count_fp: AskedCount
     price_dollars: AskedPrice
-    rest_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
+    rest_seconds: SecondsAsked | None = None
 
 
 class PrepareSaleCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):

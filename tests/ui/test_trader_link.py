@@ -19,6 +19,7 @@ from bus.protocol.state import Changed
 from bus.trading.killswitch import KillSwitch
 from bus.trading.shapes import (
     CommandAnswer,
+    ConfirmCommand,
     EquityAnswer,
     FillsAnswer,
     OrderRow,
@@ -30,7 +31,7 @@ from bus.trading.shapes import (
     TraderStatus,
     TradesAnswer,
 )
-from markets.errors import DecodeError
+from markets.errors import BadRecord, DecodeError
 from tests.bus.trading.disk import full_disk
 from tests.bus.trading.samples import a_fill, a_point, a_position, a_status, a_trade, an_order
 from ui.desk import AWAY_MS, CUT_TRIES, ROWS_PER_QUESTION, Absent, CommandResult, TraderLink
@@ -321,6 +322,19 @@ def test_a_faulty_answer_to_a_command_or_for_a_file_raises_absent(
         running.command(PauseCommand())
     with pytest.raises(Absent, match=r"gives a faulty answer: OrdersAnswer: .*orders"):
         running.rows("orders")
+
+
+def test_a_question_that_cannot_be_sent_costs_itself_alone(running: TraderLink, trader: Trader) -> None:
+    trader.answers["confirm"] = BadRecord("ticket", 2**70, "what a message can carry")
+    with pytest.raises(BadRecord, match="ticket: got 1180591620717411303424"):
+        running.by_hand(ConfirmCommand(ticket=2**70))
+    trader.answers["confirm"] = OverflowError("what nobody thought of")
+    with capture_logs() as logs, pytest.raises(Absent, match="log says why"):
+        running.by_hand(ConfirmCommand(ticket=1))
+    assert [line["event"] for line in logs] == ["question.crashed"]
+
+    trader.say("pause", CommandAnswer(state="paused"))
+    assert running.command(PauseCommand()) == CommandResult("paused")
 
 
 def test_a_file_includes_all_pages(running: TraderLink, trader: Trader) -> None:

@@ -7,7 +7,7 @@ import structlog
 from flask import Response, request
 from werkzeug.exceptions import ServiceUnavailable
 
-from bus.alerting import AlertsAnswer, PriceRule, check_quiet, check_rule
+from bus.alerting import AlertsAnswer, Number, PriceRule, check_quiet, check_rule
 from bus.protocol.answers import Refusal
 from markets.errors import BadRecord
 from ui.service import Service
@@ -25,7 +25,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
     rule: dict[str, Any] | None = None
     quiet: dict[str, Any] | None = None
-    number: int | None = None
+    number: Number | None = None
 
 
 class AlertRoutes:

@@ -12,12 +12,14 @@ from bus.trading.shapes import (
     ByHandCommand,
     ConfirmCommand,
     KillCommand,
+    NumberAsked,
     PauseCommand,
     PrepareCancelCommand,
     PrepareCommand,
     PrepareFlattenCommand,
     PrepareSaleCommand,
     ResumeCommand,
+    SecondsAsked,
 )
 from markets.errors import BadRecord
 from ui.watchlist import TICKER_MAX
@@ -65,7 +67,7 @@ class PrepareBody(msgspec.Struct, forbid_unknown_fields=True):
     side: Literal["yes", "no"]
     count: str
     price: str
-    rest_seconds: int | None = None
+    rest_seconds: SecondsAsked | None = None
     what: Literal["buy"] = "buy"
 
 
@@ -82,7 +84,7 @@ class PrepareCancelBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of prepare, to cancel."""
 
     what: Literal["cancel"]
-    number: int
+    number: NumberAsked
 
 
 class PrepareFlattenBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -94,7 +96,7 @@ class PrepareFlattenBody(msgspec.Struct, forbid_unknown_fields=True):
 class ConfirmBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of confirm."""
 
-    ticket: int
+    ticket: NumberAsked
 
 
 class _What(msgspec.Struct):

@@ -35,7 +35,7 @@ from bus.protocol.messages import (
 )
 from bus.protocol.state import decode_all
 from bus.protocol.writer import Writer
-from markets.errors import DecodeError, VersionError
+from markets.errors import BadRecord, DecodeError, VersionError
 from markets.records import Quote, Series
 from markets.units import MAX_TIME_MS
 from tests.bus.protocol.examples import CYCLE, EPOCH, HEARTBEAT, a_record, the_messages
@@ -231,3 +231,19 @@ def test_chunk_comes_back() -> None:
 def test_half_a_character_costs_a_map_no_more_than_itself() -> None:
     frame = encode_map({"op": "kill", "reason": "st\udcf6p", "more": [{"\ud800": "é"}]})
     assert decode_map(frame, dict[str, Any]) == {"op": "kill", "reason": "st?p", "more": [{"?": "é"}]}
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [2**64, -(2**63) - 1, 1 << 20_000, nested(5_000), {"deep": nested(5_000)}], ids=lambda _value: ""
+)
+def test_what_no_map_can_carry_is_named(value: object) -> None:
+    with pytest.raises(BadRecord, match=r"^number: got .*, expected what a message can carry"):
+        encode_map({"op": "cancel", "number": value, "id": 1})
+    assert encode_map({"number": 2**64 - 1, "least": -(2**63)})

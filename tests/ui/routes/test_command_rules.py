@@ -95,6 +95,24 @@ def test_orders_by_hand_are_read_strictly() -> None:
             read_body(op, body)
 
 
+@pytest.mark.parametrize(
+    ("op", "body", "named"),
+    [
+        ("prepare", b'{"what": "cancel", "number": %d}', "number"),
+        (
+            "prepare",
+            b'{"ticker": "M", "side": "no", "count": "1", "price": "0.43", "rest_seconds": %d}',
+            "rest",
+        ),
+        ("confirm", b'{"ticket": %d}', "ticket"),
+    ],
+)
+def test_a_number_that_no_message_can_carry_is_named(op: str, body: bytes, named: str) -> None:
+    for number in (-1, 2**53 + 1, 10**23):
+        with pytest.raises(BadRecord, match=named):
+            read_body(op, body % number)
+
+
 def test_commands_to_a_replay_are_read_strictly() -> None:
     assert read_replay(b'{"action": "pause", "speed": 2}') == {"action": "pause"}
     assert read_replay(b'{"action": "speed", "speed": 0.5}') == {"action": "speed", "speed": 0.5}
