@@ -83,7 +83,7 @@ class Report(msgspec.Struct, frozen=True):
         code: the versions of the code that ran. notes: what to know before the figures are read.
         against_first: extra profit per day over the first variant, paired by case.
         common: what all runs have in common, beside what their variants' names say.
-        recordings: case -> path and digest.
+        recordings: case -> path, digest, and what the recording's own check says.
     """
 
     title: str
@@ -93,7 +93,7 @@ class Report(msgspec.Struct, frozen=True):
     against_first: dict[str, Estimate]
     walk_forward: list[Chosen] = []
     common: list[str] = []
-    recordings: dict[str, tuple[str, str]] = {}
+    recordings: dict[str, tuple[str, str, str]] = {}
     notes: list[str] = []
 
 
@@ -125,13 +125,23 @@ def report(
         walk_forward=[msgspec.structs.replace(one, variant=called[one.variant]) for one in chosen],
         common=common(plans),
         recordings={
-            case: (one.plan.recording, one.plan.digest)
+            case: (one.plan.recording, one.plan.digest, one.check)
             for cases in parts.values()
             for case, one in cases.items()
             if one.plan.recording
         },
-        notes=[*notes, *_short(one for part in of_variant.values() for one in part)],
+        notes=[
+            *notes,
+            *_short(one for part in of_variant.values() for one in part),
+            *_lacking(one for part in of_variant.values() for one in part),
+        ],
     )
+
+
+def _lacking(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return what the recordings lack, each once."""
+    lines = (f"{one.plan.case.capitalize()}: {line}." for one in outcomes for line in one.lacks)
+    return list(dict.fromkeys(lines))
 
 
 def _short(outcomes: Iterable[Outcome]) -> list[str]:

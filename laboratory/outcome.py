@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-VERSION: Final = 3
+VERSION: Final = 4
 """The version of these shapes; a run whose kept outcome has another version is repeated."""
 
 
@@ -201,6 +201,9 @@ class Outcome(msgspec.Struct, kw_only=True):
         began_ms, ended_ms: in the run's own time.
         refused: how often trades were refused, by reason.
         order_ms: times of orders from decision to end, sorted, thinned to about 200.
+        gap_ms: how much of the time between was not recorded.
+        check: what the recording's own check says (docs/recording.md); "" of a simulated exchange.
+        lacks: what a recording lacks, each in a sentence.
         failures: what went wrong in the trader: dropped strategies, failed scans, a halt.
         differs: where ledger and exchange differ at the end; must be empty.
         error: why the run itself failed, "" if it did not.
@@ -210,6 +213,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     plan: Plan
     began_ms: int = 0
     ended_ms: int = 0
+    gap_ms: int = 0
+    check: str = ""
+    lacks: list[str] = []
     start_e6: int = 0
     points: list[Point] = []
     trades: list[Trade] = []
@@ -228,8 +234,8 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     @property
     def days(self) -> float:
-        """The length of the run in its own time."""
-        return (self.ended_ms - self.began_ms) / 86_400_000
+        """The length of the run in its own time, without what was not recorded."""
+        return (self.ended_ms - self.began_ms - self.gap_ms) / 86_400_000
 
     @property
     def profit_e6(self) -> int:

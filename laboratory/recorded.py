@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -14,15 +15,20 @@ from bus.protocol.memory import Slim
 from bus.protocol.state import State
 from bus.tape.file import Recording
 from bus.tape.tape import Tape
+from bus.tape.verify import Verdict, verify
 from markets.errors import KalshiBusError
-from markets.units import HOUR_MS, PRICE_ONE_E4
+from markets.units import HOUR_MS, MINUTE_MS, PRICE_ONE_E4
 
 from .notes import Notes
-from .outcome import Outcome, Plan
+from .outcome import Outcome, Plan, span
 from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
+from .statistics import DAY_MS
 
 LONG_MS: Final = HOUR_MS
 """A longer time without messages is skipped at once, as if the machine had been suspended."""
+
+BACK_MS: Final = MINUTE_MS
+"""By how much a recording's time may go back, as its publisher's clock was set. The run's does not."""
 
 
 class TapeFeed:
@@ -67,6 +73,7 @@ class Recorded:
 
     Raises:
         RecordingError: it is not a recording, or is of a newer version.
+        KalshiBusError: nothing in it can be played, or its segments are not in order.
         StartupError: a setting or strategy of the plan cannot be used.
     """
 
@@ -75,6 +82,12 @@ class Recorded:
         times_ms = [time_ns // 1_000_000 for time_ns, _ in recording.keyframes()]
         if not times_ms:
             raise KalshiBusError(f"{plan.recording}: there is no keyframe in it, so it cannot be played")
+        back_ms = max((before - after for before, after in pairwise(times_ms)), default=0)
+        if back_ms > BACK_MS:
+            raise KalshiBusError(
+                f"{plan.recording}: its time goes back by {_span(back_ms)}, so its segments are not in order,"
+                " or its publisher's clock was set: `kalshi-bus verify` says more"
+            )
         self._plan = plan
         self._began_ms, self._last_ms = times_ms[0], times_ms[-1]
         if plan.hours:
@@ -111,7 +124,8 @@ class Recorded:
             progress(min(1.0, (clock.now_ms() - self._began_ms) / span_ms))
         stand.point()
         stand.end()
-        self._note_tape(books)
+        stand.outcome.gap_ms = sum(self._gaps_ms())
+        self._note_tape(books, verify(self._recording, deep=False, each=lambda: progress(1.0)))
         progress(1.0)
         return stand.outcome
 
@@ -126,14 +140,39 @@ class Recorded:
             stand.turn()
             stand.markouts()
 
-    def _note_tape(self, books: bool) -> None:
+    def _gaps_ms(self) -> list[int]:
+        return [max(0, end_ns - begin_ns) // 1_000_000 for begin_ns, end_ns in self._tape.tally.gaps]
+
+    def _note_tape(self, books: bool, verdict: Verdict) -> None:
         """Note in the report what the recording lacks."""
-        tally, notes = self._tape.tally, self._notes
+        tally, outcome, gaps_ms = self._tape.tally, self.stand.outcome, self._gaps_ms()
+        outcome.check, lacks = verdict.said, outcome.lacks
+        if verdict.verdict != "proven":
+            lacks.append(f"verify says: {verdict.said}")
+        if gaps_ms:
+            longest_ms, whole_ms = max(gaps_ms), outcome.ended_ms - outcome.began_ms
+            lacks.append(
+                f"{_times(len(gaps_ms), 'gap')}, {_span(sum(gaps_ms))} of {_span(whole_ms)} in all, the"
+                f" longest {_span(longest_ms)}: nothing is decided in them, and they do not count as time"
+            )
+        missed = [gap for gap in verdict.gaps if gap.whose == "exchange" and gap.end_ns > gap.begin_ns]
+        if missed:
+            in_all = _span(sum(gap.end_ns - gap.begin_ns for gap in missed) // 1_000_000)
+            times = f"{_times(len(missed), 'time')}, for {in_all} in all"
+            lacks.append(f"{times}, its publisher may have missed something at the exchange")
         if not books:
-            notes.fail("the recording has no order books: only the best prices of each market are known")
+            lacks.append("it has no order books: only the best prices of each market are known")
         if tally.holes:
-            notes.fail(f"the recording has {tally.holes} holes: nothing is decided within them")
+            lacks.append(f"{_times(tally.holes, 'hole')}: messages are missing or cannot be read")
         if tally.mismatches:
-            notes.fail(f"{tally.mismatches} of {tally.checked} digests in the recording differ")
+            lacks.append(f"{tally.mismatches} of {tally.checked} digests in it differ")
         if self._recording.problem is not None:
-            notes.fail(f"the recording ends early: {self._recording.problem}")
+            lacks.append(f"it ends early: {self._recording.problem}")
+
+
+def _span(ms: int) -> str:
+    return span(ms / DAY_MS)
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -32,6 +32,7 @@ from bus.protocol.writer import Relayed, Writer, records_of
 from bus.threads import assert_held
 from markets.errors import DecodeError
 
+from .certificate import SILENCE_NS
 from .file import Frame, Keyframe, Recording
 
 _EPOCH_AT: Final = 3
@@ -76,6 +77,9 @@ class Tally:
     Attributes:
         messages, records: how many were played.
         holes: places where messages are missing in the recording, or cannot be read.
+        gaps: the times (begin_ns, end_ns) of which nothing is known: until a new state after a hole or in a
+            new epoch, and while the publisher was silent. One that ends before it begins is where time goes
+            back.
         checked, mismatches: recorded digests that were compared, and those that differed: 0 in a good
             recording.
         health: the publisher's account of itself at this point of the recording.
@@ -85,6 +89,7 @@ class Tally:
         self.messages = 0
         self.records = 0
         self.holes = 0
+        self.gaps: list[tuple[int, int]] = []
         self.checked = 0
         self.mismatches = 0
         self.health = PublisherHealth(sweep="replay")
@@ -169,6 +174,8 @@ class TapeReader:
             run = self._hear(item)
             if run is None:
                 continue
+            if run.time_ns - self._at_ns > SILENCE_NS:
+                self._tally.gaps.append((self._at_ns, run.time_ns))
             if run.time_ns >= self._target_ns:
                 yield from self._open()
             if self._opened:
@@ -216,6 +223,8 @@ class TapeReader:
         self._writer, self._opened = writer, False
         self._keep_bytes = state.keep_bytes
         self._epoch, self._expected = head.epoch, head.as_of + 1
+        if self._at_ns:
+            self._tally.gaps.append((self._at_ns, keyframe.time_ns))
         self._at_ns = keyframe.time_ns
         if not self._at_keyframes:
             self._target_ns = keyframe.time_ns if self._shown else max(self._target_ns, keyframe.time_ns)

@@ -8,6 +8,7 @@ next segment. Then the messages are played, and every recorded digest is compare
 import hashlib
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -132,11 +133,12 @@ class Verdict(msgspec.Struct):
     digests_checked: int
 
 
-def verify(recording: Recording, *, deep: bool = True) -> Verdict:
+def verify(recording: Recording, *, deep: bool = True, each: Callable[[], None] = lambda: None) -> Verdict:
     """Return the verdict on a recording.
 
     Args:
         deep: whether to rebuild the states and compare the digests.
+        each: called after each segment.
 
     Raises:
         OSError: it cannot be read.
@@ -152,6 +154,7 @@ def verify(recording: Recording, *, deep: bool = True) -> Verdict:
                 continue  # the oldest is dropped while the recorder runs
             _follows(found, segment)
             found.append(segment)
+            each()
     except _Wrong as error:
         wrong = error.fault
     covers, gaps = _together(found)

@@ -1,15 +1,22 @@
 """A run over a recording: recorded time, the paper broker, and notes on what the recording lacks."""
 
+import random
 from pathlib import Path
 
 import msgspec
 
-from bus.tape.file import PROFILE
+from bus.protocol.messages import PublisherHealth
+from bus.tape.file import PROFILE, segment_path
+from laboratory import figures, report
 from laboratory.inputs import digest_of
-from laboratory.outcome import Plan
+from laboratory.outcome import Outcome, Plan
 from laboratory.recorded import Recorded
 from laboratory.runs import run
 from markets.orders import Fill
+from markets.units import HOUR_MS
+from tests.bus.tape.planted import TICKERS, a_recording
+from tests.bus.tape.planted import Recorded as Written
+from tests.bus.world import Publisher
 from tests.support import ROOT
 from tests.trader.ledger.builders import intent
 
@@ -102,5 +109,67 @@ def test_an_invalid_or_truncated_recording_is_reported(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) * 3 // 4])
     cut = run(Plan(recording=str(path)))
     assert cut.error == ""
-    assert any("ends early" in line for line in cut.failures)
+    assert any("ends early" in line for line in cut.lacks)
     assert run(Plan(recording=str(tmp_path / "none"))).error
+
+
+def day_of(path: Path) -> Outcome:
+    return run(Plan(recording=str(path)))
+
+
+def test_a_whole_recording_is_said_to_be_proven_and_lacks_nothing(short_dir: Path) -> None:
+    a_recording(short_dir / "day")
+    found = day_of(short_dir / "day")
+    assert (found.error, found.gap_ms, found.lacks) == ("", 0, [])
+    assert found.check.startswith("proven up to number")
+
+
+def test_a_recorder_or_publisher_that_began_anew_leaves_a_gap_that_is_no_time_earned_over(
+    short_dir: Path,
+) -> None:
+    recorded = Written(short_dir / "day")
+    recorded.segment()
+    later_ms = recorded.publisher.now_ms + 16 * HOUR_MS
+    recorded.publisher = Publisher(later_ms, random.Random(8), TICKERS)
+    recorded.publisher.now_ms = later_ms
+    recorded.segment()
+    recorded.folder.close()
+    found = day_of(short_dir / "day")
+    assert found.gap_ms == 16 * HOUR_MS
+    assert 0 < found.days * 24 < 0.01
+    (line,) = found.lacks
+    assert line.startswith("1 gap, 16 h of 16 h 2 s in all, the longest 16 h: ")
+    (note, of_gap) = figures.report([found], "t", "c").notes
+    assert "lasts 1 s" not in note
+    assert of_gap.startswith(f"Recording {short_dir}/day: 1 gap, 16 h")
+
+
+def test_silence_is_a_gap_too_and_what_the_publisher_missed_is_said(short_dir: Path) -> None:
+    recorded = Written(short_dir / "day")
+    recorded.segment()
+    recorded.publisher.now_ms += 20_000
+    recorded.health = PublisherHealth(sweep="failed")
+    recorded.segment()
+    recorded.folder.close()
+    found = day_of(short_dir / "day")
+    assert 20_000 <= found.gap_ms < 21_000
+    assert [line.partition(",")[0] for line in found.lacks] == ["1 gap", "1 time"]
+    assert "its publisher may have missed something at the exchange" in found.lacks[1]
+
+
+def test_segments_in_a_wrong_order_fail_and_a_missing_one_is_said(short_dir: Path) -> None:
+    recorded = Written(short_dir / "day")
+    for _ in range(3):
+        recorded.segment()
+        recorded.publisher.now_ms += 120_000
+    recorded.folder.close()
+    first, second, third = (segment_path(short_dir / "day", number) for number in (1, 2, 3))
+    second.rename(short_dir / "away")
+    found = day_of(short_dir / "day")
+    assert found.error == ""
+    assert "verify says: wrong: segment 2, byte 0: segment 2 is missing" in found.lacks
+    assert found.check in report.html(figures.report([found], "t", "c"))
+    first.rename(second)
+    third.rename(first)
+    found = day_of(short_dir / "day")
+    assert "its time goes back by 4 min 2 s, so its segments are not in order" in found.error
