@@ -60,7 +60,7 @@ def plan(listed: AccountAnswer, journal_id: str, wanted_e6: dict[int, int] | Non
             need_e6 -= amount_e6
             id_ = transfer_id(listed, journal_id, from_shard, to_shard, amount_e6)
             transfers.append(
-                TransferAsk(id=id_, from_shard=from_shard, to_shard=to_shard, amount_e6=amount_e6)
+                TransferAsk(transfer_id=id_, from_shard=from_shard, to_shard=to_shard, amount_e6=amount_e6)
             )
         if need_e6 > 0:
             missing_e6[to_shard] = need_e6

@@ -95,7 +95,7 @@ class AccountAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="account"
 class TransferAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="transfer"):
     """Move cash from shard to shard; a transfer of the same id is carried out once."""
 
-    id: str
+    transfer_id: str
     from_shard: int
     to_shard: int
     amount_e6: int

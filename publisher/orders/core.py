@@ -391,11 +391,11 @@ class Core:
 
     def transfer(self, ask: TransferAsk, now: Now) -> TransferAnswer | None:
         """Move cash; None: on its way; repeat the same ask after every `take`."""
-        moved = self._state.transfers.get(ask.id)
+        moved = self._state.transfers.get(ask.transfer_id)
         if moved is None:
             wrong = (
-                not ask.id
-                or len(ask.id) > 128
+                not ask.transfer_id
+                or len(ask.transfer_id) > 128
                 or ask.from_shard == ask.to_shard
                 or min(ask.from_shard, ask.to_shard) < 0
                 or ask.amount_e6 <= 0
@@ -406,7 +406,7 @@ class Core:
                     state="refused",
                     reason="expected an id, two shards and an amount above 0 in steps of $0.0001",
                 )
-            moved = Moved(ask.id, ask.from_shard, ask.to_shard, ask.amount_e6, now.wall_ms, "asked")
+            moved = Moved(ask.transfer_id, ask.from_shard, ask.to_shard, ask.amount_e6, now.wall_ms, "asked")
             self._state.commit(moved)
         same = (moved.from_shard, moved.to_shard, moved.amount_e6)
         if same != (ask.from_shard, ask.to_shard, ask.amount_e6):
@@ -415,8 +415,8 @@ class Core:
             return TransferAnswer(state="done", reason=moved.reason)
         if moved.state == "refused":
             return TransferAnswer(state="refused", reason=moved.reason)
-        if ask.id not in self._transfer_due and ask.id not in self._transferring.values():
-            self._transfer_due[ask.id] = now.steady_ms
+        if ask.transfer_id not in self._transfer_due and ask.transfer_id not in self._transferring.values():
+            self._transfer_due[ask.transfer_id] = now.steady_ms
         return None
 
     def _transfers(self, now: Now) -> list[Send]:

@@ -193,7 +193,7 @@ def test_what_nobody_has_is_said_to_be_missing() -> None:
 def test_the_same_plan_has_the_same_id_until_cash_has_moved() -> None:
     def ids(answer: AccountAnswer) -> list[str]:
         found: tuple[TransferAsk, ...] = plan(answer, JOURNAL_ID).transfers
-        return [one.id for one in found]
+        return [one.transfer_id for one in found]
 
     before = listed((0, 9_000_000), (1, -1_000_000))
 

@@ -431,7 +431,7 @@ def test_a_log_written_anew_forgets_orders_and_no_number() -> None:
 
 def test_a_transfer_is_asked_for_until_it_is_certain_and_carried_out_once() -> None:
     desk = Desk()
-    ask = TransferAsk(id="t1", from_shard=0, to_shard=1, amount_e6=5_000_000)
+    ask = TransferAsk(transfer_id="t1", from_shard=0, to_shard=1, amount_e6=5_000_000)
     assert desk.core.transfer(ask, desk.now) is None
     (first,) = desk.turn()
     assert desk.answer(first, 503) == []
@@ -442,7 +442,9 @@ def test_a_transfer_is_asked_for_until_it_is_certain_and_carried_out_once() -> N
     answer = desk.core.transfer(ask, desk.now)
     assert answer is not None
     assert answer.state == "done"
-    other = desk.core.transfer(TransferAsk(id="t1", from_shard=0, to_shard=2, amount_e6=5_000_000), desk.now)
+    other = desk.core.transfer(
+        TransferAsk(transfer_id="t1", from_shard=0, to_shard=2, amount_e6=5_000_000), desk.now
+    )
     assert other is not None
     assert other.state == "refused"
 
