@@ -208,7 +208,9 @@ class Caller:
         self._logged = min(count, self._logged)
 
     def _keep(self) -> None:
-        """Write the state to disk if it has changed."""
+        """Write the state to disk if it has changed, and what could not be written before."""
+        if self._rules_file.problem is not None:
+            self._rules_file.write(self._rules)
         memory = self._memory.marks()
         if not self._outbox.changed and memory == self._remembered and self._told_file.problem is None:
             return

@@ -298,11 +298,14 @@ def serve_questions(
             frames = router.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return count
-        if not 2 <= len(frames) <= ENVELOPE_MAX + 1 or (len(frames) > 2 and frames[-2]):
+        if not 2 <= len(frames) <= ENVELOPE_MAX + 1:
             answers.errors += 1
             continue
-        answer = answers.begin(frames[-1], now_ms, frames[:-1], steady_ms)
-        if answer and not _reply(router, frames[:-1] + answer):
+        envelope, question = frames[:-1], frames[-1]
+        if len(frames) > 2 and frames[-2]:  # a question of several frames
+            envelope, question = frames[: frames.index(b"", 1) + 1] if b"" in frames[1:] else frames[:1], b""
+        answer = answers.begin(question, now_ms, envelope, steady_ms)
+        if answer and not _reply(router, envelope + answer):
             answers.errors += 1
     return limit
 

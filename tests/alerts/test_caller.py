@@ -332,6 +332,9 @@ def test_a_rule_that_cannot_be_saved_is_refused(desk: Desk) -> None:
     with capture_logs(), full_disk(), pytest.raises(Refusal, match=r"not changed: .*cannot be written"):
         desk.do("set_rule", rule=PRICE)
     assert len(desk.look().rules) == 1
+    assert any("rules.json: cannot be written" in problem for problem in desk.look().problems)
+    desk.see()
+    assert desk.look().problems == (), "there is space again"
 
 
 def test_a_full_disk_stops_no_alert(desk: Desk) -> None:

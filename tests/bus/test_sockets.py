@@ -384,6 +384,20 @@ def test_oversized_question_and_odd_envelopes_harm_their_sender_only(
         dealer.close()
 
 
+@pytest.mark.parametrize("frames", [[b"one", b"other"], [b"one", b"", b"two", b"three"]])
+def test_a_question_of_several_frames_gets_an_error(
+    live: Live, zmq_context: Context, frames: list[bytes]
+) -> None:
+    req = make(zmq_context, zmq.REQ, 10_000)
+    try:
+        req.connect(live.state)
+        req.send_multipart(frames)
+        (answer,) = req.recv_multipart()
+        assert msgpack.unpackb(answer)["error"]["code"] == "bad_request"
+    finally:
+        req.close()
+
+
 def test_client_that_asks_and_never_reads_is_its_own_problem(live: Live, zmq_context: Context) -> None:
     dealer = make(zmq_context, zmq.DEALER, 1_000_000)
     dealer.setsockopt(zmq.RCVHWM, 1)
