@@ -172,7 +172,7 @@ def variant(name: str, outcomes: Sequence[Outcome]) -> Variant:
         cases={outcome.plan.case: outcome.a_day_e6 / 1e6 for outcome in good},
         days={outcome.plan.case: [e6 / 1e6 for e6 in by_day(outcome)] for outcome in good},
         drawdown={outcome.plan.case: outcome.drawdown_e6 / 1e6 for outcome in good},
-        most_at_stake=max((point.stake_e6 for one in good for point in one.points), default=0) / 1e6,
+        most_at_stake=max((one.most_e6 for one in good), default=0) / 1e6,
         promise=promise(trades),
         cuts={word: cut(trades, by) for word, by in CUTS.items()},
         markouts=markouts(good),

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-VERSION: Final = 4
+VERSION: Final = 5
 """The version of these shapes; a run whose kept outcome has another version is repeated."""
 
 
@@ -199,6 +199,8 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     Attributes:
         began_ms, ended_ms: in the run's own time.
+        drawdown_e6: the deepest fall of equity at floor below an earlier high.
+        most_e6: the most at stake. Both are of every half second, whatever the length of the run.
         refused: how often trades were refused, by reason.
         order_ms: times of orders from decision to end, sorted, thinned to about 200.
         gap_ms: how much of the time between was not recorded.
@@ -218,6 +220,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     lacks: list[str] = []
     start_e6: int = 0
     points: list[Point] = []
+    drawdown_e6: int = 0
+    most_e6: int = 0
     trades: list[Trade] = []
     markouts: list[Markout] = []
     refused: dict[str, int] = {}
@@ -246,12 +250,3 @@ class Outcome(msgspec.Struct, kw_only=True):
     def a_day_e6(self) -> float:
         """Profit per day."""
         return self.profit_e6 / self.days if self.days else 0.0
-
-    @property
-    def drawdown_e6(self) -> int:
-        """The deepest fall of equity at floor below an earlier high."""
-        height = deepest = 0
-        for point in self.points:
-            height = max(height, point.floor_e6)
-            deepest = max(deepest, height - point.floor_e6)
-        return deepest

@@ -113,6 +113,7 @@ class Stand:
         self._feed = feed
         self._values_count = True
         self._notes = notes
+        self._height_e6 = 0
         rng, silent = random.Random(plan.seed), _Silent()
         around = on_disk(settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish)
         around = msgspec.structs.replace(
@@ -146,11 +147,19 @@ class Stand:
         return self._clock.now_ms() + next_ms - self._clock.monotonic_ns() // 1_000_000
 
     def turn(self) -> None:
-        """Let the trader process what is there, at the clock's time."""
+        """Let the trader process what is there, at the clock's time; look how far equity has fallen."""
         self._notes.now_ms = self._clock.now_ms()
         self.worker.turn()
         while self._feed.backlog:
             self.worker.turn()
+        engine, outcome = self.worker.engine, self.outcome
+        floor_e6, stake_e6 = engine.worth.least_profit_e6(), engine.ledger.at_stake_e6()
+        if floor_e6 > self._height_e6:
+            self._height_e6 = floor_e6
+        elif self._height_e6 - floor_e6 > outcome.drawdown_e6:
+            outcome.drawdown_e6 = self._height_e6 - floor_e6
+        if stake_e6 > outcome.most_e6:
+            outcome.most_e6 = stake_e6
 
     def _dropped(self, dropped: DroppedStrategy) -> None:
         line = f"strategy {dropped.strategy} was dropped, {dropped.call} raised {dropped.error}"

@@ -1,6 +1,7 @@
 """A simulated run: orders go to the exchange's matching, and the ledger equals the exchange's account."""
 
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import msgspec
 import pytest
 
 from bus.clock import ManualClock
+from laboratory import figures
 from laboratory.feed import ExchangeFeed
 from laboratory.fill_model import at_exchange, error_of, on_paper
 from laboratory.matching import ACCOUNT, MatchingBroker
 from laboratory.notes import Notes, worth_of
 from laboratory.outcome import Outcome, Plan
+from laboratory.quiet import quiet
 from laboratory.runs import run
 from laboratory.simulated import MEMORY, OF_A_DAY, START_MS, Simulated
 from laboratory.stand import OURS, STEP_MS, place_of
@@ -64,6 +67,28 @@ def test_progress_is_told_after_each_step_so_that_a_slow_run_is_not_taken_for_st
 ) -> None:
     steps = (outcome.ended_ms - outcome.began_ms) // STEP_MS
     assert told == [number / steps for number in range(1, steps + 1)]
+
+
+def test_the_deepest_fall_and_the_most_at_stake_are_of_every_step_not_of_the_points(tmp_path: Path) -> None:
+    bench = Simulated(msgspec.structs.replace(PLAN, hours=0.05), tmp_path)
+    engine, floors, stakes = bench.stand.worker.engine, [0], [0]
+
+    def look(_part: float) -> None:
+        floors.append(engine.worth.least_profit_e6())
+        stakes.append(engine.ledger.at_stake_e6())
+
+    with quiet():
+        found = bench.run(look)
+
+    def deepest(curve_e6: list[int]) -> int:
+        return max(high - low for high, low in zip(accumulate(curve_e6, max), curve_e6, strict=True))
+
+    assert (found.drawdown_e6, found.most_e6) == (deepest(floors), max(stakes))
+    assert found.drawdown_e6 > 2 * deepest([0, *(point.floor_e6 for point in found.points)])
+    assert found.most_e6 > max(point.stake_e6 for point in found.points)
+    (variant,) = figures.report([found], "t", "c").variants
+    assert variant.drawdown == {"seed 3": found.drawdown_e6 / 1e6}
+    assert variant.most_at_stake == found.most_e6 / 1e6
 
 
 def test_the_ledger_equals_the_account_and_profits_of_trades_add_up(outcome: Outcome) -> None:

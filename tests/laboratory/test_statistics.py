@@ -105,7 +105,6 @@ def test_the_profits_of_days_add_up_to_the_profit_of_the_run() -> None:
     run = outcome(1, [3_000_000, 2_000_000, 7_000_000])
     assert by_day(run) == [3_000_000, -1_000_000, 5_000_000]
     assert run.profit_e6 == 7_000_000
-    assert run.drawdown_e6 == 1_000_000
 
 
 def test_calibration_counts_only_settled_beliefs() -> None:
