@@ -24,7 +24,7 @@ from simulator.floor.exchange import Exchange
 from simulator.floor.grid import Grid
 from simulator.floor.happenings import Trade
 from simulator.floor.history import day_ago
-from simulator.floor.model import ACTIVE, Event, Market
+from simulator.floor.model import ACTIVE, FINALIZED, Event, Market
 from simulator.front.render import dumps, event_json, market_json
 from simulator.matching.book import Change
 
@@ -86,6 +86,7 @@ class ExchangeFeed:
         self._series: dict[str, dict[str, Any]] = {}
         self._milestones: dict[str, str] = {}
         self._over: dict[str, int] = {}
+        self._decided: dict[str, tuple[Event, str]] = {}
         self._sweep_at = self._plan_at = self._vouch_at = self._series_at = 0
         for market in exchange.markets.values():
             self._markets[market.ticker] = market
@@ -179,6 +180,7 @@ class ExchangeFeed:
         self._events[subject.event_ticker] = subject.event
         if event_type in _ENDS:
             self._statuses[ticker] = _ENDS[event_type]
+            self._decided[subject.event_ticker] = subject.event, subject.event.status
         elif event_type in ("activated", "deactivated"):
             paused = fields.get("is_deactivated", False)
             self._statuses[ticker] = Status.INACTIVE if paused else Status.ACTIVE
@@ -310,6 +312,7 @@ class ExchangeFeed:
                 of_day = one.volume_e2 - volume_then_e2, price_e4, bid_e4, ask_e4
                 news[ticker] = shown(held, one, now_ms, active, of_day)
         self._set("quote", news, groups)
+        self._find_disputed()
         by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
         for ticker, one in self._markets.items():
             if ticker not in listed:
@@ -343,6 +346,15 @@ class ExchangeFeed:
             )
         )
         return number
+
+    def _find_disputed(self) -> None:
+        """Have the markets of events read that were disputed, or decided again: nothing announces that."""
+        for ticker, (event, status) in tuple(self._decided.items()):
+            if event.status != status:
+                self._decided[ticker] = event, event.status
+                self._markets.update((market.ticker, market) for market in event.markets)
+            if event.status == FINALIZED:
+                del self._decided[ticker]
 
     def _read_series(self, groups: list[Group]) -> None:
         """Read the series of which something has changed."""

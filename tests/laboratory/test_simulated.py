@@ -33,12 +33,13 @@ from markets.orders import (
     Sent,
     Settlement,
 )
-from markets.records import Quote
+from markets.records import Quote, Status
 from markets.units import HOUR_MS, MINUTE_MS
+from simulator.floor import lives
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
 from simulator.floor.history import day_ago
-from simulator.floor.model import ACTIVE, Market
+from simulator.floor.model import ACTIVE, DETERMINED, DISPUTED, Market
 from simulator.front.render import market_json
 from simulator.matching.orders import ASK
 from simulator.universe.templates import load
@@ -202,6 +203,22 @@ def test_no_book_is_kept_of_a_market_that_is_followed_no_more() -> None:
         left += len(before - feed.followed)
         assert feed.state.books.keys() <= feed.followed
     assert left
+
+
+def test_a_sweep_finds_what_was_disputed_which_nobody_announces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lives, "_DISPUTED_SHARE", 1.0)
+    clock = ManualClock(START_MS)
+    exchange = Exchange(load(None), 150, 2, START_MS, Activity(bursts=False), memory=OF_A_DAY)
+    feed, seen = ExchangeFeed(exchange, clock), list[Status]()
+    while len(seen) < 2:
+        clock.advance(12_000)  # a sweep
+        feed.advance(clock.now_ms())
+        decided = [one for one in exchange.markets.values() if one.status in (DETERMINED, DISPUTED)]
+        for market in decided:
+            assert feed.state.quotes[market.ticker].status == market.status
+        if decided and decided[0].status not in seen[-1:]:
+            seen.append(feed.state.quotes[decided[0].ticker].status)
+    assert Status.DISPUTED in seen
 
 
 def test_the_same_plan_gives_the_same_outcome(outcome: Outcome) -> None:
