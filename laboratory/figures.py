@@ -8,8 +8,10 @@ from typing import Final
 import msgspec
 
 from .outcome import Outcome, Plan, Point, common, names, span
+from .spans import shared_ns
 from .statistics import (
     CUTS,
+    DAY_MS,
     After,
     Bin,
     Chosen,
@@ -106,14 +108,17 @@ def report(
 ) -> Report:
     """Return the figures of runs, with variants in order of appearance.
 
-    A case counts once for each variant: of the same recording under two names, only the first does.
+    A case counts once for each variant: of the same recording under two names, only the first does. Neither
+    does a recording that holds the time of an earlier one.
     """
     parts: dict[str, dict[str, Outcome]] = defaultdict(dict)
     for outcome in outcomes:
         cases, case = parts[outcome.plan.variant], outcome.plan.case
         if case not in cases or (cases[case].error and not outcome.error):
             cases[case] = outcome
-    of_variant = {name: list(cases.values()) for name, cases in parts.items()}
+    of_variant, notes = {name: list(cases.values()) for name, cases in parts.items()}, list(notes)
+    for name, part in of_variant.items():
+        of_variant[name] = _apart(part, notes)
     first, plans = next(iter(of_variant.values()), []), [outcome.plan for outcome in outcomes]
     called = names(plans)
     return Report(
@@ -131,11 +136,25 @@ def report(
             if one.plan.recording
         },
         notes=[
-            *notes,
+            *dict.fromkeys(notes),
             *_short(one for part in of_variant.values() for one in part),
             *_lacking(one for part in of_variant.values() for one in part),
         ],
     )
+
+
+def _apart(outcomes: Sequence[Outcome], notes: list[str]) -> list[Outcome]:
+    """Return the outcomes without those over the time of an earlier one, and note which these are."""
+    kept: list[Outcome] = []
+    for one in outcomes:
+        for other in kept:
+            if ns := shared_ns(one.spans, other.spans):
+                shared = f"{span(ns / 1e6 / DAY_MS)} of it are also in {other.plan.case}"
+                notes.append(f"{one.plan.case.capitalize()} is left out: {shared}, so it is no other sample.")
+                break
+        else:
+            kept.append(one)
+    return kept
 
 
 def _lacking(outcomes: Iterable[Outcome]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-VERSION: Final = 5
+VERSION: Final = 6
 """The version of these shapes; a run whose kept outcome has another version is repeated."""
 
 
@@ -204,6 +204,7 @@ class Outcome(msgspec.Struct, kw_only=True):
         refused: how often trades were refused, by reason.
         order_ms: times of orders from decision to end, sorted, thinned to about 200.
         gap_ms: how much of the time between was not recorded.
+        spans: what times a recording holds (laboratory/spans.py).
         check: what the recording's own check says (docs/recording.md); "" of a simulated exchange.
         lacks: what a recording lacks, each in a sentence.
         failures: what went wrong in the trader: dropped strategies, failed scans, a halt.
@@ -216,6 +217,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     began_ms: int = 0
     ended_ms: int = 0
     gap_ms: int = 0
+    spans: list[tuple[int, int, int]] = []
     check: str = ""
     lacks: list[str] = []
     start_e6: int = 0

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from bus.clock import SystemClock
 from bus.process.settings import Settings
 from bus.process.settings_table import TraderRows
+from bus.tape.file import Recording
 from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import KalshiBusError, StartupError
 from simulator.floor.halts import Activity
@@ -31,9 +32,11 @@ from trader.lineup import FAMILY, Lineup, line_up
 from trader.minder import Minder, Running, Watch
 
 from .inputs import apart, code_id, digest_of, files_of, states_of
-from .outcome import Plan
+from .outcome import Plan, span
 from .quiet import quiet
 from .simulated import START_MS
+from .spans import Span, shared_ns, spans_of
+from .statistics import DAY_MS
 
 MOST_RUNS: Final = 10_000
 MOST_MARKETS: Final = 200_000
@@ -64,6 +67,7 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
 
     Raises:
         UsageError: an option makes no sense.
+        RecordingError: what should be a recording is none, or of a newer version.
         StartupError: a setting or strategy cannot be used.
         OSError: a file of one's own cannot be read.
     """
@@ -89,12 +93,17 @@ def _recorded(asked: argparse.Namespace, recordings: Iterable[Path]) -> list[Pla
     for option in ("seeds", "markets", "rivals", "exchange"):
         if getattr(asked, option) not in (None, []):
             raise UsageError(f"--{option}: only a simulated exchange has that, expected none with recordings")
-    plans = []
+    plans, held = list[Plan](), dict[str, tuple[Path, list[Span]]]()
     for path in recordings:
         try:
-            digest = digest_of(path)
+            digest, spans = digest_of(path), spans_of(Recording(path))
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}, expected a recording") from None
+        for known, (other, its_spans) in held.items():
+            if digest != known and (ns := shared_ns(spans, its_spans)):
+                same = f"{span(ns / 1e6 / DAY_MS)} of the same time are in {other} and in {path}"
+                raise UsageError(f"{same}: they are not two samples, give one of them")
+        held[digest] = path, spans
         plans.append(Plan(recording=str(path), digest=digest))
     return plans
 

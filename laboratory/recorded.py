@@ -21,6 +21,7 @@ from markets.units import HOUR_MS, MINUTE_MS, PRICE_ONE_E4
 
 from .notes import Notes
 from .outcome import Outcome, Plan, span
+from .spans import spans_of
 from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
 from .statistics import DAY_MS
 
@@ -124,7 +125,7 @@ class Recorded:
             progress(min(1.0, (clock.now_ms() - self._began_ms) / span_ms))
         stand.point()
         stand.end()
-        stand.outcome.gap_ms = sum(self._gaps_ms())
+        stand.outcome.gap_ms, stand.outcome.spans = sum(self._gaps_ms()), spans_of(self._recording)
         self._note_tape(books, verify(self._recording, deep=False, each=lambda: progress(1.0)))
         progress(1.0)
         return stand.outcome

@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bus.tape.file import segment_path
 from laboratory.__main__ import main, parser
 from laboratory.outcome import Plan, names
 from laboratory.plans import UsageError, plans_of
 from laboratory.runs import Store, run
 from laboratory.stand import settings_of
+from tests.bus.tape.planted import Recorded, a_recording
 from tests.support import ROOT
 
 DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
@@ -166,8 +168,8 @@ def test_equal_runs_are_done_once(tmp_path: Path) -> None:
 
 
 def test_the_order_and_the_place_of_recordings_decide_nothing(tmp_path: Path) -> None:
-    other = tmp_path / "other.mcap"
-    other.write_bytes(DAY.read_bytes() + b" ")
+    other = tmp_path / "other"
+    a_recording(other)
     one, two = plans(str(DAY), str(other))
     assert [plan.name for plan in plans(str(other), str(DAY))] == [two.name, one.name]
     store = Store(tmp_path)
@@ -261,11 +263,35 @@ def test_refused_fair_values_are_reported(tmp_path: Path) -> None:
     assert "values.csv line 3 (B): " in line
 
 
+def test_recordings_of_the_same_time_are_not_two_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = Recorded(tmp_path / "day")
+    for _ in range(2):
+        recorded.segment()
+        recorded.publisher.now_ms += 60_000
+        recorded.beat()
+    recorded.folder.close()
+    first, second = (segment_path(tmp_path / "day", number) for number in (1, 2))
+    assert len(plans(str(first), str(second))) == 2
+    for words in ([tmp_path / "day", first], [second, tmp_path / "day"]):
+        with pytest.raises(UsageError, match=r"1 min 1 s of the same time are in .* not two samples"):
+            plans(*map(str, words))
+    for number, path in enumerate((first, tmp_path / "day", second)):
+        (plan,) = plans(str(path))
+        Store(tmp_path / str(number)).put(run(plan))
+    folders = [str(tmp_path / str(number)) for number in range(3)]
+    assert main(["compare", *folders, "--out", str(tmp_path / "report")]) == 0
+    made = msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes())
+    assert (made["variants"][0]["runs"], len(made["variants"][0]["cases"])) == (2, 2)
+    assert "so it is no other sample" in capsys.readouterr().out
+
+
 def test_equal_recordings_are_compared_once_and_others_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = tmp_path / "other.mcap"
-    other.write_bytes(DAY.read_bytes() + b" ")
+    other = tmp_path / "other"
+    a_recording(other)
     for number, path in enumerate((DAY, other, DAY)):
         (plan,) = plans(str(path))
         Store(tmp_path / str(number)).put(run(plan))
