@@ -15,8 +15,13 @@ from bus.protocol.join import Resync
 from bus.protocol.messages import Heartbeat, PublisherHealth, RouteHealth
 from bus.protocol.state import Records
 from bus.replica import ReplicaStatus
+from bus.trading import reasons
+from bus.trading.shapes import TraderStatus
 from markets.records import Drift, ExchangeStatus
 from markets.units import format_time
+
+COMPARING_MOST_S: Final = 60.0
+"""An account that has been compared for so long without being equal once needs a person."""
 
 AHEAD_MS: Final = 5_000
 """How far ahead of ours the clock that dates the end of a sweep may be."""
@@ -362,6 +367,34 @@ def _route_problem(route: RouteHealth) -> Problem:
     last = "was never read" if route.read_ms is None else f"was last read at {format_time(route.read_ms)}"
     text = f"{route.error}. Prices are not concerned; what it brings {last}."
     return Problem("route_failed", text)
+
+
+_TRADER_REMEDIES: Final = {
+    reasons.HALTED: "It tries again by itself once the journal can be written; if the journal does not"
+    " add up, kalshi-bus trader verify says where.",
+    reasons.DRIFT: "Look at the account at the exchange; if it is right, adopt what it lists.",
+    reasons.OTHER_ACCOUNT: "Start the trader with the settings of that account, or the gateway with its own.",
+    reasons.RECONCILING: "kalshi-bus trader reconcile says what differs.",
+}
+"""Why a trader may need a person, worst first. A kill, a pause and a daily loss are wanted."""
+
+
+def trader_problems(status: TraderStatus) -> list[Problem]:
+    """Return why a trader does not trade, and will not without a person.
+
+    What data, exchange and order gateway lack is said elsewhere.
+    """
+    account, found = status.exchange_account, list[Problem]()
+    since = None if account is None else account.comparing_since
+    for word, remedy in _TRADER_REMEDIES.items():
+        if word not in status.reasons:
+            continue
+        if word == reasons.RECONCILING and (since is None or status.now - since < COMPARING_MOST_S):
+            continue
+        said = f": {status.error}" if status.error is not None and not found else ""
+        text = f"The trader trades nothing: {reasons.why_refused(word)}{said}."
+        found.append(Problem(f"trader_{word}", text, remedy))
+    return found
 
 
 def process_problems(processes: Mapping[str, Supervised] | None) -> list[Problem]:

@@ -218,6 +218,7 @@ def _account(worker: Worker) -> AccountStatus | None:
             )
             for shard, cash_e6 in sorted(books.cash_e6.items())
         ),
+        comparing_since=None if books.reconciled else _seconds(worker.gateway_answers_ms),
     )
 
 

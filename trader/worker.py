@@ -289,6 +289,7 @@ class Worker:
         values: fair values from the file and the sources, by ticker.
         announcer: counts what happened, and how long it took.
         owner: the thread that owns all of this.
+        gateway_answers_ms: since when the order gateway answers this session, None while it does not.
         anew: why the process must end and start again, None while it need not.
     """
 
@@ -318,6 +319,7 @@ class Worker:
         self._wish_decisions = -1
         self._created_ms = 0
         self._gateway_said = ("starting", "")
+        self.gateway_answers_ms: int | None = None
         self._generation = self._account_ms = 0
         self._told_drift: tuple[str, ...] = ()
 
@@ -349,6 +351,7 @@ class Worker:
         self._mark_changes = 0
         self._wish_decisions = -1
         self._created_ms, self._gateway_said, self._account_ms = recovered.created_ms, ("starting", ""), 0
+        self.gateway_answers_ms = None
         present = self._present()
         self._renew_ms = present.steady_ms + SESSION_MS
         self.session.begin(
@@ -528,6 +531,7 @@ class Worker:
         said = broker.word(steady_ms)
         if said != self._gateway_said:
             self._gateway_said = said
+            self.gateway_answers_ms = self.around.clock.now_ms() if said[0] == "answers" else None
             log.log(20 if said[0] == "answers" else 40, "gateway.stands", word=said[0], said=said[1])
             session.gateway(*said, self._present())
             self.around.published.event("state", state=self.state)

@@ -8,6 +8,7 @@ import msgspec
 
 from bus.clock import Clock
 from bus.drift import drift_rows
+from bus.health import trader_problems
 from bus.inbox import Inbox
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
@@ -124,7 +125,8 @@ class Service:
     def _take_moment(self) -> Moment:
         scan, desk, now_ns = self.scan, self.desk, self.steady_ns()
         summary = desk.summary(self._clock.now_ms(), self.oldest_ms)
-        status = status_of(self._replica, scan, self.settings, self.supervised.processes, summary)
+        troubles = trader_problems(desk.status) if desk.answers and desk.status is not None else ()
+        status = status_of(self._replica, scan, self.settings, self.supervised.processes, summary, troubles)
         replay = replay_of(self.monitor.replay if self.monitor else None)
         status = msgspec.structs.replace(status, replay=replay)
         return Moment(scan, desk, status, round(status.now * 1000), now_ns, self._finds())

@@ -18,7 +18,7 @@ from bus.alerting import AlertsAnswer
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
 from bus.drift import DriftRow
-from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings
+from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings, trader_problems
 from bus.jetstream.stored import address_of
 from bus.jetstream.stored import is_remote as is_jetstream
 from bus.process.access import local
@@ -34,6 +34,7 @@ from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_con
 from bus.sockets import MAX_FEED, connect, make, make_context
 from bus.trading.ended import EndedStrategies
 from bus.trading.gateway import STANDS_STILL, GatewayStatus
+from bus.trading.reasons import why_refused
 from bus.trading.shapes import TraderStatus, told
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 
@@ -305,8 +306,18 @@ def trader_begun(
         waits = "it begins once the order gateway has said whose account it has"
         said = f"{error}" if settings.mode == "paper" else f"{error}: {waits}"
         return Finding(False, "trader_control", said), None
-    reasons = f": {', '.join(status.reasons)}" if status.reasons else ""
-    return Finding(True, "trader_control", f"the trader answers, {status.state}{reasons}"), status
+    return trader_trades(status), status
+
+
+def trader_trades(status: TraderStatus) -> Finding:
+    """Return whether a trader trades; if not, it is a problem where it needs a person for that."""
+    problems = trader_problems(status)
+    if problems:
+        return Finding(False, "trader_control", " ".join(problem.words for problem in problems))
+    said = f"the trader answers, {status.state}"
+    if status.reasons:
+        said += f": {'; '.join(map(why_refused, status.reasons))}"
+    return Finding(None if status.reasons else True, "trader_control", said)
 
 
 def alerts_well(context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000) -> Iterator[Finding]:

@@ -299,6 +299,7 @@ class AccountStatus(Shape, frozen=True, kw_only=True):
         odd_orders: orders that rest here and not there, or there and not here.
         external_dollars: cash that came in, less what went out, other than by trading here.
         foreign_lots: markets with holdings that were not bought here.
+        comparing_since: since when it has been compared without being equal once; None if it was.
     """
 
     exchange: str
@@ -311,6 +312,7 @@ class AccountStatus(Shape, frozen=True, kw_only=True):
     external_dollars: MoneyText
     foreign_lots: int
     shards: tuple[ShardStatus, ...]
+    comparing_since: UnixTime | None = None
 
 
 class LeftPosition(Shape, frozen=True, kw_only=True):

@@ -6,14 +6,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.health import HealthAnswer, answer_of, health_of, process_problems, progress, publisher_problem
+from bus.health import (
+    HealthAnswer,
+    answer_of,
+    health_of,
+    process_problems,
+    progress,
+    publisher_problem,
+    trader_problems,
+)
 from bus.process.supervised import Supervised
 from bus.protocol.join import Resync, Stats
 from bus.protocol.messages import CycleEnd, Heartbeat, PublisherHealth, RouteHealth
 from bus.protocol.state import State
 from bus.replica import ReplicaStatus
+from bus.trading.shapes import AccountStatus
 from markets.records import ExchangeStatus
 from markets.units import format_time
+from tests.bus.trading.samples import a_status
 
 NOW_MS = 1_790_000_001_250
 WELL = PublisherHealth(1_789_999_000_000, 12_000, "complete", "ok", True)
@@ -215,3 +225,41 @@ def test_a_process_in_trouble_is_a_problem() -> None:
         ("process_trader", "The trader process does not stay up, 7 tries so far.")
     ]
     assert process_problems(None) == []
+
+
+@pytest.mark.parametrize(
+    ("reasons", "codes"),
+    [
+        ((), []),
+        (("killed",), []),
+        (("paused", "stale"), []),
+        (("daily_loss",), []),
+        (("no_gateway", "reconciling"), []),
+        (("halted", "gap"), ["trader_halted"]),
+        (("killed", "halted"), ["trader_halted"]),
+        (("drift", "paused"), ["trader_drift"]),
+        (("drift", "other_account"), ["trader_drift", "trader_other_account"]),
+    ],
+)
+def test_a_trader_that_needs_a_person_is_a_problem(reasons: tuple[str, ...], codes: list[str]) -> None:
+    status = a_status(state=next(iter(reasons), "running"), reasons=reasons, error="the disk is full")
+
+    found = trader_problems(status)
+
+    assert [problem.code for problem in found] == codes
+    assert all(problem.remedy for problem in found)
+    assert [problem.text.endswith(": the disk is full.") for problem in found] == [True, False][: len(codes)]
+
+
+@pytest.mark.parametrize(("seconds", "codes"), [(None, []), (59, []), (61, ["trader_reconciling"])])
+def test_an_account_that_is_compared_for_a_minute_is_a_problem(
+    seconds: float | None, codes: list[str]
+) -> None:
+    account = AccountStatus(
+        exchange="sim-1", gateway="answers", as_of=None, matched=None, differences=(), drift=(),
+        odd_orders=(), external_dollars="0.000000", foreign_lots=0, shards=(),
+        comparing_since=None if seconds is None else a_status().now - seconds,
+    )  # fmt: skip
+    status = a_status(state="reconciling", reasons=("reconciling",), exchange_account=account)
+
+    assert [problem.code for problem in trader_problems(status)] == codes

@@ -10,6 +10,7 @@ from bus.protocol.state import Changed, State
 from bus.scan.membership import scan_limits
 from markets.records import Drift, Level, Record
 from tests.bus.scan.changes import batch_with
+from tests.bus.trading.samples import a_status
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, settled, view_of
 from tests.ui.joined import StillReplica, joined, shown
@@ -46,6 +47,16 @@ def test_a_streamed_change_is_scanned_and_published() -> None:
     assert batch is not None
     assert batch == batch_with([("quote", f"{MATCH}-HOU")])
     assert kinds(service) == {"yes_basket"}
+
+
+def test_a_halted_trader_is_a_problem_of_the_page() -> None:
+    service, replica = joined()
+    status = a_status(state="halted", reasons=("halted",), error="the disk is full")
+    client = shown(service, replica, Desk(answers=True, heard_ms=replica.now_ms(), status=status))
+
+    problems = client.get("/api/status").json["problems"]
+    assert [problem["code"] for problem in problems] == ["trader_halted"]
+    assert "the disk is full" in client.get("/").text
 
 
 def test_a_repair_that_leaves_the_position_is_scanned_too() -> None:

@@ -1,6 +1,6 @@
 """The status: one account for the header strip, `/api/status` and the event stream."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -92,12 +92,13 @@ def status_of(
     settings: Settings,
     processes: Processes | None = None,
     trader: TraderSummary | None = None,
+    troubles: Sequence[Problem] = (),
 ) -> DashboardStatus:
     """Return the status that belongs to a scan.
 
     Args:
         processes: supervisord's answer, if there is one.
-        trader: ui.desk.Desk.summary.
+        trader: ui.desk.Desk.summary. troubles: what is wrong with the trader.
     """
     state, now_ms = scan.state, replica.now_ms()
     stale_after_ms = int(settings.stale_after_s * 1000)
@@ -132,7 +133,7 @@ def status_of(
         unjoined=health.unjoined,
         exchange=health.exchange,
         publisher=health.publisher,
-        problems=(*problems, *process_problems(processes)),
+        problems=(*problems, *troubles, *process_problems(processes)),
         trader=trader,
         resyncing=health.resyncing,
     )

@@ -81,6 +81,30 @@ def test_a_trader_that_waits_for_the_gateway_is_said(environ: dict[str, str], sh
     assert "it begins once the order gateway has said whose account it has" in found.said
 
 
+@pytest.mark.parametrize(
+    ("reasons", "ok", "said"),
+    [
+        ((), True, "the trader answers, running"),
+        (
+            ("daily_loss", "stale"),
+            None,
+            "daily_loss: the daily loss has reached its limit; the data is too old",
+        ),
+        (("halted",), False, "does not add up: /d/j.sqlite: the disk is full. It tries again by itself"),
+    ],
+)
+def test_a_trader_that_does_not_trade_is_said_and_a_problem_if_it_needs_a_person(
+    reasons: tuple[str, ...], ok: bool | None, said: str
+) -> None:
+    error = "/d/j.sqlite: the disk is full" if ok is False else None
+    status = a_status(state=next(iter(reasons), "running"), reasons=reasons, error=error)
+
+    found = doctor.trader_trades(status)
+
+    assert (found.ok, found.what) == (ok, "trader_control")
+    assert said in found.said
+
+
 def test_open_directories_and_keys_are_problems(environ: dict[str, str], short_dir: Path) -> None:
     run_dir = private_dir(short_dir / "run")
     key = run_dir / "sim_private_key.pem"
@@ -163,7 +187,7 @@ def test_the_strategies_named_are_those_of_the_running_trader(
         thread.join()
 
     assert [line for line in lines if "strateg" in line or "trader_control" in line] == [
-        "ok     trader_control: the trader answers, running: paused",
+        "-      trader_control: the trader answers, running: trading is paused",
         (
             "WRONG  strategies: odd is dropped until the next session: on_update failed (ValueError: no): "
             "the trader's log says where"

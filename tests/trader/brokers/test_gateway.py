@@ -24,6 +24,7 @@ from trader.journal.reader import Reader
 from trader.ledger.lots import trade_lots
 from trader.manual import ManualCommand
 from trader.reconcile import books_of, compare, whole
+from trader.report import report
 from trader.strategies import BUILT_IN
 from trader.tickets import answer_of, ask_of
 
@@ -598,9 +599,16 @@ def test_an_order_that_rested_at_a_restart_is_not_taken_for_one_on_its_way(
     follow(again, *views)
     assert again.worker.engine.standing.unknown == {2: "no_answer"}
     assert again.worker.state == reasons.RECONCILING
+    account = report(again.worker, again.clock.now_ms(), 1, 1).status.exchange_account
+    assert account is not None
+    assert account.comparing_since is not None
+    assert NOW_MS / 1000 < account.comparing_since < again.clock.now_ms() / 1000
 
     gateway.tell(journal, Accepted(2, "o2"))
     pass_by(again, 2)
+    account = report(again.worker, again.clock.now_ms(), 1, 1).status.exchange_account
+    assert account is not None
+    assert account.comparing_since is None
     assert again.worker.state == reasons.RUNNING
     assert again.worker.engine.books.matched_ms is not None
     check(again, gateway)
