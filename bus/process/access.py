@@ -47,7 +47,7 @@ REQUESTS_AT_ONCE: Final = 1_000.0
 
 WRONG_A_S: Final = 0.1
 WRONG_AT_ONCE: Final = 10.0
-"""Wrong tokens from one address."""
+"""Wrong tokens from one address. The right one is let in whatever else came from there."""
 
 ADDRESSES_MOST: Final = 10_000
 OPEN: Final = frozenset({"/ready"})
@@ -56,6 +56,7 @@ OPEN: Final = frozenset({"/ready"})
 _TOKEN: Final = re.compile(r"[!-~]+", re.ASCII)
 
 Header = tuple[bytes, bytes]
+_WAIT: Final[Header] = b"retry-after", b"10"
 
 _SAFE: Final[list[Header]] = [
     (b"cache-control", b"no-store"),
@@ -116,21 +117,13 @@ class Buckets:
 
     def take(self, address: str, now_s: float) -> bool:
         """Take a token from an address's bucket; return whether there was one."""
-        taken = self.has(address, now_s)
-        level, _ = self._levels.pop(address, (self._at_once, now_s))
+        level, since_s = self._levels.pop(address, (self._at_once, now_s))
+        level = min(self._at_once, level + (now_s - since_s) * self._rate_s)
+        taken = level >= 1
         self._levels[address] = (level - 1 if taken else level, now_s)
         if len(self._levels) > ADDRESSES_MOST:
             del self._levels[next(iter(self._levels))]  # the one not seen for longest
         return taken
-
-    def has(self, address: str, now_s: float) -> bool:
-        """Return whether there is a token in an address's bucket."""
-        if address not in self._levels:
-            return True
-        level, since_s = self._levels[address]
-        level = min(self._at_once, level + (now_s - since_s) * self._rate_s)
-        self._levels[address] = (level, now_s)
-        return level >= 1
 
 
 class Access:
@@ -157,7 +150,8 @@ class Access:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._proxies = frozenset(proxies)
         self._clock = clock
-        self._requests = Buckets(REQUESTS_A_S, REQUESTS_AT_ONCE)
+        self._guests = Buckets(REQUESTS_A_S, REQUESTS_AT_ONCE)
+        self._strangers = Buckets(REQUESTS_A_S, REQUESTS_AT_ONCE)
         self._wrong = Buckets(WRONG_A_S, WRONG_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
@@ -170,7 +164,9 @@ class Access:
         host = headers.get("host", "")
         address = self._address(scope, headers)
         now_s = self._clock.monotonic_ns() / 1e9
-        if not self._requests.take(address, now_s):
+        may = self._may(headers)
+        # Whoever knows the token shares an address, such as that of a proxy, with others, but no bucket.
+        if not (self._guests if may else self._strangers).take(address, now_s):
             await reply.say(429, "too_many", "too many requests from your address", [(b"retry-after", b"1")])
         elif not self._known(host, scope.get("http_version", "1.1")):
             said = f"{variable_of('hosts')} has the names by which this server may be reached"
@@ -183,8 +179,10 @@ class Access:
             await self._login(scope, headers, address, now_s, receive, reply)
         elif scope["path"] == "/logout" and scope.get("method") == "POST":
             await reply.go("/login", [_cookie("", 0)])
-        elif self._may(headers, address, now_s):
+        elif may:
             await self._app(self._inside(scope, host), receive, self._outside(host, send))
+        elif _bearer(headers) and not self._may_guess(address, now_s):
+            await reply.say(429, "too_many", "too many wrong tokens from your address", [_WAIT])
         elif scope.get("method") == "GET" and "text/html" in headers.get("accept", ""):
             await reply.go("/login")
         else:
@@ -201,21 +199,18 @@ class Access:
     def _known(self, host: str, version: str) -> bool:
         return names_this_machine(host, version) or _name(host) in self._hosts
 
-    def _may(self, headers: dict[str, str], address: str, now_s: float) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._right(given.strip(), address, now_s):
-            return True
-        return self._session(headers.get("cookie", ""))
+    def _may(self, headers: dict[str, str]) -> bool:
+        return self._right(_bearer(headers)) or self._session(headers.get("cookie", ""))
 
-    def _right(self, given: str, address: str, now_s: float) -> bool:
-        """Return whether this is the token; for an address that was wrong too often, nothing is."""
-        if not self._wrong.has(address, now_s):
-            return False
-        right = hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
-        if not right:
-            self._wrong.take(address, now_s)
+    def _right(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
+
+    def _may_guess(self, address: str, now_s: float) -> bool:
+        """Count a wrong token; return whether there were not too many from there."""
+        may = self._wrong.take(address, now_s)
+        if may:  # the others would fill the log
             log.warning("access.wrong_token", address=address)
-        return right
+        return may
 
     def _session(self, cookies: str) -> bool:
         try:
@@ -250,8 +245,13 @@ class Access:
             await reply.say(413, "too_large", f"expected a token, at most {BODY_MOST} bytes")
             return
         given = parse_qs(body.decode("latin-1")).get("token", [""])[0].strip()
-        if not self._right(given, address, now_s):
-            await reply.page(403, "That is not the token, or it was wrong too often: wait ten seconds.")
+        if not self._right(given):
+            if self._may_guess(address, now_s):
+                await reply.page(403, "That is not the token.")
+            else:
+                await reply.page(
+                    429, "That is not the token, as too often before: wait ten seconds.", [_WAIT]
+                )
             return
         until = str(self._clock.now_ms() + SESSION_MS)
         secure = "https" in (headers.get("x-forwarded-proto"), scope.get("scheme"))
@@ -305,12 +305,18 @@ class _Reply:
         body = json.dumps({"error": {"code": code, "message": message}}).encode()
         await self._answer(status, b"application/json", body, more)
 
-    async def page(self, status: int, said: str) -> None:
+    async def page(self, status: int, said: str, more: Iterable[Header] = ()) -> None:
         body = _PAGE.format(said=f"<p>{html.escape(said)}</p>" if said else "").encode()
-        await self._answer(status, b"text/html; charset=utf-8", body, ())
+        await self._answer(status, b"text/html; charset=utf-8", body, more)
 
     async def go(self, place: str, more: Iterable[Header] = ()) -> None:
         await self._answer(303, b"text/plain", b"", [(b"location", place.encode()), *more])
+
+
+def _bearer(headers: dict[str, str]) -> str:
+    """Return the token that a request carries, or claims to; empty if there is none."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _name(host: str) -> str:

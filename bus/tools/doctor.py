@@ -30,7 +30,7 @@ from bus.process.programs import to_type
 from bus.process.settings import Settings, variable_of
 from bus.process.supervise import check_trader
 from bus.process.supervised import Supervisor
-from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_control
+from bus.protocol.messages import TOPIC_HEARTBEAT, Error, Heartbeat, decode, decode_control
 from bus.sockets import MAX_FEED, connect, make, make_context
 from bus.trading.ended import EndedStrategies
 from bus.trading.gateway import STANDS_STILL, GatewayStatus
@@ -355,13 +355,28 @@ def _http(settings: Settings, port: int, path: str, what: str, setting: str) -> 
         msgspec.json.decode(body)
     except (OSError, HTTPException, msgspec.DecodeError, StartupError) as error:
         return Finding(False, what, f"{url}: {error}: is it up? {setting} sets its port")
-    return Finding(status == 200, what, f"{url} answers {status}")
+    return Finding(status == 200, what, f"{url} answers {status}{_refusal(body)}")
+
+
+class _Refusal(msgspec.Struct):
+    error: Error
+
+
+def _refusal(body: bytes) -> str:
+    """Return what a server says in refusing a request, after a colon; empty if it says nothing."""
+    try:
+        return f": {msgspec.json.decode(body, type=_Refusal).error.message}"
+    except msgspec.DecodeError:
+        return ""
 
 
 def _health(settings: Settings) -> Iterator[Finding]:
     url = f"http://{settings.bind}:{settings.snapshot_port}/health"
     try:
         status, body = _get(settings, settings.snapshot_port, "/health")
+        if refusal := _refusal(body):
+            yield Finding(False, "health", f"{url} answers {status}{refusal}")
+            return
         health = msgspec.json.decode(body, type=HealthAnswer)
     except (OSError, HTTPException, msgspec.DecodeError, StartupError) as error:
         setting = variable_of("snapshot_port")

@@ -243,12 +243,21 @@ def test_what_the_exchange_sends_otherwise_is_named_and_is_no_problem() -> None:
     assert not list(doctor.drift_findings((), 0, ""))
 
 
+NAMES_THE_PORT = "KALSHI_BUS_SNAPSHOT_PORT sets its port"
+TOO_MANY = b'{"error": {"code": "too_many", "message": "too many wrong tokens"}}'
+
+
 @pytest.mark.parametrize(
-    "sent",
-    [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", b"HTTP/1.1 200 OK\r\n\r\n<html>"],
+    ("sent", "said"),
+    [
+        (b"garbage\r\n\r\n", NAMES_THE_PORT),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", NAMES_THE_PORT),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>", NAMES_THE_PORT),
+        (b"HTTP/1.1 429 Too Many\r\n\r\n" + TOO_MANY, "/health answers 429: too many wrong tokens"),
+    ],
 )
 def test_something_else_on_a_port_is_a_problem_and_no_crash(
-    environ: dict[str, str], short_dir: Path, sent: bytes
+    environ: dict[str, str], short_dir: Path, sent: bytes, said: str
 ) -> None:
     stopped = threading.Event()
     with socket.create_server(("127.0.0.1", int(environ["KALSHI_BUS_SNAPSHOT_PORT"]))) as server:
@@ -270,4 +279,4 @@ def test_something_else_on_a_port_is_a_problem_and_no_crash(
             stopped.set()
             thread.join()
     assert (found.ok, found.what) == (False, "health")
-    assert "KALSHI_BUS_SNAPSHOT_PORT" in found.said
+    assert found.said.endswith(said)
