@@ -11,7 +11,9 @@ from typing import Final
 
 import xxhash
 
+from bus.files import open_regular
 from bus.process.programs import HOME
+from bus.tape.file import segment_path, segments_of
 from trader.lineup import Lineup
 
 _INSTALLED: Final = {"site-packages", "dist-packages"}
@@ -31,9 +33,10 @@ def digest_of(path: Path) -> str:
     """Return a digest of a recording's bytes; it is a file or a folder of segments.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
-    return _digest(sorted(path.glob("*.mcap")) if path.is_dir() else [path]).hexdigest()
+    segments = [segment_path(path, number) for number in segments_of(path)] if path.is_dir() else [path]
+    return _digest(segments).hexdigest()
 
 
 def state_of(path: Path) -> str:
@@ -153,7 +156,7 @@ def _package_of(module: str) -> list[Path]:
 def _digest(paths: Iterable[Path]) -> xxhash.xxh3_128:
     digest = xxhash.xxh3_128()
     for path in paths:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest

@@ -22,7 +22,6 @@ from msgspec.structs import replace
 from bus.clock import SystemClock
 from bus.process.settings import Settings
 from bus.process.settings_table import TraderRows
-from bus.tape.file import Recording
 from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import KalshiBusError, StartupError
 from simulator.floor.halts import Activity
@@ -34,6 +33,7 @@ from trader.minder import Minder, Running, Watch
 from .inputs import apart, code_id, digest_of, files_of, states_of
 from .outcome import Plan, span
 from .quiet import quiet
+from .recorded import opened
 from .simulated import START_MS
 from .spans import Span, shared_ns, spans_of
 from .statistics import DAY_MS
@@ -67,7 +67,7 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
 
     Raises:
         UsageError: an option makes no sense.
-        RecordingError: what should be a recording is none, or of a newer version.
+        RecordingError: what should be a recording is none, or cannot be played.
         StartupError: a setting or strategy cannot be used.
         OSError: a file of one's own cannot be read.
     """
@@ -96,9 +96,11 @@ def _recorded(asked: argparse.Namespace, recordings: Iterable[Path]) -> list[Pla
     plans, held = list[Plan](), dict[str, tuple[Path, list[Span]]]()
     for path in recordings:
         try:
-            digest, spans = digest_of(path), spans_of(Recording(path))
+            recording, _ = opened(path)
+            digest, spans = digest_of(path), spans_of(recording)
         except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}, expected a recording") from None
+            why = str(error.strerror).removesuffix(", expected a file")
+            raise UsageError(f"{path}: {why}, expected a recording") from None
         for known, (other, its_spans) in held.items():
             if digest != known and (ns := shared_ns(spans, its_spans)):
                 same = f"{span(ns / 1e6 / DAY_MS)} of the same time are in {other} and in {path}"

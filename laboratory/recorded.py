@@ -13,11 +13,10 @@ from bus.process.settings import money_e6
 from bus.protocol.join import Action, ReplicaStatus
 from bus.protocol.memory import Slim
 from bus.protocol.state import State
-from bus.tape.file import Recording
+from bus.tape.file import Recording, RecordingError
 from bus.tape.tape import Tape
 from bus.tape.verify import Verdict, verify
-from markets.errors import KalshiBusError
-from markets.units import HOUR_MS, MINUTE_MS, PRICE_ONE_E4
+from markets.units import HOUR_MS, PRICE_ONE_E4
 
 from .notes import Notes
 from .outcome import Outcome, Plan, span
@@ -28,7 +27,7 @@ from .statistics import DAY_MS
 LONG_MS: Final = HOUR_MS
 """A longer time without messages is skipped at once, as if the machine had been suspended."""
 
-BACK_MS: Final = MINUTE_MS
+BACK_MS: Final = 5_000
 """By how much a recording's time may go back, as its publisher's clock was set. The run's does not."""
 
 
@@ -66,6 +65,27 @@ class TapeFeed:
         return self._heard.popleft() if self._heard else ()
 
 
+def opened(path: Path) -> tuple[Recording, list[int]]:
+    """Return a recording that can be played, and the times of its keyframes, of which there are some.
+
+    Raises:
+        OSError: it cannot be read.
+        RecordingError: it is not a recording, or is of a newer version; nothing in it can be played; its
+            segments are not in order.
+    """
+    recording = Recording(path)
+    times_ms = [time_ns // 1_000_000 for time_ns, _ in recording.keyframes()]
+    if not times_ms:
+        raise RecordingError(f"{path}: there is no keyframe in it, so it cannot be played")
+    back_ms = max((before - after for before, after in pairwise(times_ms)), default=0)
+    if back_ms > BACK_MS:
+        raise RecordingError(
+            f"{path}: its time goes back by {_span(back_ms)}, so its segments are not in order,"
+            " or its publisher's clock was set: `kalshi-bus verify` says more"
+        )
+    return recording, times_ms
+
+
 class Recorded:
     """One run.
 
@@ -73,22 +93,12 @@ class Recorded:
         folder: an empty one for the files that the trader keeps beside its journal.
 
     Raises:
-        RecordingError: it is not a recording, or is of a newer version.
-        KalshiBusError: nothing in it can be played, or its segments are not in order.
+        RecordingError: see `opened`.
         StartupError: a setting or strategy of the plan cannot be used.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
-        recording = Recording(Path(plan.recording))
-        times_ms = [time_ns // 1_000_000 for time_ns, _ in recording.keyframes()]
-        if not times_ms:
-            raise KalshiBusError(f"{plan.recording}: there is no keyframe in it, so it cannot be played")
-        back_ms = max((before - after for before, after in pairwise(times_ms)), default=0)
-        if back_ms > BACK_MS:
-            raise KalshiBusError(
-                f"{plan.recording}: its time goes back by {_span(back_ms)}, so its segments are not in order,"
-                " or its publisher's clock was set: `kalshi-bus verify` says more"
-            )
+        recording, times_ms = opened(Path(plan.recording))
         self._plan = plan
         self._began_ms, self._last_ms = times_ms[0], times_ms[-1]
         if plan.hours:

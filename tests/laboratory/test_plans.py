@@ -217,6 +217,7 @@ def test_a_result_of_another_shape_does_not_match(tmp_path: Path) -> None:
         (["--simulate", "1h", "--set", "min_edge=1", "--set", "min_edge=2"], "min_edge is given twice"),
         (["--simulate", "1h", "--set", "fair_values_file=/no/such.csv"], "such.csv: cannot be read"),
         (["--simulate", "1h", "--strategies", ","], "--strategies ,: expected a name or"),
+        (["/dev/zero"], "/dev/zero: is a device, expected a recording"),
         (["/no/such.mcap"], "/no/such.mcap: No such file or directory, expected a recording"),
         (["--simulate", "1h", "--strategies", "baskets("], "--strategies baskets(: expected a name or"),
         (["--simulate", "1h", "--title", "\U0001f600\udcff"], "\\udcff': expected text in UTF-8"),
@@ -235,6 +236,38 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(
     assert said in err
     assert err.count("\n") == 1
     assert not out
+
+
+@pytest.mark.parametrize("what", ["empty", "garbage", "folder", "pipe", "segment", "cut", "order"])
+def test_what_is_no_recording_is_refused_before_anything_is_written(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, folder, report = tmp_path / "bad.mcap", tmp_path / "folder", tmp_path / "report.html"
+    report.write_text("an earlier one")
+    folder.mkdir()
+    if what in ("empty", "garbage", "cut"):
+        bad.write_bytes({"empty": b"", "garbage": b"\0" * 400, "cut": DAY.read_bytes()[:300]}[what])
+    elif what == "pipe":
+        os.mkfifo(bad)
+    elif what == "segment":
+        (folder / "00000001.mcap").write_bytes(DAY.read_bytes())
+        os.mkfifo(folder / "00000002.mcap")
+    elif what == "order":
+        for number in (1, 2):
+            (folder / f"0000000{number}.mcap").write_bytes(DAY.read_bytes())
+    path = bad if bad.exists() else folder
+    assert main(["run", str(path), "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"laboratory: {path}")
+    assert err.count("\n") == 1
+    assert report.read_text() == "an earlier one"
+
+
+def test_a_folder_is_known_by_its_segments_whatever_else_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "00000001.mcap").write_bytes(DAY.read_bytes())
+    (tmp_path / "notes.mcap").write_text("mine")
+    (plan,) = plans(str(tmp_path), str(DAY))
+    assert plan.recording == str(tmp_path)
 
 
 @pytest.mark.parametrize("call", ["__init__(self, params)", "on_start(self, now_ms)"])
