@@ -33,6 +33,12 @@ class BadRecord(KalshiBusError):
         self.expected = expected
         super().__init__(f"{field}: got {self.value}, expected {expected}")
 
+    def within(self, name: str) -> "BadRecord":
+        """Return it as that of an element: its name comes before the field's."""
+        self.field = f"{name}.{self.field}"
+        self.args = (f"{name}.{self}",)
+        return self
+
 
 class DecodeError(KalshiBusError):
     """Bytes that are not a message of the bus protocol. Count and drop them."""

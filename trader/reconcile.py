@@ -159,7 +159,7 @@ def _lines(books: Books, listed: AccountAnswer) -> list[Line]:
         ours, there = ledger.positions.get(ticker), theirs.get(ticker)
         signed = 0 if ours is None else ours.signed_e2, 0 if there is None else there.signed_e2
         lines.append(_shown(Difference(f"position in {ticker}", *signed, "contracts")))
-        if ticker in books.fees_e6 and there is not None:
+        if ticker in books.fees_e6 and there is not None and there.fees_e6 is not None:
             fees = books.fees_e6[ticker], there.fees_e6
             lines.append(_shown(Difference(f"fees in {ticker}", *fees, "money")))
     resting = {order.number: order for order in listed.orders if order.number is not None}

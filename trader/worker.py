@@ -827,7 +827,9 @@ class Worker:
             return conditions.alarm
         if conditions.drift:
             return "; ".join(conditions.drift)
-        return self._gateway_said[1] or None
+        broker = self.session.broker
+        trouble = broker.trouble if isinstance(broker, GatewayBroker) else ""
+        return self._gateway_said[1] or trouble or None
 
     @property
     def reconciled(self) -> bool:

@@ -124,7 +124,8 @@ class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
 
     `generation` rises with each gateway; `exchange` and `account` name whose orders these are. `queues` are
     (number, contracts before it) of the orders that rest, as the exchange said at `queues_ms`: all of them
-    where that is another time than was asked, else none. Nothing is decided by them.
+    where that is another time than was asked, else none. Nothing is decided by them. `trouble` says why the
+    account could not be listed whole when last tried; it is empty if it could.
     """
 
     events: tuple[GatewayEvent, ...]
@@ -134,6 +135,7 @@ class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
     account: str
     queues: tuple[tuple[int, int], ...] = ()
     queues_ms: int = 0
+    trouble: str = ""
 
 
 class Exchanged(Shape, frozen=True, kw_only=True):
@@ -179,15 +181,18 @@ class ShardCash(Shape, frozen=True, kw_only=True):
 
 
 class ListedPosition(Shape, frozen=True, kw_only=True):
-    """The net position of a market, as listed: contracts of YES, those of NO negative."""
+    """The net position of a market, as listed: contracts of YES, those of NO negative.
+
+    What it cost in fees and what it has brought are None where the exchange says nothing legible of that.
+    """
 
     ticker: str
     event_ticker: str
     exchange_index: int
     signed_e2: int
     exposure_e6: int
-    fees_e6: int
-    realised_e6: int
+    fees_e6: int | None
+    realised_e6: int | None
 
 
 class ListedOrder(Shape, frozen=True, kw_only=True):

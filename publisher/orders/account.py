@@ -1,7 +1,7 @@
 """What the exchange lists about the account, read and put together. Pure."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,15 +31,31 @@ KEYS: Final = {
 }
 """List -> the member that holds its elements."""
 
+_NAMES: Final = {
+    "positions": "ticker",
+    "resting": "order_id",
+    "settlements": "ticker",
+    "transfers": "transfer_id",
+}
+"""List -> the member that names an element, `id` otherwise."""
+
+NAME_MOST: Final = 60
+
 
 @dataclass(slots=True)
 class Listing:
-    """One listing of the account, complete or under way."""
+    """One listing of the account, complete or under way.
+
+    Attributes:
+        ours: whether a resting order may be one of ours.
+        trouble: why something is missing, "" if nothing is.
+    """
 
     asked_ms: int
     steady_ms: int
     since_ms: int
     requests: int
+    ours: Callable[[SeenOrder], bool] = lambda _seen: True
     as_of_ms: int = 0
     cash_e6: dict[int, int] = field(default_factory=dict)
     positions: list[ListedPosition] = field(default_factory=list)
@@ -48,12 +64,13 @@ class Listing:
     movements: list[Movement] = field(default_factory=list)
     netting: bool | None = None
     missing: list[str] = field(default_factory=list)
+    trouble: str = ""
 
     def read(self, what: str, body: bytes) -> str:
         """Take one page of one list; return the next page's cursor, "" at the end.
 
         Raises:
-            BadRecord: it cannot be read.
+            BadRecord: it cannot be read; the field says which element, and what of it.
         """
         if what == "balance":
             self.cash_e6 = _balances(replies.members(body))
@@ -62,16 +79,34 @@ class Listing:
             self.netting = _netting(replies.members(body))
             return ""
         found, cursor = replies.page(body, KEYS[what])
-        if what == "positions":
-            self.positions += [_position(one) for one in found]
-        elif what == "resting":
-            self.resting += [replies.order(one) for one in found]
-        elif what == "settlements":
-            self.settlements += [_settlement(one) for one in found]
-        else:
-            for one in found:
-                self.movements += _movements(what, one)
+        for at, one in enumerate(found):
+            try:
+                self._take(what, one)
+            except BadRecord as error:
+                name = one.get(_NAMES.get(what, "id")) if isinstance(one, dict) else None
+                shown = repr(name[:NAME_MOST]) if isinstance(name, str) else at
+                raise error.within(f"{KEYS[what]}[{shown}]") from None
         return cursor
+
+    def _take(self, what: str, one: Any) -> None:
+        if what == "positions":
+            self.positions.append(_position(one))
+        elif what == "resting":
+            self.resting.append(self._order(one))
+        elif what == "settlements":
+            self.settlements.append(_settlement(one))
+        else:
+            self.movements += _movements(what, one)
+
+    def _order(self, one: Any) -> SeenOrder:
+        """Return a resting order; of one that is not ours, it is enough to know what it may cost."""
+        try:
+            return replies.order(one)
+        except BadRecord as error:
+            seen = replies.costing(one)
+            if self.ours(seen):
+                raise error from None
+            return seen
 
 
 @dataclass(slots=True)
@@ -216,7 +251,7 @@ def _netting(found: dict[str, Any]) -> bool | None:
 
 
 def _position(one: Any) -> ListedPosition:
-    found = _object(one, "market_positions")
+    found = _object(one, "position")
     ticker = text(found, "ticker")
     return ListedPosition(
         ticker=ticker,
@@ -224,13 +259,13 @@ def _position(one: Any) -> ListedPosition:
         exchange_index=whole_of(found, "exchange_index"),
         signed_e2=count_e2(found, "position_fp", signed=True),
         exposure_e6=money_e6(found, "market_exposure_dollars"),
-        fees_e6=money_e6(found, "fees_paid_dollars"),
-        realised_e6=money_e6(found, "realized_pnl_dollars"),
+        fees_e6=_said_e6(found, "fees_paid_dollars"),
+        realised_e6=_said_e6(found, "realized_pnl_dollars"),
     )
 
 
 def _settlement(one: Any) -> ListedSettlement:
-    found = _object(one, "settlements")
+    found = _object(one, "settlement")
     ticker, event, value = text(found, "ticker"), found.get("event_ticker"), whole(found.get("value"))
     return ListedSettlement(
         ticker=ticker,
@@ -247,7 +282,7 @@ def _settlement(one: Any) -> ListedSettlement:
 
 
 def _movements(what: str, one: Any) -> list[Movement]:
-    found = _object(one, what)
+    found = _object(one, what.removesuffix("s"))
     if what == "transfers":
         if found.get("status") == "pending":
             return []
@@ -287,6 +322,14 @@ def _movements(what: str, one: Any) -> list[Movement]:
             else parse_time_ms(time, "created_ts"),
         )
     ]
+
+
+def _said_e6(found: dict[str, Any], name: str) -> int | None:
+    """Return an amount on which nothing depends; None if it cannot be read."""
+    try:
+        return money_e6(found, name)
+    except BadRecord:
+        return None
 
 
 def _cents_e6(cents: int, name: str) -> int:

@@ -294,7 +294,13 @@ class Core:
                 if name == ask.journal and self._looking.queues_ms != ask.queues_ms
             ),
             queues_ms=self._looking.queues_ms,
+            trouble=self._trouble,
         )
+
+    @property
+    def _trouble(self) -> str:
+        trouble = self._looking.trouble
+        return f"the account could not be listed whole: {trouble}" if trouble else ""
 
     def _order(self, journal: str, number: int) -> Order | None:
         found = self._state.journals.get(journal)
@@ -384,7 +390,7 @@ class Core:
             longest_unknown_ms=desk.longest_unknown_ms,
             sent=desk.sent,
             refused=dict(desk.counted),
-            error=desk.alarms[-1] if desk.alarms else None,
+            error=self._trouble or (desk.alarms[-1] if desk.alarms else None),
         )
 
     # -- cash

@@ -85,6 +85,7 @@ class Looking:
     Attributes:
         queues: how many contracts are before each order that rests, as asked for last.
         queues_ms: when that was, by the wall clock; 0: never.
+        trouble: why the account could not be listed whole when last tried, "" if it could.
     """
 
     def __init__(self, desk: Desk, sending: Sending) -> None:
@@ -110,6 +111,7 @@ class Looking:
         self._wait_ms: int | None = None
         self.since_ms = 0
         self.failures = 0
+        self.trouble = ""
 
     def start(self, now: Now) -> None:
         """Look at everything first."""
@@ -435,13 +437,16 @@ class Looking:
             began.steady_ms,
             self.since_ms or began.wall_ms - 86_400_000,
             self._state.requests,
+            lambda seen: self._whose(seen) is not None,
         )
         try:
             yield from reading.account(listing)
-        except Failed:
+        except Failed as error:
             self.failures += 1
+            self.trouble = str(error)
             self._account_ms = self._now.steady_ms + 2_000
             return
+        self.trouble = listing.trouble
         self._listed(listing.resting, listing.as_of_ms)
         foreign = [seen for seen in listing.resting if self._whose(seen) is None]
         self._desk.account = Account.of(listing, self._desk.recent.after(listing.as_of_ms), foreign)

@@ -142,7 +142,7 @@ def account(listing: Listing) -> Generator[Asked, Reply, Listing]:
     """Fill a listing of the account.
 
     Raises:
-        Failed: an essential part could not be fetched.
+        Failed: an essential part could not be fetched or read.
     """
     listing.as_of_ms = yield from moment()
     for what in LISTS:
@@ -156,6 +156,7 @@ def account(listing: Listing) -> Generator[Asked, Reply, Listing]:
                 if what in VITAL:
                     raise Failed(f"{what}: {error}") from None
                 listing.missing.append(what)
+                listing.trouble = listing.trouble or f"{what}: {error}"
                 break
             if not more:
                 break

@@ -214,13 +214,9 @@ def order(found: Any) -> SeenOrder:
     """
     if not isinstance(found, dict):
         raise BadRecord("order", found, "an object")
-    expires = found.get("expiration_time")
-    own, updated = found.get("client_order_id"), found.get("last_update_time")
+    expires, updated = found.get("expiration_time"), found.get("last_update_time")
     return SeenOrder(
-        text(found, "order_id"),
-        own if isinstance(own, str) else "",
-        text(found, "ticker"),
-        whole(found.get("exchange_index")) or 0,
+        *named(found),
         _side(found),
         text(found, "status"),
         parse_price_e4(found.get("yes_price_dollars"), "yes_price_dollars"),
@@ -229,6 +225,29 @@ def order(found: Any) -> SeenOrder:
         _count(found.get("initial_count_fp")),
         parse_time_ms(expires, "expiration_time") if expires else None,
         parse_time_ms(updated, "last_update_time") if updated else None,
+    )
+
+
+def costing(found: Any) -> SeenOrder:
+    """Return a resting order of which nothing needs to be legible but its name and what it may cost.
+
+    Raises:
+        BadRecord: that cannot be read.
+    """
+    name = named(found)
+    return SeenOrder(
+        name.order_id,
+        name.client_order_id,
+        name.ticker,
+        whole_of(found, "exchange_index"),
+        _side(found),
+        "resting",
+        parse_price_e4(found.get("yes_price_dollars"), "yes_price_dollars"),
+        0,
+        count_e2(found, "remaining_count_fp"),
+        None,
+        None,
+        None,
     )
 
 

@@ -85,6 +85,7 @@ class GatewayBroker:
         generation: of the gateway that answered last, 0 before one has.
         last: number of its newest event for the journal, as far as is known.
         urge: may be set once it is known who asks.
+        trouble: why the account could not be listed whole, by the gateway's last word; "" if it could.
         moved: whether the gateway trades at a different exchange from the journal's.
     """
 
@@ -126,6 +127,7 @@ class GatewayBroker:
         self._began_ms: int | None = None
         self._other = ""
         self.moved = False
+        self.trouble = ""
 
     # -- the session's side
 
@@ -309,6 +311,7 @@ class GatewayBroker:
             )
             return
         self._other, self.generation, self.last = "", answer.generation, answer.last
+        self.trouble = answer.trouble
         if answer.queues_ms != self._queues_ms:
             self._queues_ms = answer.queues_ms
             self._queued = {

@@ -510,6 +510,67 @@ def test_half_a_character_in_somebody_s_order_hides_no_fill_of_ours(monkeypatch:
     assert fills_of(desk) == [("f1", 100)]
 
 
+THEIRS = {**LISTED, "order_id": "o9", "client_order_id": "of another program", "ticker": "KXB-1-X"}
+HELD = {
+    "ticker": "KXB-1-X", "position_fp": "5.00", "market_exposure_dollars": "2.00",
+    "fees_paid_dollars": "0.10", "realized_pnl_dollars": "0.00",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("last_update_time", 5), ("expiration_time", "soon"), ("fill_count_fp", None), ("status", None)],
+)
+def test_of_somebody_else_s_order_only_what_it_may_cost_has_to_be_legible(
+    name: str, said: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(READS, "resting", {"orders": [{**THEIRS, name: said}], "cursor": ""})
+    monkeypatch.setitem(
+        READS, "positions", {"market_positions": [{**HELD, "fees_paid_dollars": "?"}], "cursor": ""}
+    )
+    desk = Desk()
+    assert desk.core.gateway(desk.now).state == "ready"
+    assert desk.core.gateway(desk.now).error is None
+    account = desk.core.account(AccountAsk(journal="j"), 0, desk.now)
+    assert account is not None
+    assert [(order.order_id, order.number) for order in account.orders] == [("o9", None)]
+    assert [shard.held_e6 for shard in account.shards] == [5_000_000, 0]
+    assert [(held.signed_e2, held.exposure_e6, held.fees_e6) for held in account.positions] == [
+        (500, 2_000_000, None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "listed", "why"),
+    [
+        ("resting", {**THEIRS, "yes_price_dollars": "half"}, "orders['o9'].yes_price_dollars: got 'half'"),
+        ("resting", {**THEIRS, "client_order_id": 5}, "orders['o9'].client_order_id: got 5"),
+        ("resting", {**LISTED, "last_update_time": 5}, "orders['o1'].last_update_time: got 5"),
+        ("resting", [], "orders[0].order: got []"),
+        ("positions", {**HELD, "position_fp": "?"}, "market_positions['KXB-1-X'].position_fp: got '?'"),
+        ("settlements", {"ticker": "KXB-1-X"}, "settlements['KXB-1-X'].market_result: got None"),
+    ],
+)
+def test_an_account_that_cannot_be_read_whole_is_said_to_be_so_with_the_member_and_its_value(
+    what: str, listed: object, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Desk()
+    before.place(intent(time_in_force="gtc"))
+    key = {"resting": "orders", "positions": "market_positions"}.get(what, what)
+    monkeypatch.setitem(READS, what, {key: [listed], "cursor": ""})
+    desk = Desk(tuple(before.log), generation=2)
+    said = f"the account could not be listed whole: {what}: {why}"
+    status = desk.core.gateway(desk.now)
+    assert (status.error or "").startswith(said)
+    assert desk.core.order_events(OrderEventsAsk(journal="j", after=0), desk.now).trouble == status.error
+    assert status.state == ("ready" if what == "settlements" else "not_ready")
+    monkeypatch.setitem(READS, what, {key: [], "cursor": ""})
+    desk.core.account(AccountAsk(journal="j"), desk.now.steady_ms + 1, desk.now)
+    desk.pass_ms(3_000)
+    status = desk.core.gateway(desk.now)
+    assert (status.error, status.state) == (None, "ready")
+
+
 def test_a_fill_of_nothing_is_told_to_nobody_and_keeps_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     (create,) = desk.place(intent(time_in_force="gtc"))

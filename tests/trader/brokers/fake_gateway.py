@@ -76,6 +76,7 @@ class FakeGateway:
     Attributes:
         plan: prices and counts that an order gets at once; None: it gets no answer from the exchange.
         asked: questions, oldest first.
+        trouble: why it cannot list the account, "" if it can.
     """
 
     def __init__(self, cash_e6: int = 1_000_000_000) -> None:
@@ -97,6 +98,7 @@ class FakeGateway:
         self.generation = 1
         self.queues: tuple[tuple[int, int], ...] = ()
         self.queues_ms = 0
+        self.trouble = ""
         self.now_ms: Callable[[], int] = lambda: NOW_MS
         self._fills = 0
 
@@ -203,6 +205,7 @@ class FakeGateway:
                         account=self.account,
                         queues=self.queues if ask.queues_ms != self.queues_ms else (),
                         queues_ms=self.queues_ms,
+                        trouble=self.trouble,
                     )
                 )
             case OrderAsk():

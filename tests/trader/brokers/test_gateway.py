@@ -612,3 +612,15 @@ def test_an_order_that_rested_at_a_restart_is_not_taken_for_one_on_its_way(
     assert again.worker.state == reasons.RUNNING
     assert again.worker.engine.books.matched_ms is not None
     check(again, gateway)
+
+
+def test_why_the_account_cannot_be_listed_is_said_as_long_as_it_lasts(
+    make: Make, gateway: FakeGateway
+) -> None:
+    stand = make()
+    gateway.trouble = "the account could not be listed whole: resting: orders['o9'].status: got None"
+    stand.turns(12)
+    assert stand.worker.error == gateway.trouble
+    gateway.trouble = ""
+    stand.turns(12)
+    assert stand.worker.error is None
