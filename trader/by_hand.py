@@ -199,7 +199,11 @@ def ticket_lines(ticket: AnyTicketRow) -> list[str]:
                 f"worst case of all events: {ticket.worst_before_dollars} now,"
                 f" {ticket.worst_after_dollars} after the sales"
             )
-    if ticket.refused is None:
+    if isinstance(ticket, FlattenTicketRow) and ticket.refused is not None:
+        lines.append(f"risk lets nothing be sold now: {ticket.why} ({ticket.refused})")
+        again = f"within 60 s, {to_type('trader confirm')} {ticket.number}"
+        lines.append(f"to pause and cancel all the same, and try for 90 s: {again}")
+    elif ticket.refused is None:
         lines.append(f"risk allows it; to do it within 60 s: {to_type('trader confirm')} {ticket.number}")
     else:
         lines.append(f"risk refuses it now: {ticket.why} ({ticket.refused})")
@@ -225,6 +229,10 @@ def _sale_lines(sale: SaleRow) -> list[str]:
     if sale.price_dollars is None:
         return [f"sell none of {sale.held_fp} {what}: {why}"]
     best = "nobody bids now" if sale.best_dollars is None else f"best bid now {sale.best_dollars}"
+    if not float(sale.count_fp):
+        return [
+            f"sell none of {sale.held_fp} {what} now: {why}; later at {sale.price_dollars} or better; {best}"
+        ]
     settlement = sale.settlement_dollars or "not known"
     against = sale.against_settlement_dollars or "not known"
     lines = [

@@ -195,6 +195,9 @@ def ticket_row(ticket: AnyTicket) -> AnyTicketRow:
         return _buy_row(ticket)
     against = [sale.against_settlement_e6 for sale in ticket.sales if sale.count_e2]
     known = [one for one in against if one is not None]
+    refused = None
+    if not any(sale.count_e2 for sale in ticket.sales):
+        refused = next((sale.reason for sale in ticket.sales if sale.price_e4 is not None), None)
     return FlattenTicketRow(
         number=ticket.number,
         orders=tuple(map(_order_row, ticket.orders)),
@@ -206,6 +209,8 @@ def ticket_row(ticket: AnyTicket) -> AnyTicketRow:
         worst_before_dollars=format_money(ticket.worst_before_e6),
         worst_after_dollars=format_money(ticket.worst_after_e6),
         valid_until=valid_until,
+        refused=refused,
+        why=None if refused is None else reasons.why_refused(refused),
     )
 
 

@@ -869,7 +869,11 @@ class CancelTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="c
 
 
 class FlattenTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="flatten"):
-    """Everything that would be cancelled, everything held and how much would be sold, and the totals."""
+    """Everything that would be cancelled, everything held and how much would be sold, and the totals.
+
+    `refused`, `why`: why risk would let nothing be sold now. It can be confirmed all the same: trading is
+    paused, orders are cancelled, and selling is tried again for a while.
+    """
 
     number: int
     orders: tuple[ShownOrderRow, ...]

@@ -135,6 +135,29 @@ def test_flattening_says_what_stays_and_why_and_ends_when_somebody_resumes(perso
     assert person.status().state == "running"
 
 
+def test_a_flattening_counts_nothing_as_sold_that_risk_refuses_and_can_be_confirmed(person: Person) -> None:
+    person.buy()
+    person.stand.turns(2, ms=60_000)
+
+    ticket = person.ask("prepare", what="flatten").ticket
+
+    (line,) = ticket.sales
+    assert (line.count_fp, line.left_fp, line.price_dollars) == ("0.00", "10.00", "0.3000")
+    assert (line.refused, ticket.refused, ticket.why) == ("stale", "stale", line.why)
+    assert ticket.brings_dollars == ticket.realised_dollars == "0.000000"
+    assert ticket.worst_after_dollars == ticket.worst_before_dollars
+    said = "\n".join(ticket_lines(ticket))
+    assert f"sell none of 10.00 YES of {HOME} now: {line.why} (stale); later at 0.3000 or better" in said
+    assert "risk lets nothing be sold now" in said
+    assert "risk allows" not in said
+    assert f"confirm {ticket.number}" in said
+
+    person.ask("confirm", ticket=ticket.number)
+    person.stand.commit(quiet(as_of_ms=person.stand.clock.now_ms()))
+    person.stand.turns(30)
+    assert person.status().flatten.state == "flat"
+
+
 def test_a_ticket_of_before_a_restart_is_not_confirmed_by_accident(person: Person, tmp_path: Path) -> None:
     number = person.ask("prepare", **BUY).ticket.number
     now_ms = person.stand.clock.now_ms()

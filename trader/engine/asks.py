@@ -133,6 +133,7 @@ class Sale(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         held_e2: how much is held. count_e2: how much of it would be sold.
         best_e4: the best bid, None if there is none. price_e4: the least price; None: nothing is sold.
+            Of a flattening, which tries again, it has a price also while risk refuses it, with a count of 0.
         brings_e6, fees_e6: proceeds and fees of `count_e2`, at the current bids.
         cost_e6: what those had cost, including fees.
         settlement_e6: their expected payout, according to `sources`; None: unknown.

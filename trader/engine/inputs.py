@@ -46,8 +46,9 @@ RULES: Final = 3
 From 1 on, the steady clock decides rates and days, a settlement pays whole cents, and one without a value is
 booked in the end. From 2 on, order states are the words of docs/orders.md, and the daily loss counts locked
 lots at their floor, does not take an empty book for a price of 0, and holds until the day is over. From 3
-on, a timer is called that a strategy has set on itself by the end of `on_start`, and of what is not ours only
-what was paid in the same event counts towards the floor of what is left.
+on, a timer is called that a strategy has set on itself by the end of `on_start`, of what is not ours only
+what was paid in the same event counts towards the floor of what is left, and a ticket that flattens counts
+nothing as sold that risk refuses.
 """
 
 

@@ -53,7 +53,7 @@ from .outputs import (
     Undone,
 )
 from .risk import LARGEST
-from .selling import Selling, bid_for, sale, sales, worst_e6
+from .selling import Selling, Sold, bid_for, sale, sales, worst_e6
 
 NUMBERS: Final = 10_000_000
 """A ticket's number is the time in tenths of a second, modulo this: 11 days."""
@@ -240,6 +240,8 @@ class People:
         trading = self._trading
         ledger = trading.ledger
         sold = [sale(trading, one, seen) for _, one in sorted(ledger.positions.items())]
+        if trading.rules >= 3:
+            sold = [_as_allowed(told, proposals) for told, proposals in sold]
         worst = []
         for event_ticker in sorted({position.event_ticker for position in ledger.positions.values()}):
             here = [one for one in sold if one[0].event_ticker == event_ticker]
@@ -484,6 +486,16 @@ def _sells(intent: Intent) -> bool:
 
 _STAYS: Final = frozenset({reasons.NO_DEPTH, reasons.BAD_SIZE, reasons.PRICE_MOVED})
 """Why part of a position stays while the rest is sold."""
+
+
+def _as_allowed(told: Sale, proposals: Sequence[Proposal]) -> Sold:
+    """Return a line of a flattening as risk lets it be done now: sold as shown, or not at all."""
+    if not _refused(told):
+        return told, proposals
+    nothing = msgspec.structs.replace(
+        told, count_e2=0, brings_e6=0, fees_e6=0, cost_e6=0, settlement_e6=None, sources=()
+    )
+    return nothing, ()
 
 
 def _refused(told: Sale) -> str:

@@ -57,19 +57,23 @@ const FIGURES = {
   },
   flatten: (ticket) => [
     ["Orders", ticket.orders.length ? `cancel ${some(ticket.orders.length, "order")}` : "none open"],
-    ["Positions", ticket.sales.length ? `sell ${some(ticket.sales.filter((sale) => sale.price_dollars !== null).length, "position")}, each at its price or better` : "none held"],
+    ["Positions", ticket.sales.length ? `sell ${some(ticket.sales.filter(sells).length, "position")}, each at its price or better` : "none held"],
     ["Proceeds", `${dollars(ticket.brings_dollars)} less ${dollars(ticket.fees_dollars)} in fees`],
     ["Against cost", `${gain(ticket.realised_dollars)} after all fees`],
     ["Against settlement", gain(ticket.against_settlement_dollars)],
     ["Worst case of all events", `${gain(ticket.worst_before_dollars)} now, ${gain(ticket.worst_after_dollars)} after the sale`],
     ["Not sold", ticket.sales.some((sale) => Number(sale.left_fp)) ? `a part of ${some(ticket.sales.filter((sale) => Number(sale.left_fp)).length, "position")}` : "nothing"],
     ["Trading", "paused first, until somebody resumes it"],
-    refusals(ticket.sales),
+    ticket.refused ? risk(ticket) : refusals(ticket.sales),
   ],
 };
 
+function sells(sale) {
+  return Number(sale.count_fp) > 0;
+}
+
 function refusals(sales) {
-  const why = [...new Set(sales.filter((sale) => sale.refused && Number(sale.count_fp) === Number(sale.held_fp)).map((sale) => sale.why))];
+  const why = [...new Set(sales.filter((sale) => !sells(sale) && sale.price_dollars !== null).map((sale) => sale.why))];
   return ["Risk check", why.length ? `partly refused: ${why.join(", ")}` : "passed", why.length ? "bad" : "good"];
 }
 
@@ -100,7 +104,7 @@ class Countdown {
 
   begin(ticket, words) {
     Object.assign(this, { ticket, words, until: performance.now() + TICKET_MS });
-    this.button.hidden = Boolean(ticket.refused);
+    this.button.hidden = Boolean(ticket.refused) && ticket.what !== "flatten"; // that pauses and cancels in any case
     this.wait();
   }
 
@@ -172,7 +176,7 @@ function startDialog(confirm) {
   const GO = {
     sell: ({ sale }) => `Confirm: sell ${count(sale.count_fp)} ${sale.side.toUpperCase()}`,
     cancel: ({ order }) => `Confirm: cancel order ${order.number}`,
-    flatten: ({ orders, sales }) => `Confirm: cancel ${orders.length}, sell ${sales.filter((sale) => sale.price_dollars !== null).length}`,
+    flatten: ({ orders, sales }) => `Confirm: cancel ${orders.length}, sell ${sales.filter(sells).length}`,
   };
   const TITLE = { sell: "Sell?", cancel: "Cancel this order?", flatten: "Flatten everything?" };
 
