@@ -17,7 +17,7 @@ from .steps import Reply
 
 PAGES_MOST: Final = 200
 AHEAD_MOST_MS: Final = 5_000
-"""How much later than its answer's header Date a list may be said to be."""
+"""How much later than its answer's header Date a list, or an order's last change, may be said to be."""
 
 
 class Looked(NamedTuple):
@@ -62,6 +62,16 @@ def moment() -> Generator[Asked, Reply, int]:
     return as_of_ms
 
 
+def dated(seen: SeenOrder, reply: Reply) -> SeenOrder:
+    """Return an order of a reply, without the time of its last change where that is still to come.
+
+    Changes are adopted by that time, so a wrong one would hide all that come after it.
+    """
+    if reply.date_ms is not None and (seen.updated_ms or 0) > reply.date_ms + AHEAD_MOST_MS:
+        return seen._replace(updated_ms=None)
+    return seen
+
+
 def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder], int]]:
     """Return all orders since a moment, and how many could not be read.
 
@@ -76,7 +86,7 @@ def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder]
         listed, cursor = _page(reply, "orders")
         for one in listed:
             try:
-                found.append(replies.order(one))
+                found.append(dated(replies.order(one), reply))
             except BadRecord:
                 unreadable += 1
         if not goes_on(cursor, seen):
@@ -117,7 +127,7 @@ def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:
     if reply.status == 404:
         return None
     try:
-        return replies.order(replies.members(good(reply)).get("order"))
+        return dated(replies.order(replies.members(good(reply)).get("order")), reply)
     except BadRecord as error:
         raise Failed(str(error)) from None
 
@@ -151,6 +161,8 @@ def account(listing: Listing) -> Generator[Asked, Reply, Listing]:
             reply = yield _asked(what, listing.since_ms, cursor)
             try:
                 cursor = listing.read(what, good(reply))
+                if what == "resting":
+                    listing.resting = [dated(seen, reply) for seen in listing.resting]
                 more = goes_on(cursor, seen)
             except (BadRecord, Failed) as error:
                 if what in VITAL:

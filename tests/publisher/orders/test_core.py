@@ -18,7 +18,7 @@ from bus.trading.gateway import (
     TransferAsk,
 )
 from markets.errors import DecodeError, StartupError
-from markets.orders import AmendRefused, Ended, Filled, Intent, OrderState, Sent
+from markets.orders import Amended, AmendRefused, Ended, Filled, Intent, OrderState, Sent
 from publisher.orders import life, limits, records, requests
 from publisher.orders.core import Core
 from publisher.orders.looking import STALE_READS_MS
@@ -35,6 +35,7 @@ from publisher.orders.steps import (
     KillSwitch,
     Limits,
     Now,
+    PrivateHint,
     Reply,
     Request,
     Send,
@@ -623,6 +624,31 @@ def test_a_wrong_time_in_an_answer_moves_no_clock_and_no_sweep(ts_ms: int, date_
         for change in told.changes
     ]
     assert [change.amended_ms for change in changes if change.amended_ms] == [WALL + 100]
+
+
+@pytest.mark.parametrize("what", ["resting", "orders", "order"])
+def test_a_change_to_come_of_an_order_hides_none_that_comes(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    desk.date = True
+    creates = desk.place(intent(1, time_in_force="gtc"), intent(2, count_e2=100))
+    desk.answer(creates[0], 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    if what == "orders":
+        desk.answer(creates[1], None)  # so that all orders are looked at
+
+    def show(left: str, updated: str) -> None:
+        listed = {**LISTED, "remaining_count_fp": left, "last_update_time": updated}
+        desk.one_order = listed if what == "order" else None
+        if what != "order":
+            monkeypatch.setitem(READS, what, {"orders": [listed], "cursor": ""})
+        desk.core.take(PrivateHint(), desk.now)
+        desk.core.account(AccountAsk(journal="j"), desk.now.steady_ms + 1, desk.now)
+        desk.pass_ms(5_000)
+
+    show("8.00", "2126-10-19T18:00:00Z")
+    show("6.00", "2026-10-19T18:00:05Z")
+    assert [told.count_e2 for told in desk.events() if isinstance(told, Amended)] == [600]
 
 
 def test_the_exchange_s_time_is_believed_where_it_can_be_right() -> None:
