@@ -12,6 +12,7 @@ from bus.process.settings import Settings
 from bus.tape.export import Part
 from bus.tools.doctor import run as doctor
 from markets.errors import SettingsError, StartupError
+from markets.texts import utf8
 
 from .tools import commands, keys
 
@@ -78,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
     )
 
     tap = ops.add_parser("tap", help="print the feed, a line of JSON per record")
-    tap.add_argument("prefix", nargs="*", default=[""], help="how topics to print begin; all by default")
+    tap.add_argument(
+        "prefix", nargs="*", default=[""], type=utf8, help="how topics to print begin; all by default"
+    )
 
     ops.add_parser("forward", help="pass feed and answers on to other machines, over TCP with CURVE")
     known = ops.add_parser("keys", help="make, list and revoke the keys of other machines (docs/remote.md)")

@@ -10,7 +10,7 @@ import msgspec
 
 from bus.protocol.answers import Answers, Frames, Question, Refusal
 from markets.errors import BadRecord
-from markets.json.decoding import JSON_FAULTS
+from markets.json.decoding import JSON_FAULTS, legible
 from markets.timing import MatchTiming, match_time_json
 from markets.units import MAX_TIME_MS, MIN_TIME_MS
 
@@ -177,14 +177,17 @@ class SnapshotOps:
 
 
 def _decode(raw: bytes) -> Any:
-    """Return the exchange's JSON as msgpack can carry it: an integer beyond 64 bits becomes a float."""
+    """Return the exchange's JSON as msgpack can carry it: an integer beyond 64 bits becomes a float.
+
+    Half a character, which a recording made elsewhere may have, becomes U+FFFD.
+    """
     try:
         found = _decode_exactly(raw)
         if _DIGITS.search(raw) is None:
             return found
     except JSON_FAULTS:  # a number beyond a double's range is still JSON
         pass
-    return json.loads(raw, parse_int=_carried)
+    return json.loads(legible(raw), parse_int=_carried)
 
 
 def _carried(digits: str) -> int | float:

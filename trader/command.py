@@ -35,6 +35,7 @@ from bus.trading.shapes import (
     told,
 )
 from markets.errors import BadRecord, DecodeError, KalshiBusError, SettingsError, StartupError
+from markets.texts import utf8
 from markets.units import format_money
 from trader.engine.replay import BookedRow, replay
 from trader.journal.reader import Reader, readable
@@ -74,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     checking = commands.add_parser("reconcile", help="check the journal's sums, and it against the exchange")
     checking.add_argument("--json", action="store_true", help="print it as JSON")
     explaining = commands.add_parser("explain", help="an order's black box, or why something was not traded")
-    explaining.add_argument("what", help="number of an order, ticker of a market or of an event")
+    explaining.add_argument("what", type=utf8, help="number of an order, ticker of a market or of an event")
     explaining.add_argument("--json", action="store_true", help="print it as JSON")
     reporting = commands.add_parser("report", help="profit by strategy, kind, source, series and day")
     for name, text in (("since", "the first"), ("until", "the last")):

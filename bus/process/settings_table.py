@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from bus.jetstream.stored import address_of
 from bus.jetstream.stored import is_remote as is_jetstream
 from markets.errors import StartupError
+from markets.texts import utf8
 
 from .echo import KEY_TEXT, kind_of_secret
 
@@ -74,6 +75,8 @@ def _name(text: str) -> str:
 def _call(text: str) -> str:
     # Arguments may be keys to the user's own services: they are not checked here, and are hidden elsewhere.
     _no_secret(text.partition("(")[0])
+    if utf8(text) != text:
+        raise ValueError("it is not UTF-8")
     return text
 
 

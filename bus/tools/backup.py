@@ -48,10 +48,10 @@ def backup(settings: Settings, folder: Path, *, recording: bool = False, replace
     """
     if not settings.data_dir.is_dir():
         raise StartupError(f"{shown_path(settings.data_dir)}: is no directory: there is nothing to back up")
-    if folder.exists() and not (replace and (folder / LIST).is_file()):
-        raise StartupError(f"{shown_path(folder)}: is there already: name a new folder")
     draft = folder.with_name(f".{folder.name}.new")
     try:
+        if folder.exists() and not (replace and (folder / LIST).is_file()):
+            raise StartupError(f"{shown_path(folder)}: is there already: name a new folder")
         shutil.rmtree(draft, ignore_errors=True)
         private_dir(draft)
         files = {}
@@ -110,8 +110,9 @@ def check(folder: Path) -> Listed:
         StartupError: it is not a backup, or a file is missing or differs.
     """
     try:
-        listed = msgspec.json.decode((folder / LIST).read_bytes(), type=Listed)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        # By the standard library, because names of files need not be UTF-8.
+        listed = msgspec.convert(json.loads((folder / LIST).read_bytes()), Listed)
+    except (OSError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise StartupError(f"{shown_path(folder)}: no backup: {LIST}: {error}") from None
     if listed.format != FORMAT:
         raise StartupError(f"{shown_path(folder)}: a backup of format {listed.format}, expected {FORMAT}")

@@ -694,7 +694,10 @@ def test_the_documentation_names_everything() -> None:
 def test_integers_beyond_64_bits_and_numbers_beyond_a_double_are_answered_everywhere() -> None:
     catalogue = a_catalogue(3, NOW_MS)
     held = catalogue.markets[0]
-    odd = b',"huge":1%b,"huger":1e400,"inside":[{"small":-1%b}]}' % (b"0" * 30, b"0" * 25)
+    odd = b',"huge":1%b,"huger":1e400,"inside":[{"small":-1%b}],"half":"K\\udcf6"}' % (
+        b"0" * 30,
+        b"0" * 25,
+    )
     catalogue.markets[0] = msgspec.structs.replace(held, raw=held.raw[:-1] + odd)
     view = view_of(edition_of(a_writer(catalogue, NOW_MS, NOW_MS)))
     answers = Answers(lambda: None)
@@ -712,4 +715,5 @@ def test_integers_beyond_64_bits_and_numbers_beyond_a_double_are_answered_everyw
         ask(op="markets")["markets"]["markets"][0],
     ):
         assert (market["huge"], market["huger"], market["inside"]) == (1e30, math.inf, [{"small": -1e25}])
+        assert market["half"] == "K\ufffd"
         assert market["ticker"] == held.ticker

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from bus.process.echo import shown
+from markets.texts import utf8
 
 MAX_LENGTH: Final = 10_000
 _FORM: Final = re.compile(
@@ -65,6 +66,8 @@ def parse(text: str, folder: Path) -> Spec:
         path = None if found["path"] is None else folder / Path(found["path"]).expanduser()
     except RuntimeError as error:  # ~somebody, an unknown user
         raise ValueError(f"got {shown(text)}, expected {EXPECTED} ({error})") from None
+    if utf8(str(path)) != str(path):
+        raise ValueError(f"got {shown(path)}, which is not UTF-8, expected {EXPECTED}")
     arguments = {} if found["arguments"] is None else _arguments(found["arguments"])
     return Spec(found["name"], path, arguments)
 

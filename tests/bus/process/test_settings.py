@@ -388,6 +388,13 @@ def test_the_text_of_a_key_is_taken_for_nothing_else(key: str) -> None:
     assert len(problems_of({variable_of(key): SECRETS["pem"]})) == 1
 
 
+@pytest.mark.parametrize("key", ["data_dir", "series", "strategies", "fair_values", "ui_port"])
+def test_what_is_not_utf_8_is_refused(key: str) -> None:
+    (problem,) = problems_of({variable_of(key): "mine_K\udcf6nig"})
+    assert variable_of(key) in problem
+    assert problem.encode()
+
+
 def test_the_text_of_a_key_is_refused_with_the_command_that_makes_a_file_of_it() -> None:
     for text in (SECRETS["pem"], SECRETS["pem in a line"]):
         (problem,) = problems_of({**LIVE, "KALSHI_PRIVATE_KEY_PATH": text})

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -33,10 +34,11 @@ def _settings(tmp_path: Path) -> Settings:
         "history/x/1",
         "recording/1.mcap",
         "checkpoint",
+        "K\udcf6nig",
     ):
         path = settings.data_dir / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(f"what is in {name}")
+        path.write_bytes(os.fsencode(f"what is in {name}"))
     return settings
 
 
@@ -71,10 +73,10 @@ def test_what_must_not_be_lost_comes_back_and_what_was_there_is_kept(
 ) -> None:
     before = held(settings.data_dir)
     target = tmp_path / "backup"
-    assert backup(settings, target) == 3
+    assert backup(settings, target) == 4
     assert target.stat().st_mode & 0o777 == 0o700
     (settings.data_dir / "curve" / "server.key").write_text("another")
-    assert restore(settings, target) == 3
+    assert restore(settings, target) == 4
     kept = {name: text for name, text in before.items() if not name.startswith(("history", "recording"))}
     assert held(settings.data_dir) == kept
     assert (settings.data_dir / "curve" / "server.key").stat().st_mode & 0o777 == 0o600

@@ -49,6 +49,7 @@ def test_a_text_says_what_to_load(text: str, spec: Spec) -> None:
         ("value(a=" + "-" * 5_000 + "1)", ""),
         ("x" * 20_000, "expected at most"),
         ("~nobody-here/mine.py:Mine", ""),
+        ("K\udcf6nig/mine.py:Mine", "not UTF-8"),
     ],
 )
 def test_what_says_nothing_of_the_kind_is_refused(text: str, says: str) -> None:
