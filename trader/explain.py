@@ -393,10 +393,8 @@ def _gateway_lines(known: Mapping[str, Any] | None) -> list[str]:
     lines = [f"  {known.get('state')}: exchange order id {known.get('order_id') or 'unknown'}"]
     for one in known.get("exchanged", ()):
         answer = f"{one['status']} {one['reply']}" if one["status"] else f"no answer {one['trouble']}"
-        lines += [
-            f"  {_time(one['signed_ms'] / 1000)} {one['what']} {one['path']} {one['body']}",
-            f"    {answer}",
-        ]
+        sent = _time((one.get("sent_ms") or one["signed_ms"]) / 1000)
+        lines += [f"  {sent} {one['what']} {one['path']} {one['body']}", f"    {answer}"]
     return lines
 
 

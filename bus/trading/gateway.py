@@ -139,7 +139,11 @@ class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
 
 
 class Exchanged(Shape, frozen=True, kw_only=True):
-    """A request and its answer, as they were sent. `status` is None if there is no answer, or not yet."""
+    """A request and its answer, as they were sent. `status` is None if there is no answer, or not yet.
+
+    `signed_ms` may lie before the request was wanted: a signature is made ahead. `sent_ms`: when it was
+    wanted, or signed if that was later; 0 from a gateway that does not say.
+    """
 
     what: str
     path: str
@@ -149,6 +153,7 @@ class Exchanged(Shape, frozen=True, kw_only=True):
     status: int | None = None
     reply: str = ""
     trouble: str = ""
+    sent_ms: int = 0
 
 
 class OrderAnswer(Shape, frozen=True, kw_only=True):

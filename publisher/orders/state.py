@@ -218,6 +218,7 @@ class State:
                 path=f"{record.method} {record.path}",
                 body=record.body.decode("utf-8", "replace"),
                 signed_ms=record.at_ms,
+                sent_ms=record.at_ms,
             )
         elif isinstance(record, Replied) and (sent := order.exchanged.get(record.request_id)) is not None:
             order.exchanged[record.request_id] = Exchanged(
@@ -229,6 +230,7 @@ class State:
                 status=record.status,
                 reply=record.body.decode("utf-8", "replace"),
                 trouble=record.trouble,
+                sent_ms=max(sent.sent_ms, record.signed_ms),
             )
         self._index(order, record.changes)
         if not isinstance(record, Requested):

@@ -77,8 +77,8 @@ def test_what_the_gateway_knows_is_shown_raw(person: Person) -> None:
         "order_id": "abc",
         "exchanged": [
             {
-                "what": "create", "path": "/portfolio/orders", "body": "{}", "signed_ms": NOW_MS,
-                "status": 201, "reply": '{"order": 1}', "trouble": "",
+                "what": "create", "path": "/portfolio/orders", "body": "{}", "signed_ms": NOW_MS - 900,
+                "sent_ms": NOW_MS, "status": 201, "reply": '{"order": 1}', "trouble": "",
             },
             {
                 "what": "cancel", "path": "/x", "body": "", "signed_ms": NOW_MS, "status": None, "reply": "",
@@ -89,7 +89,7 @@ def test_what_the_gateway_knows_is_shown_raw(person: Person) -> None:
 
     text = order_text(explain_order(person.stand.journal.path, number, lambda _journal, _number: known))
 
-    assert 'create /portfolio/orders {}\n    201 {"order": 1}' in text
+    assert f'{format_time(NOW_MS)} create /portfolio/orders {{}}\n    201 {{"order": 1}}' in text
     assert "no answer timeout" in text
 
 

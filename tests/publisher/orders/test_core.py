@@ -395,6 +395,20 @@ def test_a_gateway_that_begins_anew_makes_the_same_of_its_log() -> None:
     assert (last.status, "invalid_order" in last.reply) == (400, True)
 
 
+def test_a_request_is_sent_when_it_is_wanted_or_signed_whichever_is_later() -> None:
+    for signed_ms, sent_ms in ((WALL - 900, WALL), (WALL + 50, WALL + 50), (0, WALL)):
+        desk = Desk()
+        wall_ms = desk.now.wall_ms
+        (create,) = desk.place(intent(1))
+        (asked,) = desk.core.order(OrderAsk(journal="j", number=1)).exchanged
+        reply = Reply(400, b"{}", signed_ms=signed_ms and wall_ms - WALL + signed_ms)
+        desk.core.take(Answered(create.id, reply), desk.now)
+        (done,) = desk.core.order(OrderAsk(journal="j", number=1)).exchanged
+
+        assert asked.sent_ms == wall_ms
+        assert done.sent_ms == wall_ms - WALL + sent_ms
+
+
 def test_another_accounts_log_and_an_older_gateway_are_refused() -> None:
     log = tuple(Desk(generation=5).log)
     for generation, exchange, account, said in [
