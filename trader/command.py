@@ -302,7 +302,11 @@ def _reconcile(settings: Settings, *, as_json: bool) -> int:
         if settings.mode != "paper":
             context = make_context()
             try:
-                comparison = reconcile.compare(path, reconcile.asking(context, settings.orders))
+                comparison = reconcile.compare(
+                    path,
+                    reconcile.asking(context, settings.orders),
+                    say=lambda text: print(f"trader: {text}", file=sys.stderr, flush=True),
+                )
             finally:
                 context.term()
         books = reconcile.books_of(path)

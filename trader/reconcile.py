@@ -14,11 +14,11 @@ import msgspec
 
 from bus.ask import Asker, NoAnswer
 from bus.protocol.answers import Refusal
-from bus.trading.gateway import AccountAnswer, AccountAsk
+from bus.trading.gateway import AccountAnswer, AccountAsk, GatewayStatus
 from bus.trading.shapes import told
 from markets.errors import DecodeError
 from markets.units import format_count, format_money
-from trader.engine.reconciliation import Difference, cash_line, settled_e4
+from trader.engine.reconciliation import LOOKS, Difference, cash_line, settled_e4
 from trader.journal.reader import Reader, readable
 from trader.ledger.ledger import Ledger, LedgerError
 from trader.ledger.lots import net_positions, tax_lots, trade_lots
@@ -26,6 +26,12 @@ from trader.ledger.lots import net_positions, tax_lots, trade_lots
 TIMEOUT_MS: Final = 12_000
 TRIES: Final = 5
 AGAIN_S: Final = 0.5
+LOOK_S: Final = 2.5
+"""How long until what differs is looked at again."""
+
+LOOKS_OPEN: Final = 11
+"""After so many looks a difference counts while orders are open, otherwise after LOOKS."""
+
 LOOK_BACK_MS: Final = 3_600_000
 
 Ask = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -62,11 +68,17 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """The journal against the exchange. `trouble`: why they could not be compared, None if they were."""
+    """The journal against the exchange.
+
+    Attributes:
+        trouble: why they could not be compared, None if they were.
+        unknown: of how many orders the gateway does not know the fate, if a line differs.
+    """
 
     lines: tuple[Line, ...] = ()
     as_of_ms: int | None = None
     trouble: str | None = None
+    unknown: int = 0
 
 
 def books_of(path: Path) -> Books:
@@ -118,30 +130,68 @@ def books_of(path: Path) -> Books:
     return Books(money, exact, differ, ledger, fees, meta)
 
 
-def compare(path: Path, ask: Ask, wait: Callable[[float], None] = time.sleep) -> Comparison:
+def compare(
+    path: Path,
+    ask: Ask,
+    wait: Callable[[float], None] = time.sleep,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Comparison:
     """Compare a journal with what the exchange lists of its account, at a quiet moment.
+
+    Only a difference that lasts counts: what an order got, or its end, may be in one of the exchange's lists
+    before it is in another.
 
     Raises:
         StartupError: the journal cannot be read. LedgerError: it contradicts itself.
     """
-    trouble = "the account was never quiet while it was looked at"
-    for _ in range(TRIES):
+    looks = restless = 0
+    while True:
         meta = _meta(path)
         question = AccountAsk(journal=meta["id"], since_ms=max(0, int(meta["created_ms"]) - LOOK_BACK_MS))
         try:
             listed = told(ask(msgspec.to_builtins(question)), AccountAnswer)
         except NoAnswer:
-            return Comparison(trouble="no order gateway answers")
+            return Comparison(trouble=_why_not_listed(_gateway(ask)))
         except (Refusal, DecodeError) as error:
             return Comparison(trouble=f"the order gateway: {error}")
         if listed.exchange != meta.get("exchange") or listed.account != meta["account"]:
             whose = f"{listed.exchange!r}, {listed.account!r}"
             return Comparison(trouble=f"the order gateway belongs to another exchange or account: {whose}")
         books = books_of(path)
-        if not listed.in_flight and not listed.missing and int(books.meta["heard"]) == listed.last_event:
-            return Comparison(tuple(_lines(books, listed)), listed.as_of_ms)
-        wait(AGAIN_S)
-    return Comparison(trouble=trouble)
+        if listed.in_flight or listed.missing or int(books.meta["heard"]) != listed.last_event:
+            restless += 1
+            wait(AGAIN_S)
+            if restless == TRIES:
+                lacks = f"the exchange's {', '.join(listed.missing)} could not be listed"
+                never = "the account was never quiet while it was looked at"
+                return Comparison(trouble=lacks if listed.missing else never)
+            continue
+        restless = 0
+        looks += 1
+        lines = tuple(_lines(books, listed))
+        if all(line.equal for line in lines):
+            return Comparison(lines, listed.as_of_ms)
+        open_ = books.ledger.open or any(order.number is not None for order in listed.orders)
+        if looks >= (LOOKS_OPEN if open_ else LOOKS):
+            status = _gateway(ask)
+            return Comparison(lines, listed.as_of_ms, unknown=0 if status is None else status.unknown)
+        if looks == 1:
+            say("the exchange differs, perhaps by what is on its way: it is looked at again")
+        wait(LOOK_S)
+
+
+def _gateway(ask: Ask) -> GatewayStatus | None:
+    """Return how the order gateway stands, None if that cannot be had."""
+    try:
+        return told(ask({"op": "gateway"}), GatewayStatus)
+    except (NoAnswer, Refusal, DecodeError):
+        return None
+
+
+def _why_not_listed(status: GatewayStatus | None) -> str:
+    if status is None:
+        return "no order gateway answers"
+    return f"the order gateway has not listed the account: {status.error or status.state}"
 
 
 def _lines(books: Books, listed: AccountAnswer) -> list[Line]:
@@ -210,6 +260,8 @@ def as_text(books: Books, comparison: Comparison | None) -> str:
         lines.append(f"{line.what:<46}{line.ours:>20}{line.theirs:>20}{mark}")
     same = all(line.equal for line in comparison.lines)
     lines.append("the exchange has the same" if same else "THE EXCHANGE DIFFERS")
+    if comparison.unknown:
+        lines.append(f"orders whose fate is not known yet: {comparison.unknown}: ask again in a minute")
     return "\n".join(lines)
 
 
@@ -228,6 +280,7 @@ def as_json(path: Path, books: Books, comparison: Comparison | None) -> dict[str
         found["exchange"] = {
             "compared": comparison.trouble is None,
             "trouble": comparison.trouble,
+            "unknown": comparison.unknown,
             "as_of": None if comparison.as_of_ms is None else comparison.as_of_ms / 1000,
             "lines": [{**msgspec.to_builtins(line), "equal": line.equal} for line in comparison.lines],
         }

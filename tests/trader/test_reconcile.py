@@ -10,10 +10,13 @@ import pytest
 import zmq
 
 from bus.ask import NoAnswer
+from bus.trading.gateway import ListedOrder
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort, served
 from tests.trader.stand import Stand
 from tests.trader.world import basket
+from trader import reconcile
 from trader.command import command
+from trader.engine.reconciliation import LAG_MS
 from trader.reconcile import as_text, books_of, compare, whole
 
 
@@ -56,8 +59,10 @@ def test_each_line_that_differs_is_named(path: Path, gateway: FakeGateway, what:
     else:
         gateway.fees_e6[ticker] += 1
 
-    found = compare(path, gateway.answer)
+    waited: list[float] = []
+    found = compare(path, gateway.answer, waited.append)
 
+    assert sum(waited) * 1000 >= LAG_MS
     (line,) = [line for line in found.lines if not line.equal]
     assert line.what.startswith(what)
     assert not whole(books_of(path), found)
@@ -68,6 +73,36 @@ def test_a_market_that_was_just_paid_out_is_no_difference(path: Path, gateway: F
     gateway.settle(ticker, ticker.rsplit("-", 1)[0], 10_000)
 
     assert whole(books_of(path), compare(path, gateway.answer))
+
+
+RESTS = ListedOrder(
+    order_id="o77", client_order_id="c77", ticker="T", exchange_index=0, side="yes", price_e4=1, left_e2=100,
+    number=77,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("open_", [False, True])
+def test_what_is_on_its_way_is_waited_for_and_an_order_in_the_dark_is_said(
+    path: Path, gateway: FakeGateway, open_: bool
+) -> None:
+    if open_:
+        gateway.others.append(RESTS)
+    gateway.cash_e6[0] -= 5_000_000
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == (9 if open_ else 2):
+            gateway.cash_e6[0] += 5_000_000
+            gateway.others.clear()
+
+    assert whole(books_of(path), compare(path, gateway.answer, wait))
+
+    gateway.cash_e6[0] -= 5_000_000
+    gateway.unknown = 1
+    found = compare(path, gateway.answer, waited.append)
+    assert not whole(books_of(path), found)
+    assert as_text(books_of(path), found).endswith("not known yet: 1: ask again in a minute")
 
 
 def test_it_is_not_compared_at_a_moment_that_is_not_quiet_or_with_another_account(
@@ -85,6 +120,11 @@ def test_it_is_not_compared_at_a_moment_that_is_not_quiet_or_with_another_accoun
         raise NoAnswer("nobody")
 
     assert compare(path, nobody).trouble == "no order gateway answers"
+
+    def slow(question: Mapping[str, Any]) -> Mapping[str, Any]:
+        return gateway.answer(question) if question["op"] == "gateway" else nobody(question)
+
+    assert compare(path, slow).trouble == "the order gateway has not listed the account: ready"
 
 
 def test_the_command_compares_where_a_gateway_answers(
@@ -106,5 +146,6 @@ def test_the_command_compares_where_a_gateway_answers(
         assert command(["reconcile", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["exchange"]["compared"] is True
         gateway.cash_e6[0] -= 10
+        monkeypatch.setattr(reconcile, "LOOK_S", 0)
         assert command(["reconcile"]) == 1
         assert "THE EXCHANGE DIFFERS" in capsys.readouterr().out

@@ -92,7 +92,7 @@ class FakeGateway:
         self.asked: list[AnyAsk] = []
         self.plan: Plan = whole
         self.fee_e6 = 10_000
-        self.in_flight = 0
+        self.in_flight = self.unknown = 0
         self.whole_cents = True
         self.netting: bool | None = None
         self.generation = 1
@@ -276,7 +276,7 @@ class FakeGateway:
             env="sim",
             open_orders=0,
             in_flight=0,
-            unknown=0,
+            unknown=self.unknown,
             exposure_e6=0,
             writes=budget,
             reads=budget,
