@@ -465,8 +465,14 @@ class TraderRows(Rows):
         250, "0..60000", "Milliseconds from a decision until its paper order arrives.", ge=0, le=60_000
     )
     limit_order: _Dollars = _dollars("100", "The most that one order may cost, including fees.")
-    limit_market: _Dollars = _dollars("200", "The most that may be at stake in one market.")
-    limit_event: _Dollars = _dollars("300", "The most that may be at stake in one event.")
+    limit_market: _Dollars = _dollars(
+        "200",
+        "The most that may be at stake in one market: what is held at its cost without the fees already "
+        "paid, plus what open orders may still cost with fees. All limits of what is at stake count so.",
+    )
+    limit_event: _Dollars = _dollars(
+        "300", "The most that may be at stake in one event, counted as for `limit_market`: without fees paid."
+    )
     limit_total: _Dollars = _dollars("5000", "The most that may be at stake in total.")
     limit_match: _Dollars = _dollars("600", "The most that may be at stake in all events of one match.")
     limit_series: _Dollars = _dollars("5000", "The most that may be at stake in one series.")
