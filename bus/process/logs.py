@@ -15,6 +15,8 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
+from markets.texts import utf8
+
 REDACTED: Final = "[redacted]"
 
 _SECRET_KEY: Final = re.compile(
@@ -53,7 +55,7 @@ def redact(text: str) -> str:
 
 def _clean_mapping(mapping: Mapping[Any, Any]) -> dict[str, object]:
     return {
-        str(key): REDACTED if _SECRET_KEY.fullmatch(str(key).replace("-", "_")) else _clean(value)
+        utf8(str(key)): REDACTED if _SECRET_KEY.fullmatch(str(key).replace("-", "_")) else _clean(value)
         for key, value in mapping.items()
     }
 
@@ -62,12 +64,12 @@ def _clean(value: object) -> object:
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value  # NaN and infinity are written as text, like everything else: JSON has no word for them
     if isinstance(value, str):
-        return redact(value)
+        return redact(utf8(value))  # a line that has half a character could not be read again
     if isinstance(value, Mapping):
         return _clean_mapping(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(item) for item in value]
-    return redact(repr(value))  # here, not in the JSON renderer: whatever it prints has been checked
+    return redact(utf8(repr(value)))  # here, not in the JSON renderer: whatever it prints has been checked
 
 
 def redact_event(_logger: object, _method: str, event: EventDict) -> EventDict:

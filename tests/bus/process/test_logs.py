@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -122,6 +123,17 @@ def test_what_json_has_no_word_for_is_text(stream: io.StringIO) -> None:
 
     assert lines(stream)[0]["nan"] == "nan"
     assert lines(stream)[0]["kind"] == "<class 'dict'>"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_line_with_half_a_character_can_be_written_and_read_again(terminal: bool) -> None:
+    stream = Terminal() if terminal else io.StringIO()
+    logs.configure("publisher", "info", stream)
+
+    structlog.get_logger().info("odd", reason="st\udcf6p", **{"k\ud800": ["é\udfff"]})
+
+    assert "st\ufffdp" in stream.getvalue() if terminal else msgspec.json.decode(stream.getvalue())
+    assert stream.getvalue().encode()
 
 
 def test_no_secret_reaches_a_json_log(stream: io.StringIO) -> None:
