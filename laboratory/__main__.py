@@ -17,10 +17,10 @@ from markets.errors import KalshiBusError
 from . import figures, report
 from .fill_model import BothWays, at_exchange, on_paper
 from .fill_model import table as fill_table
-from .outcome import Outcome, Plan, names
+from .outcome import Outcome, Plan, name_of_all, names
 from .plans import UsageError, plans_of
 from .processes import Failed, Task, carried_out
-from .runs import Store, is_same, make_dir
+from .runs import SUFFIX, Store, is_same, make_dir
 from .statistics import Chosen, parts_of, walk_forward, worlds
 from .sweep import sweep
 
@@ -126,11 +126,11 @@ def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         except ValueError as error:
             raise UsageError(f"--walk-forward {asked.walk_forward}: {error}") from None
     command = shlex.join(["kalshi-bus", "backtest", *arguments[1:]])
-    folder: Path = (
-        asked.out or Settings.load(dict(os.environ), Path.cwd()).data_dir / "laboratory" / plans[0].name
-    )
+    folder: Path = asked.out or _kept_in() / name_of_all(plans)
     store = Store(folder)
     asked.keeps = True
+    if asked.out is None:
+        _take_over(plans, store)
     outcomes = _do(plans, store, asked.processes)
     order = {plan.name: number for number, plan in enumerate(plans)}
     outcomes.sort(key=lambda outcome: order[outcome.plan.name])
@@ -150,6 +150,22 @@ def _run(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
 def _refuse_processes(asked: argparse.Namespace) -> None:
     if asked.processes < 1:
         raise UsageError(f"--processes {asked.processes}: expected 1 or more")
+
+
+def _kept_in() -> Path:
+    """Return where the results of commands without --out are kept, each command's in a folder of its own."""
+    return Settings.load(dict(os.environ), Path.cwd()).data_dir / "laboratory"
+
+
+def _take_over(plans: Sequence[Plan], store: Store) -> None:
+    """Take from the folders of other commands what they have done already."""
+    found = {path.name: path for path in _kept_in().glob(f"*/{store.folder.name}/*{SUFFIX}")}
+    for plan in plans:
+        path = found.get(f"{plan.name}{SUFFIX}")
+        if path is not None and path.parent != store.folder and store.get(plan) is None:
+            outcome = Store(path.parents[1]).get(plan)
+            if outcome is not None:
+                store.put(outcome)
 
 
 def _do(plans: Sequence[Plan], store: Store, processes: int) -> list[Outcome]:

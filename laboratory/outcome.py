@@ -83,6 +83,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         return ", ".join(f"{name}={text}" for name, text in self.parts.items())
 
 
+def name_of_all(plans: Iterable[Plan]) -> str:
+    """Return a name made from those of all runs, in whatever order."""
+    found = sorted(plan.name for plan in plans)
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+
+
 def names(plans: Iterable[Plan]) -> dict[str, str]:
     """Return a name for each variant, made only of what differs among them."""
     plans = list(plans)

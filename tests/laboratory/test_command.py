@@ -143,6 +143,27 @@ def test_a_comparison_says_what_it_leaves_out_and_that_runs_failed_and_overwrite
     assert said in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_without_a_folder_each_command_keeps_its_own_report_and_no_run_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = list[int]()
+
+    def do(plans: Sequence[Plan], store: Store, _processes: int) -> list[Outcome]:
+        kept = [store.get(plan) for plan in plans]
+        for plan in (plan for plan, outcome in zip(plans, kept, strict=True) if outcome is None):
+            done.append(plan.seed)
+            store.put(Outcome(plan=plan, ended_ms=86_400_000))
+        return [outcome for plan in plans if (outcome := store.get(plan)) is not None]
+
+    monkeypatch.setattr(command, "_do", do)
+    monkeypatch.setenv("KALSHI_BUS_DATA_DIR", str(tmp_path / "data"))
+    for words in (["1"], ["1..2"], ["1", "--latencies"], ["2,1"]):
+        assert main([*SHORT, "--seeds", *words]) == 0
+    pages = [path.read_text() for path in (tmp_path / "data" / "laboratory").glob("*/report.html")]
+    assert len(pages) == 3
+    assert sorted(done) == [1, 1, 1, 2]  # one for each latency, and seed 2
+
+
 def test_results_in_a_new_data_directory_leave_it_private(tmp_path: Path) -> None:
     data_dir = tmp_path / "new" / ".data"
     Store(data_dir / "laboratory" / "mine")
