@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bus.trading.asked import asked
 from bus.trading.shapes import MoneyText, PriceText, Shape, TickerText, UnixTime
 from markets.errors import BadRecord
 
@@ -174,11 +175,7 @@ def check_rule(said: object) -> AnyRule:
     kind = said.get("kind") if isinstance(said, Mapping) else said
     if not isinstance(said, Mapping) or not isinstance(kind, str) or kind not in RULES:
         raise BadRecord("kind", kind, f"one of {', '.join(RULES)}")
-    try:
-        rule = msgspec.convert(dict(said), RULES[kind])
-    except msgspec.ValidationError as error:
-        member = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else "rule"
-        raise BadRecord(member, said.get(member, ""), str(error)) from None
+    rule = asked(dict(said), RULES[kind])
     if not rule.note.isprintable():
         raise BadRecord("note", rule.note, "printable characters in one line")
     if isinstance(rule, PriceRule):

@@ -29,7 +29,10 @@ class BadRecord(KalshiBusError):
 
     def __init__(self, field: str, value: object, expected: str) -> None:
         self.field = field
-        self.value = repr(value)[:200]
+        try:
+            self.value = repr(value)[:200]
+        except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+            self.value = f"a {type(value).__name__} too large to show"
         self.expected = expected
         super().__init__(f"{field}: got {self.value}, expected {expected}")
 

@@ -141,7 +141,7 @@ def _command(parsed: argparse.Namespace) -> ByHandCommand:
                 side=parsed.side,
                 count_fp=_count(parsed.count),
                 price_dollars=_price(parsed.limit),
-                rest_seconds=parsed.rest,
+                rest_seconds=None if parsed.rest is None else _rest(parsed.rest),
             )
         case "sell":
             return PrepareSaleCommand(
@@ -160,6 +160,12 @@ def _count(text: str) -> str:
     if count_e2 % 100 or not count_e2:
         raise BadRecord("count", text, "whole contracts, one or more")
     return str(count_e2 // 100)
+
+
+def _rest(seconds: int) -> int:
+    if not 1 <= seconds <= 86_400:
+        raise BadRecord("--rest", seconds, "whole seconds, 1 to 86400")
+    return seconds
 
 
 def _price(text: str) -> str:

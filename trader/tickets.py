@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from bus.protocol.answers import Refusal
-from bus.protocol.messages import convert_map
 from bus.trading import reasons
+from bus.trading.asked import asked
 from bus.trading.shapes import (
     PREPARES,
     AdoptCommand,
@@ -27,7 +27,7 @@ from bus.trading.shapes import (
     TicketRow,
 )
 from markets.book import NO, YES
-from markets.errors import BadRecord, DecodeError
+from markets.errors import BadRecord
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price, parse_decimal
 from trader.engine.asks import (
     Adopt,
@@ -88,8 +88,8 @@ def ask_of(op: str, question: Mapping[str, object]) -> AnyAsk:
     else:
         command = ConfirmCommand if op == "confirm" else AdoptCommand
     try:
-        return _ask(convert_map({**question, "op": op}, command))
-    except (BadRecord, DecodeError) as error:
+        return _ask(asked({**question, "op": op}, command))
+    except BadRecord as error:
         raise Refusal("bad_request", str(error)) from None
 
 

@@ -449,12 +449,9 @@ def _not_carried(value: object) -> BadRecord:
         try:
             _packed(member)
         except _NOT_CARRIED:
-            short = isinstance(member, int) and member.bit_length() < 500
-            got = member if short else f"a {type(member).__name__}"
-            return BadRecord(
-                str(name), got, "what a message can carry: numbers of 64 bits, not nested deeply"
-            )
-    return BadRecord("message", f"a {type(value).__name__}", "what a message can carry")
+            said = "what a message can carry: numbers of 64 bits, not nested deeply"
+            return BadRecord(str(name), member, said)
+    return BadRecord("message", value, "what a message can carry")
 
 
 def unpack_map(raw: msgspec.Raw | bytes | memoryview) -> dict[str, Any]:

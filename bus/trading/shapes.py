@@ -17,8 +17,13 @@ from markets.orders import OrderState
 
 from .killswitch import BY_HAND, Killed
 
-MoneyText = Annotated[str, msgspec.Meta(pattern=r"^-?\d{1,15}\.\d{6}$")]
-PriceText = Annotated[str, msgspec.Meta(pattern=r"^\d\.\d{4}$")]
+MoneyText = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^-?\d{1,15}\.\d{6}$", description="dollars with six decimals, such as 1.500000"),
+]
+PriceText = Annotated[
+    str, msgspec.Meta(pattern=r"^\d\.\d{4}$", description="dollars with four decimals, such as 0.4300")
+]
 CountText = Annotated[str, msgspec.Meta(pattern=r"^\d{1,15}\.\d{2}$")]
 UnixTime = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
 Side = Literal["yes", "no"]
@@ -941,11 +946,18 @@ class KillCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="kill"):
 
 AnyCommand = PauseCommand | ResumeCommand | KillCommand
 
-TickerText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-AskedCount = Annotated[str, msgspec.Meta(pattern=r"^\d{1,9}(\.0{1,2})?$")]
-AskedPrice = Annotated[str, msgspec.Meta(pattern=r"^0?\.\d{1,4}$")]
-NumberAsked = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-SecondsAsked = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+TickerText = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=200, description="a ticker, 1 to 200 characters")
+]
+AskedCount = Annotated[
+    str, msgspec.Meta(pattern=r"^\d{1,9}(\.0{1,2})?$", description="whole contracts as text, such as 10")
+]
+AskedPrice = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^0?\.\d{1,4}$", description="dollars below 1 as text, such as 0.43"),
+]
+NumberAsked = Annotated[int, msgspec.Meta(ge=0, le=2**53, description="a whole number from 0 to 2^53")]
+SecondsAsked = Annotated[int, msgspec.Meta(ge=1, le=86_400, description="whole seconds, 1 to 86400")]
 
 
 class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):

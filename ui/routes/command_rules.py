@@ -6,9 +6,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from bus.trading.asked import asked
 from bus.trading.killswitch import BY_HAND
 from bus.trading.shapes import (
     AnyCommand,
+    AskedCount,
+    AskedPrice,
     ByHandCommand,
     ConfirmCommand,
     KillCommand,
@@ -20,6 +23,7 @@ from bus.trading.shapes import (
     PrepareSaleCommand,
     ResumeCommand,
     SecondsAsked,
+    TickerText,
 )
 from markets.errors import BadRecord
 from ui.watchlist import TICKER_MAX
@@ -63,10 +67,10 @@ class WordBody(msgspec.Struct, forbid_unknown_fields=True):
 class PrepareBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of prepare, to buy: bus.trading.shapes.PrepareCommand without its op."""
 
-    ticker: str
+    ticker: TickerText
     side: Literal["yes", "no"]
-    count: str
-    price: str
+    count: AskedCount
+    price: AskedPrice
     rest_seconds: SecondsAsked | None = None
     what: Literal["buy"] = "buy"
 
@@ -75,9 +79,9 @@ class PrepareSaleBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of prepare, to sell; `count` null: all, `price` null: at the bids."""
 
     what: Literal["sell"]
-    ticker: str
-    count: str | None = None
-    price: str | None = None
+    ticker: TickerText
+    count: AskedCount | None = None
+    price: AskedPrice | None = None
 
 
 class PrepareCancelBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,10 +101,6 @@ class ConfirmBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of confirm."""
 
     ticket: NumberAsked
-
-
-class _What(msgspec.Struct):
-    what: str = "buy"
 
 
 class Replay(msgspec.Struct, forbid_unknown_fields=True):
@@ -152,15 +152,16 @@ def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
     """
     body = body or b"{}"
     try:
-        type_ = BODIES[op]
-        if op == "prepare":
-            what = msgspec.json.decode(body, type=_What).what
-            if what not in PREPARE_BODIES:
-                raise BadRecord("what", what[:50], f"one of {', '.join(PREPARE_BODIES)}")
-            type_ = PREPARE_BODIES[what]
-        read = msgspec.json.decode(body, type=type_)
+        given = msgspec.json.decode(body, type=dict[str, Any])
     except _NOT_JSON as error:
         raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for {op} ({error})") from None
+    type_ = BODIES[op]
+    if op == "prepare":
+        what = given.get("what", "buy")
+        if not isinstance(what, str) or what not in PREPARE_BODIES:
+            raise BadRecord("what", what, f"one of {', '.join(PREPARE_BODIES)}")
+        type_ = PREPARE_BODIES[what]
+    read = asked(given, type_)
     if isinstance(read, ReasonBody):
         if len(read.reason) > REASON_MAX:
             raise BadRecord("reason", read.reason[:50], f"at most {REASON_MAX} characters")

@@ -113,6 +113,17 @@ def test_a_number_that_no_message_can_carry_is_named(op: str, body: bytes, named
             read_body(op, body % number)
 
 
+def test_what_is_wrong_is_said_in_the_members_of_the_page() -> None:
+    for body, said in (
+        (b'{"ticker": "M", "side": "no", "count": "1", "price": "43"}', "price: got '43', expected dollars"),
+        (b'{"what": "sell", "ticker": "M", "count": 3}', "count: got 3, expected whole contracts"),
+        (b'{"what": "cancel"}', "number: got None, expected a whole number"),
+        (b'{"what": "flatten", "word": "x"}', "word: got 'x', expected only what"),
+    ):
+        with pytest.raises(BadRecord, match=f"^{said}"):
+            read_body("prepare", body)
+
+
 def test_commands_to_a_replay_are_read_strictly() -> None:
     assert read_replay(b'{"action": "pause", "speed": 2}') == {"action": "pause"}
     assert read_replay(b'{"action": "speed", "speed": 0.5}') == {"action": "speed", "speed": 0.5}
