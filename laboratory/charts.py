@@ -12,7 +12,7 @@ from .statistics import Estimate
 
 WIDTH: Final = 720
 HEIGHT: Final = 240
-LEFT: Final = 58
+LEFT: Final = 80
 BOTTOM: Final = 24
 TOP: Final = 10
 RIGHT: Final = 12

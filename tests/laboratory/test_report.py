@@ -173,6 +173,21 @@ def test_a_variant_whose_runs_all_failed_has_no_figures() -> None:
     assert both.count('class="mean"') == 1
 
 
+def test_runs_that_failed_are_among_those_asked_for() -> None:
+    page = report.html(made())
+    assert "5 of 6 runs succeeded" in page
+    assert "<td>3</td>" in page
+    assert "<td>2 of 3</td>" in page
+    assert "1 runs, 1 d in all" in report.html(figures.report([outcome(1, [0])], "t", "c"))
+
+
+def test_the_labels_of_a_chart_have_room_for_a_loss_of_tens_of_thousands() -> None:
+    chart = charts.lines("t", [("thin", [(0.0, -60_000.0), (24.0, 10_000.0)])])
+    labels = re.findall(r'class="y" x="(\d+)"[^>]*>([^<]*)', chart)
+    assert "-$60,000" in {label for _, label in labels}
+    assert all(int(right) > 0.6 * 15 * len(label) for right, label in labels)  # 15 px, and 0.6 of it wide
+
+
 def test_a_long_name_takes_several_lines_of_the_chart() -> None:
     long = "strategies " + "; ".join(f"baskets(kinds=['kind_{at}'])" for at in range(7)) + "x" * 100
     chart = charts.dots("t", [(long, [1.0], estimate([1.0])), ("short", [2.0], estimate([2.0]))])
