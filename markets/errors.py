@@ -22,19 +22,19 @@ class BadRecord(KalshiBusError):
     Quarantine the record, count it, and let the rest flow.
 
     Attributes:
-        field: dotted name of the offending field, as the sender spells it.
+        field: dotted name of the offending field, as the sender spells it (cut to 200 characters).
         value: the offending value (cut to 200 characters).
         expected: what would have been accepted, in words.
     """
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        self.field = field
+        self.field = field[:200]
         try:
             self.value = repr(value)[:200]
         except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
             self.value = f"a {type(value).__name__} too large to show"
         self.expected = expected
-        super().__init__(f"{field}: got {self.value}, expected {expected}")
+        super().__init__(f"{self.field}: got {self.value}, expected {expected}")
 
     def within(self, name: str) -> "BadRecord":
         """Return it as that of an element: its name comes before the field's."""
