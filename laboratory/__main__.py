@@ -13,6 +13,7 @@ from typing import Any
 from bus.process.programs import explain_each, name_of
 from bus.process.settings import Settings
 from markets.errors import KalshiBusError
+from markets.texts import one_line
 
 from . import figures, report
 from .fill_model import BothWays, at_exchange, on_paper
@@ -32,11 +33,11 @@ def main(arguments: Sequence[str]) -> int:
         _refuse_bytes(arguments)
         return int(asked.do(asked, arguments))
     except KalshiBusError as error:
-        print(f"laboratory: {error}", file=sys.stderr)
+        print(f"laboratory: {one_line(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         kept = ". Finished runs are kept: run it again." if asked.keeps else ""
-        print(f"laboratory: {error}{kept}", file=sys.stderr)
+        print(f"laboratory: {one_line(str(error))}{kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         kept = ": finished runs are kept, the same command continues from there" if asked.keeps else ""
@@ -195,7 +196,7 @@ def _span(seconds: float) -> str:
 
 def _tell(made: figures.Report) -> None:
     for line in made.notes:
-        print(line)
+        print(one_line(line))
     heads = f"{'profit a day':>14} {'95 %':>9} {'runs':>5} {'settled':>8} {'expected':>10} {'got':>10}"
     print(f"{heads} {'missed':>7}  variant")
     for one in made.variants:
@@ -205,9 +206,9 @@ def _tell(made: figures.Report) -> None:
         sums = (one.a_day.mean, p.promised_e6 / 1e6, p.got_e6 / 1e6)
         mean, promised, got = (f"{dollars:.2f}" if one.runs else "-" for dollars in sums)
         line = f"{mean:>14} {half:>9} {one.runs:>5} {p.settled:>8} {promised:>10} {got:>10} {missed:>7}"
-        print(f"{line}  {one.name}")
+        print(f"{line}  {one_line(one.name)}")
         for line in [*one.errors, *one.differs, *one.failures[:3]]:
-            print(f"    {line}")
+            print(f"    {one_line(line)}")
 
 
 def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:

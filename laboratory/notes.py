@@ -8,6 +8,7 @@ from typing import Final
 from markets.book import YES
 from markets.orders import Fill, Intent, Settlement
 from markets.records import Market, Quote
+from markets.texts import one_line
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
 from trader.engine.outputs import AnyOutput, Refused
 from trader.ledger.ledger import JOINED
@@ -92,10 +93,10 @@ class Notes(MemoryJournal):
     # -- decisions, and what came of them
 
     def fail(self, line: str) -> None:
-        """Note an error, with the run's own time."""
+        """Note an error on one line, with the run's own time."""
         failures = self.outcome.failures
         if len(failures) < FAILURES_MAX:
-            failures.append(f"after {span((self.now_ms - self.outcome.began_ms) / DAY_MS)}: {line}")
+            failures.append(f"after {span((self.now_ms - self.outcome.began_ms) / DAY_MS)}: {one_line(line)}")
 
     def placed(self, intent: Intent) -> None:
         """See MemoryJournal."""

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from markets.texts import one_line
+
 VERSION: Final = 6
 """The version of these shapes; a run whose kept outcome has another version is repeated."""
 
@@ -215,7 +217,7 @@ class Outcome(msgspec.Struct, kw_only=True):
         lacks: what a recording lacks, each in a sentence.
         failures: what went wrong in the trader: dropped strategies, failed scans, a halt.
         differs: where ledger and exchange differ at the end; must be empty.
-        error: why the run itself failed, "" if it did not.
+        error: why the run itself failed, on one line; "" if it did not.
         cpu_s: processor time.
     """
 
@@ -243,6 +245,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     differs: list[str] = []
     error: str = ""
     cpu_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.error = one_line(self.error)
 
     @property
     def days(self) -> float:

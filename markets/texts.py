@@ -22,6 +22,13 @@ def utf8(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def one_line(text: str) -> str:
+    """Return a text as a terminal shows it on one line, with what cannot be printed spelt out."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def carried(value: T) -> T:
     """Return a value that msgpack and JSON can encode, with each text in it as `utf8` has it.
 

@@ -143,6 +143,31 @@ def test_a_comparison_says_what_it_leaves_out_and_that_runs_failed_and_overwrite
     assert said in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_what_a_strategy_says_is_one_line_and_colours_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from trader.strategies import Quiet\n\n\nclass Mine(Quiet):\n    name = 'mine'\n"
+        "    def on_timer(self, now_ms):\n        raise ValueError('a\\nb\\x1b[31m\\udcff')\n"
+    )
+    monkeypatch.setattr(
+        command, "_do", lambda plans, *_: [run(plans[0]), Outcome(plan=plans[1], error="c\nd\x1b")]
+    )
+    words = ["--strategies", f"{mine}:Mine", "--seeds", "1..2", "--out", str(tmp_path / "out")]
+    assert main([*SHORT, *words]) == 1
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert [line for line in out.splitlines() if r"ValueError: a\nb\x1b[31m" in line]
+    assert r"    seed 2: c\nd\x1b" in out.splitlines()
+    assert "c\\nd" in (tmp_path / "out" / "report.html").read_text()
+    mine.write_text(mine.read_text().replace("on_timer", "on_start"))
+    assert main([*SHORT, *words]) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1
+    assert r"ValueError: a\nb\x1b[31m" in err
+
+
 def test_without_a_folder_each_command_keeps_its_own_report_and_no_run_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,7 +178,7 @@ def test_runs_that_failed_are_among_those_asked_for() -> None:
     assert "5 of 6 runs succeeded" in page
     assert "<td>3</td>" in page
     assert "<td>2 of 3</td>" in page
-    assert "1 runs, 1 d in all" in report.html(figures.report([outcome(1, [0])], "t", "c"))
+    assert "1 run, 1 d in all" in report.html(figures.report([outcome(1, [0])], "t", "c"))
 
 
 def test_the_labels_of_a_chart_have_room_for_a_loss_of_tens_of_thousands() -> None:
