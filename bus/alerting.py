@@ -25,7 +25,7 @@ CLOCK: Final = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 Series = Annotated[str, msgspec.Meta(max_length=200)]
 Note = Annotated[str, msgspec.Meta(max_length=NOTE_MOST)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31, description="a whole number from 0 to 2^31")]
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -81,7 +81,7 @@ class RefusedRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 class LimitRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="limit"):
     """So much of a trader's limit is in use: total, daily loss, open orders, orders per minute."""
 
-    percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 80
+    percent: Annotated[int, msgspec.Meta(ge=1, le=100, description="a whole number from 1 to 100")] = 80
 
 
 class StaleRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="stale"):

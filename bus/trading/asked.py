@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -31,7 +32,7 @@ def asked(given: Mapping[str, object], type_: type[T]) -> T:
             raise BadRecord("request", dict(given), f"other members ({error})") from None
         hint = get_type_hints(type_, include_extras=True).get(name)
         expected = f"only {', '.join(type_.__struct_fields__)}" if hint is None else _described(hint)
-        said = expected or str(error).partition(" - at")[0]
+        said = expected or str(error).removeprefix("Expected ").partition(" - at")[0].partition(", got")[0]
         raise BadRecord(name, given.get(name), said) from None
 
 
@@ -44,4 +45,5 @@ def _described(hint: object) -> str:
     if get_origin(hint) is Annotated:
         metas = (meta for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta))
         return next((meta.description for meta in metas if meta.description), "")
-    return next(filter(None, map(_described, get_args(hint))), "")
+    choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else ()
+    return next(filter(None, map(_described, choices)), "")

@@ -9,9 +9,11 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from bus.alerting import AlertsAnswer, Number, PriceRule, check_quiet, check_rule
 from bus.protocol.answers import Refusal
+from bus.trading.asked import asked
 from markets.errors import BadRecord
 from ui.service import Service
 
+from . import command_rules
 from .command_routes import CommandRoutes
 from .replies import json_reply, this_moment
 
@@ -49,12 +51,8 @@ class AlertRoutes:
 
     def command(self, op: str) -> Response:
         """Carry out a command to the alerts."""
-        body = self._commands.body(op)
-        try:
-            asked = msgspec.json.decode(body or b"{}", type=_Body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for {op} ({error})") from None
-        parameters = self._parameters(op, asked)
+        body = asked(command_rules.read_members(op, self._commands.body(op)), _Body)
+        parameters = self._parameters(op, body)
         self._commands.pay(op)
         if not self._service.alerts.on:
             raise ServiceUnavailable("alerts are off: KALSHI_BUS_ALERTS=yes turns them on")
@@ -65,15 +63,15 @@ class AlertRoutes:
         log.info("alerts.command", op=op, number=done.number)
         return json_reply(done)
 
-    def _parameters(self, op: str, asked: _Body) -> dict[str, Any]:
+    def _parameters(self, op: str, body: _Body) -> dict[str, Any]:
         if op == "set_rule":
-            rule = check_rule(asked.rule)
+            rule = check_rule(body.rule)
             if isinstance(rule, PriceRule):
                 rule = self._known(rule)
             return {"rule": msgspec.to_builtins(rule)}
         if op == "set_quiet":
-            return {"quiet": msgspec.to_builtins(check_quiet(asked.quiet))}
-        return {} if asked.number is None else {"number": asked.number}
+            return {"quiet": msgspec.to_builtins(check_quiet(body.quiet))}
+        return {} if body.number is None else {"number": body.number}
 
     def _known(self, rule: PriceRule) -> PriceRule:
         """Return a rule about a market with the market's series filled in."""

@@ -107,8 +107,10 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True):
     """Body of a command to a replay: its `action`, with `speed` (0: as fast as possible) or `to_ms`."""
 
     action: Literal["pause", "resume", "speed", "seek"]
-    speed: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
-    to_ms: Annotated[int, msgspec.Meta(ge=0, le=10**14)] | None = None
+    speed: Annotated[float, msgspec.Meta(ge=0, le=10_000, description="a number from 0 to 10000")] | None = (
+        None
+    )
+    to_ms: Annotated[int, msgspec.Meta(ge=0, le=10**14, description="ms since 1970")] | None = None
 
 
 AnyPrepareBody = PrepareBody | PrepareSaleBody | PrepareCancelBody | PrepareFlattenBody
@@ -144,17 +146,25 @@ def foreign(headers: Mapping[str, str], host: str) -> str | None:
     return None
 
 
+def read_members(op: str, body: bytes) -> dict[str, Any]:
+    """Return the members of a request's body; none of an empty one.
+
+    Raises:
+        BadRecord: it is not a JSON object.
+    """
+    try:
+        return msgspec.json.decode(body or b"{}", type=dict[str, Any])
+    except _NOT_JSON as error:
+        raise BadRecord("body", body[:50].decode("latin-1"), f"a JSON object for {op} ({error})") from None
+
+
 def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
     """Return the command to the trader in a request's body.
 
     Raises:
         BadRecord: the body does not fit the command.
     """
-    body = body or b"{}"
-    try:
-        given = msgspec.json.decode(body, type=dict[str, Any])
-    except _NOT_JSON as error:
-        raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for {op} ({error})") from None
+    given = read_members(op, body)
     type_ = BODIES[op]
     if op == "prepare":
         what = given.get("what", "buy")
@@ -200,10 +210,7 @@ def read_replay(body: bytes) -> dict[str, Any]:
     Raises:
         BadRecord: the body does not fit.
     """
-    try:
-        read = msgspec.json.decode(body, type=Replay)
-    except _NOT_JSON as error:
-        raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for replay ({error})") from None
+    read = asked(read_members("replay", body), Replay)
     wanted = {"speed": "speed", "seek": "to_ms"}.get(read.action)
     if wanted is None:
         return {"action": read.action}
@@ -226,10 +233,7 @@ def read_star(body: bytes) -> StarBody:
     Raises:
         BadRecord: the body does not fit.
     """
-    try:
-        read = msgspec.json.decode(body, type=StarBody)
-    except _NOT_JSON as error:
-        raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for watchlist ({error})") from None
+    read = asked(read_members("watchlist", body), StarBody)
     if not 0 < len(read.ticker) <= TICKER_MAX:
         raise BadRecord("ticker", read.ticker[:50], f"1 to {TICKER_MAX} characters")
     return read

@@ -13,6 +13,8 @@ from bus.trading.shapes import (
     ResumeCommand,
 )
 from markets.errors import BadRecord
+from tests.ui.joined import joined
+from ui.app import make_app
 from ui.routes.command_rules import BURST, CommandRate, foreign, read_body, read_replay
 
 HOST = "127.0.0.1:5001"
@@ -122,6 +124,26 @@ def test_what_is_wrong_is_said_in_the_members_of_the_page() -> None:
     ):
         with pytest.raises(BadRecord, match=f"^{said}"):
             read_body("prepare", body)
+
+
+@pytest.mark.parametrize(
+    ("op", "body", "said"),
+    [
+        (
+            "test",
+            b'{"number": 99999999999999999999999}',
+            b"number: got 99999999999999999999999, expected a whole",
+        ),
+        ("remove_rule", b'{"number": "7"}', b"number: got '7', expected a whole number from 0 to 2^31"),
+        ("test", b'{"rule": 1}', b"rule: got 1, expected `object | null`"),
+        ("test", b"[]", b"body: got '[]', expected a JSON object for test"),
+    ],
+)
+def test_a_command_to_the_alerts_is_refused_by_its_member(op: str, body: bytes, said: bytes) -> None:
+    service, _ = joined()
+    client = make_app(service, print).test_client()
+    answer = client.post(f"/api/alerts/{op}", data=body, headers=OURS, content_type="application/json")
+    assert (answer.status_code, said in answer.data) == (400, True), answer.data
 
 
 def test_commands_to_a_replay_are_read_strictly() -> None:
