@@ -130,6 +130,12 @@ def _latencies_of(latency_s: float, also_others: bool) -> list[int]:
         of_two = ", as --latencies doubles it" if also_others else ""
         raise UsageError(f"--latency {latency_s:g}: expected seconds, 0 to {longest_s:g}{of_two}")
     ms = round(latency_s * 1000)
+    if abs(ms - latency_s * 1000) > 1e-6:
+        raise UsageError(f"--latency {latency_s:g}: expected seconds of whole milliseconds")
+    if ms == 1 and also_others:
+        raise UsageError(
+            f"--latency {latency_s:g}: with --latencies, which halves it, expected 0.002 or more"
+        )
     return [ms, ms // 2, ms * 2] if also_others else [ms]
 
 

@@ -209,6 +209,8 @@ def test_a_result_of_another_shape_does_not_match(tmp_path: Path) -> None:
         (["--simulate", "1h", "--seeds", "9999999999999999999"], "each at most 9223372036854775807"),
         (["--simulate", "1h", "--latency", "61"], "--latency 61: expected seconds, 0 to 60"),
         (["--simulate", "1h", "--latency", "31", "--latencies"], "expected seconds, 0 to 30, as --latencies"),
+        (["--simulate", "1h", "--latency", "0.001", "--latencies"], "expected 0.002 or more"),
+        (["--simulate", "1h", "--latency", "0.0004"], "--latency 0.0004: expected seconds of whole millis"),
         (["--simulate", "1h", "--set", "mode=live"], "--set mode=live: a run does not read mode"),
         (["--simulate", "1h", "--set", "data_dir=/x"], "a run does not read data_dir: use --out"),
         (["--simulate", "1h", "--set", "paper_latency_ms=5"], "paper_latency_ms: use --latency"),
