@@ -556,7 +556,7 @@ class Looking:
         for order_id in list(self._strangers):
             if order_id in self._state.by_id:
                 self._adopt(order_id)  # its create was answered meanwhile
-            else:
+            elif order_id in self._strangers:  # else it was settled with an adopted one's fills
                 self._settle_stranger(order_id)
 
     def _note(self, seen: SeenFill) -> None:

@@ -606,6 +606,21 @@ def test_a_fill_of_nothing_is_told_to_nobody_and_keeps_nothing_open(monkeypatch:
     assert max(swept) > WALL + 90_000, "fills are looked for from there on, not for ever from this one"
 
 
+def test_a_fill_by_hand_beside_one_of_an_order_without_an_answer_is_foreign_once_that_has_its_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    by_hand = {**FILL, "order_id": "o2", "fill_id": "f2"}
+    monkeypatch.setitem(READS, "fills", {"fills": [by_hand, FILL], "cursor": ""})
+    desk.core.take(PrivateHint(), desk.now)
+    desk.pass_ms(100)
+    assert fills_of(desk) == []
+    desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="9.00")
+    assert fills_of(desk) == [("f1", 100)]
+    assert [told.order_id for told in desk.events() if isinstance(told, ForeignFill)] == ["o2"]
+
+
 WRONG = (WALL * 1_000, WALL + 3_600_000, WALL + 8_000, WALL - 3_600_000, 1, -5)
 """Times that the exchange cannot mean: microseconds, a wrong clock's, nonsense."""
 
