@@ -30,7 +30,8 @@ from .records import (
 )
 
 FILLS_KEPT_MS = 3_600_000
-"""How long fills are remembered by their ids, counted back from the last sweep."""
+"""How long fills are remembered by their ids, counted back from the last sweep, or from when the oldest order
+that has not ended was signed."""
 
 HEARD_KEPT_MS = 7 * 86_400_000
 
@@ -285,8 +286,18 @@ class State:
             journal.dropped = _merged(journal.dropped)
             # Events that a journal already has are kept only for `order`, which has its own.
             del journal.events[: bisect_right(journal.events, journal.acked, key=lambda event: event.number)]
+        # While an order has not ended, fills may be asked for from before it was signed. Those of the orders
+        # that are kept stay whenever the exchange says they were: an order books none twice.
+        signed_ms = [order.signed_ms for order in self.active.values() if order.signed_ms]
+        since_ms = min([self.swept_ms, *signed_ms]) - FILLS_KEPT_MS
+        kept = {
+            name
+            for journal in self.journals.values()
+            for one in journal.orders.values()
+            for name in one.fills
+        }
         self.fills = {
-            name: time_ms for name, time_ms in self.fills.items() if time_ms >= self.swept_ms - FILLS_KEPT_MS
+            name: time_ms for name, time_ms in self.fills.items() if time_ms >= since_ms or name in kept
         }
 
     def base(self) -> Base:

@@ -621,6 +621,28 @@ def test_a_fill_by_hand_beside_one_of_an_order_without_an_answer_is_foreign_once
     assert [told.order_id for told in desk.events() if isinstance(told, ForeignFill)] == ["o2"]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_fill_that_is_listed_again_hours_later_is_booked_once_whatever_was_left_out_of_the_log(
+    ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    monkeypatch.setitem(READS, "fills", {"fills": [FILL], "cursor": ""})
+    rests, ends = desk.place(intent(1, time_in_force="gtc"), intent(2, count_e2=100, time_in_force="ioc"))
+    desk.answer(rests, 201, order_id="o2" if ended else "o1", fill_count="0.00", remaining_count="10.00")
+    if ended:
+        desk.answer(ends, 201, order_id="o1", fill_count="1.00", remaining_count="0.00")
+    desk.pass_ms(31_000)
+    assert fills_of(desk) == [("f1", 100)]
+    desk.ms += 3 * 3_600_000
+    for _ in range(3):
+        desk.pass_ms(61_000)
+    desk.core.base(desk.now)
+    desk.core.take(PrivateHint(), desk.now)
+    desk.pass_ms(31_000)
+    assert fills_of(desk) == [("f1", 100)]
+    assert not any(isinstance(told, ForeignFill) for told in desk.events())
+
+
 WRONG = (WALL * 1_000, WALL + 3_600_000, WALL + 8_000, WALL - 3_600_000, 1, -5)
 """Times that the exchange cannot mean: microseconds, a wrong clock's, nonsense."""
 
