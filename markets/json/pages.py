@@ -17,6 +17,9 @@ from .words import COST
 
 _T = TypeVar("_T")
 
+REFILL_LEAST: Final = 0.001
+"""Tokens per second: with fewer nothing is ever sent, and a wait has no end that a number can hold."""
+
 
 class EventsPage(NamedTuple):
     """One page of the list of events, its members not decoded; `cursor` as in `split_list`."""
@@ -83,7 +86,7 @@ def decode_tier(body: bytes) -> Tier:
     """Decode what ``GET /account/limits`` says about reads.
 
     Raises:
-        BadRecord: it does not state positive read limits.
+        BadRecord: it does not state read limits with which something can be sent.
     """
     return _tier("read", decode(_limits, body, "body").read)
 
@@ -92,14 +95,14 @@ def decode_write_tier(body: bytes) -> Tier:
     """Decode what ``GET /account/limits`` says about writes.
 
     Raises:
-        BadRecord: it does not state positive write limits.
+        BadRecord: it does not state write limits with which something can be sent.
     """
     return _tier("write", decode(_bucket, decode(_limits, body, "body").write, "write"))
 
 
 def _tier(name: str, bucket: _BucketWire) -> Tier:
-    if not (0 < bucket.refill_rate < 1e9 and COST <= bucket.bucket_capacity < 1e9):
-        raise BadRecord(name, bucket, "a positive rate, and a capacity of at least one request")
+    if not (REFILL_LEAST <= bucket.refill_rate < 1e9 and COST <= bucket.bucket_capacity < 1e9):
+        raise BadRecord(name, bucket, f"a rate from {REFILL_LEAST}, and a capacity of at least one request")
     return Tier(bucket.refill_rate, bucket.bucket_capacity)
 
 

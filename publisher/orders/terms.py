@@ -4,6 +4,7 @@ Asked before anything is sent, and again now and then.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from bus.clock import Clock, Rng
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
 from markets.errors import BadRecord, StartupError
+from markets.json.decoding import JSON_FAULTS
 from markets.json.pages import Tier, decode_tier, decode_write_tier
 from publisher.kalshi import faults
 from publisher.kalshi.budget import BASIC, PUBLISHER_SHARE, Budget
@@ -75,6 +77,7 @@ class _Keys(msgspec.Struct):
     api_key_region_expiration_ts: float | None = None
 
 
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _stats: Final = msgspec.json.Decoder(_Stats)
 _keys: Final = msgspec.json.Decoder(_Keys)
 
@@ -165,14 +168,14 @@ class TermsSource:
             kalshi = host.endswith((".kalshi.com", ".kalshi.co"))
             return f"kalshi-{self._settings.env}" if kalshi else host
         try:
-            return self._beside.get("/sim/stats", read=_exchange_id, attempts=1)[0]
+            return self._beside.get("/sim/stats", read=exchange_id, attempts=1)[0]
         except NotFound:
             return "sim"
 
     def _rights(self, key_id: str) -> tuple[str | None, str | None]:
         """Return why the key cannot place orders, and what will be refused; None where nothing says so."""
         try:
-            found, _ = self._client.get("/api_keys", read=_read_keys, attempts=1)
+            found, _ = self._client.get("/api_keys", read=keys_of, attempts=1)
         except KeyRefused:
             raise
         except ExchangeError as error:
@@ -220,15 +223,28 @@ def _tiers(body: bytes) -> tuple[Tier, Tier]:
         return read, BASIC_WRITE
 
 
-def _exchange_id(body: bytes) -> str:
+def exchange_id(body: bytes) -> str:
+    """Return a simulated exchange's id, of which folders are named.
+
+    Raises:
+        BadRecord: it is not stated, or is none.
+    """
     try:
-        return _stats.decode(body).exchange_id
-    except (msgspec.MsgspecError, ValueError) as error:
+        found = _stats.decode(body).exchange_id
+    except JSON_FAULTS as error:
         raise BadRecord("exchange_id", body[:50], str(error)) from None
+    if not _ID.fullmatch(found):
+        raise BadRecord("exchange_id", found, "letters and digits")
+    return found
 
 
-def _read_keys(body: bytes) -> _Keys:
+def keys_of(body: bytes) -> _Keys:
+    """Return what the exchange lists of the account's keys.
+
+    Raises:
+        BadRecord: it cannot be read; the text has nothing of it.
+    """
     try:
         return _keys.decode(body)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except JSON_FAULTS as error:
         raise BadRecord("api_keys", "", str(error)) from None

@@ -1,0 +1,34 @@
+"""What the exchange says of itself, the key and the limits, when it says nonsense."""
+
+from collections.abc import Callable
+
+import pytest
+
+from markets.errors import BadRecord
+from markets.json.pages import decode_tier
+from publisher.orders.budget import Bucket
+from publisher.orders.terms import exchange_id, keys_of
+
+DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (exchange_id, DEEP),
+        (exchange_id, b'{"exchange_id":"../x"}'),
+        (exchange_id, b'{"exchange_id":"a\\u0000b"}'),
+        (keys_of, DEEP),
+        (decode_tier, b'{"read":{"refill_rate":1e-320,"bucket_capacity":100}}'),
+    ],
+)
+def test_nonsense_is_refused_as_such(read: Callable[[bytes], object], body: bytes) -> None:
+    with pytest.raises(BadRecord):
+        read(body)
+
+
+def test_the_slowest_limits_are_waited_for() -> None:
+    least = decode_tier(b'{"read":{"refill_rate":0.001,"bucket_capacity":100}}')
+    bucket = Bucket(least.refill_per_s, least.capacity, 0)
+    bucket.pay(100)
+    assert bucket.wait_ms(10, 20, 0) > 3_600_000
