@@ -15,7 +15,7 @@ from .desk import Desk
 from .life import CERTAIN_MS, READ_LAG_MS, Draft, Key, Order
 from .reading import Failed, Looked
 from .records import Foreign, Swept
-from .replies import SeenFill, SeenOrder
+from .replies import Named, SeenFill, SeenOrder
 from .requests import Asked
 from .sending import Sending
 from .steps import Now, Reply, Request, Send
@@ -282,7 +282,7 @@ class Looking:
         with_moment = any(_certain_ms(order) <= exchange_ms for order in unresolved)
         try:
             as_of_ms = (yield from reading.moment()) if with_moment else 0
-            orders, lost = yield from reading.orders_since(since_ms)
+            orders, lost = yield from reading.orders_since(since_ms, self._ours)
             self._listed(orders, as_of_ms)  # at once, so that what is found need not wait for the fills
             self._sought.clear()
             fills, lost_too = None, 0
@@ -437,7 +437,7 @@ class Looking:
             began.steady_ms,
             self.since_ms or began.wall_ms - 86_400_000,
             self._state.requests,
-            lambda seen: self._whose(seen) is not None,
+            self._ours,
         )
         try:
             yield from reading.account(listing)
@@ -487,7 +487,10 @@ class Looking:
 
     # -- what is listed
 
-    def _whose(self, seen: SeenOrder) -> Key | None:
+    def _ours(self, seen: SeenOrder | Named) -> bool:
+        return self._whose(seen) is not None
+
+    def _whose(self, seen: SeenOrder | Named) -> Key | None:
         state = self._state
         return state.by_id.get(seen.order_id) or state.by_client.get(seen.client_order_id)
 

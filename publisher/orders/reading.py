@@ -4,14 +4,14 @@ A job is a generator: it yields what to ask and is sent the result. So what belo
 piece, however long the answers take.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Final, NamedTuple
 
 from markets.errors import BadRecord
 
 from . import replies, requests
 from .account import LISTS, VITAL, Listing
-from .replies import SeenFill, SeenOrder
+from .replies import Named, SeenFill, SeenOrder
 from .requests import Asked
 from .steps import Reply
 
@@ -72,8 +72,10 @@ def dated(seen: SeenOrder, reply: Reply) -> SeenOrder:
     return seen
 
 
-def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder], int]]:
-    """Return all orders since a moment, and how many could not be read.
+def orders_since(
+    since_ms: int, ours: Callable[[Named], bool]
+) -> Generator[Asked, Reply, tuple[list[SeenOrder], int]]:
+    """Return all orders since a moment, and how many could not be read and may be ours.
 
     Raises:
         Failed: a page of them could not be had.
@@ -88,9 +90,18 @@ def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder]
             try:
                 found.append(dated(replies.order(one), reply))
             except BadRecord:
-                unreadable += 1
+                unreadable += not _somebodys(one, ours)
         if not goes_on(cursor, seen):
             return found, unreadable
+
+
+def _somebodys(one: object, ours: Callable[[Named], bool]) -> bool:
+    """Whether an order that cannot be read is certainly somebody else's: ours all have an id of ours."""
+    try:
+        name = replies.named(one)
+    except BadRecord:
+        return False
+    return bool(name.client_order_id) and not ours(name)
 
 
 def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tuple[list[SeenFill], int]]:

@@ -738,6 +738,28 @@ def test_a_log_that_was_swept_in_the_future_is_swept_anew_from_where_it_can_have
     assert last_ms == again.now.wall_ms - 100
 
 
+@pytest.mark.parametrize(
+    ("client_order_id", "state"),
+    [
+        ("of another program", "rejected"),
+        ("", "unknown"),
+        (5, "unknown"),
+        (intent().client_order_id, "unknown"),
+    ],
+)
+def test_an_illegible_order_keeps_ours_unknown_only_where_it_may_be_ours(
+    client_order_id: object, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent())
+    desk.answer(create, None)
+    illegible = {**LISTED, "client_order_id": client_order_id, "yes_price_dollars": "half"}
+    monkeypatch.setitem(READS, "orders", {"orders": [illegible], "cursor": ""})
+    monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:58Z"})
+    desk.pass_ms(50_000)
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == state
+
+
 def test_lists_as_of_a_time_to_come_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     desk.date = True
