@@ -31,6 +31,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         exchange: switches of the simulated exchange's activity.
         code: id of the code that ran; "" for any.
         digest: that of the recording's bytes.
+        defaults: settings asked for with the value that they have anyway. They decide nothing, but a variant
+            is called by them.
         files: a person's own files that the run reads, by path, each with its digest (laboratory/inputs.py).
     """
 
@@ -45,11 +47,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     code: str = ""
     digest: str = ""
     files: dict[str, str] = {}
+    defaults: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         """A name made from everything that decides the run; not from where a known recording is."""
         parts = msgspec.to_builtins(self)
+        del parts["defaults"]
         if self.digest:
             del parts["recording"]
         body = msgspec.json.encode({"version": VERSION, **parts}, order="deterministic")
@@ -95,6 +99,9 @@ def names(plans: Iterable[Plan]) -> dict[str, str]:
     """Return a name for each variant, made only of what differs among them."""
     plans = list(plans)
     each = {plan.variant: plan.parts for plan in plans}
+    asked: dict[str, dict[str, str]] = {}
+    for plan in plans:
+        asked.setdefault(plan.variant, {}).update(plan.defaults)
     chosen = {FILES}.union(*(plan.settings for plan in plans))
     known = dict.fromkeys(key for parts in each.values() for key in parts)
     every = sorted(known, key=lambda key: key not in chosen)  # these first
@@ -104,7 +111,7 @@ def names(plans: Iterable[Plan]) -> dict[str, str]:
         differ = plain  # other settings name other files
     return {
         variant: ", ".join(
-            _said(key, parts.get(key))
+            _said(key, parts.get(key, asked[variant].get(key)))
             for key in differ
             # Where nothing is simulated, there are no rivals, markets or traits to choose from.
             if key in parts or key in chosen or parts[DAYS] == "simulated"

@@ -15,8 +15,9 @@ from dataclasses import fields
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from bus.clock import SystemClock
@@ -25,10 +26,12 @@ from bus.process.settings_table import TraderRows
 from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import KalshiBusError, StartupError
 from simulator.floor.halts import Activity
+from trader.extensions.load import Extension
 from trader.extensions.spec import EXPECTED, Spec, parse
 from trader.fair_values import ValuesFile
 from trader.lineup import FAMILY, Lineup, line_up
 from trader.minder import Minder, Running, Watch
+from trader.strategies import Strategy
 
 from .inputs import apart, code_id, digest_of, files_of, states_of
 from .outcome import Plan, span
@@ -81,10 +84,12 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
     if count > MOST_RUNS:
         raise UsageError(f"that would be {count} runs, expected at most {MOST_RUNS}")
     code, plans = code_id(), dict[str, Plan]()
-    for settings, files in _variants(raw):
+    for settings, defaults, files in _variants(raw):
         for ms in latencies:
             for day in days:
-                plan = replace(day, settings=settings, files=files, latency_ms=ms, code=code)
+                plan = replace(
+                    day, settings=settings, defaults=defaults, files=files, latency_ms=ms, code=code
+                )
                 plans.setdefault(plan.name, plan)
     return list(plans.values())
 
@@ -227,44 +232,82 @@ def _settings_of(asked: argparse.Namespace) -> dict[str, list[str]]:
     return found
 
 
-def _variants(raw: Mapping[str, Sequence[str]]) -> list[tuple[dict[str, str], dict[str, str]]]:
-    """Return each combination of values once, in one way of writing them, with the files that it reads.
+class _Variant(NamedTuple):
+    """Settings to try: those that decide, those asked for with their default value, and the files read."""
+
+    settings: dict[str, str]
+    defaults: dict[str, str]
+    files: dict[str, str]
+
+
+def _variants(raw: Mapping[str, Sequence[str]]) -> list[_Variant]:
+    """Return each combination of values once, in one way of writing them.
 
     So a wrong setting or strategy is reported now, not after an hour.
     """
+    usual = Settings.of({}, {}, Path.cwd(), "--set")[0]
     found: dict[tuple[str, ...], Settings] = {}
     for values in product(*raw.values()):
         settings, _ = Settings.of(dict(zip(raw, values, strict=True)), {}, Path.cwd(), "--set")
-        found.setdefault(tuple(_text(key, getattr(settings, key)) for key in raw), settings)
-    own: dict[tuple[str, ...], dict[str, str]] = {}
+        found.setdefault(tuple(_text(getattr(settings, key)) for key in raw), settings)
+    loaded: dict[tuple[str, ...], tuple[str, dict[str, str]]] = {}
     variants = []
     for texts, settings in found.items():
-        if settings.strategies not in own:
-            with apart():
-                own[settings.strategies] = files_of(_lined_up(settings.strategies))
-        files = own[settings.strategies]
+        if settings.strategies not in loaded:
+            loaded[settings.strategies] = _strategies_of(settings)
+        strategies, files = loaded[settings.strategies]
         if settings.fair_values_file is not None:
             _refuse_unusable(settings.fair_values_file)
-            files = files | states_of([settings.fair_values_file])
-        variants.append((dict(zip(raw, texts, strict=True)), dict(sorted(files.items()))))
+            files = files | states_of([_plain(settings.fair_values_file)])
+        every = dict(zip(raw, texts, strict=True))
+        if "strategies" in every:
+            every["strategies"] = strategies
+        as_usual = {key: text for key, text in every.items() if text == _text(getattr(usual, key))}
+        chosen = {key: text for key, text in every.items() if key not in as_usual}
+        variants.append(_Variant(chosen, as_usual, dict(sorted(files.items()))))
     return variants
 
 
-def _text(key: str, value: object) -> str:
-    """Return a setting's value as text, the same for all that mean the same, and in any folder."""
-    if key == "strategies":
-        assert isinstance(value, tuple)
-        return ",".join(_spec_of(text).text for text in value)
+def _text(value: object) -> str:
+    """Return a setting's value as text, the same for all that mean the same."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, Path):
+        return str(_plain(value))
     if isinstance(value, Decimal):
         return f"{value.normalize() + 0:f}"
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
+def _strategies_of(settings: Settings) -> tuple[str, dict[str, str]]:
+    """Return the strategies in one way of writing them, the same in any folder, and their files."""
+    specs = map(_spec_of, settings.strategies)
+    with apart():
+        lineup = _lined_up([spec.text for spec in specs])
+        return ",".join(map(_shortest, lineup.makers.values())), files_of(lineup)
+
+
+def _shortest(loaded: Extension[Strategy]) -> str:
+    """Return the text of a strategy without parameters that have their default value, the others in order."""
+    arguments = dict(sorted(loaded.spec.arguments.items()))
+    for field in msgspec.structs.fields(loaded.params):
+        usual = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if getattr(loaded.params, field.name) == usual:
+            arguments.pop(field.encode_name, None)
+    return replace(loaded.spec, arguments=arguments).text
+
+
 def _spec_of(text: str) -> Spec:
     try:
-        return parse(text, Path.cwd())
+        spec = parse(text, Path.cwd())
     except ValueError:
         raise UsageError(f"--strategies {text}: expected {EXPECTED}") from None
+    return spec if spec.path is None else replace(spec, path=_plain(spec.path))
+
+
+def _plain(path: Path) -> Path:
+    """Return the path of a file by its folder's own path. A link stays one: beside it are other modules."""
+    return path.parent.resolve() / path.name
 
 
 def _lined_up(strategies: Sequence[str]) -> Lineup:

@@ -167,6 +167,38 @@ def test_equal_runs_are_done_once(tmp_path: Path) -> None:
     assert [plan.recording for plan in plans(str(DAY), str(twin), str(DAY))] == [str(DAY)]
 
 
+def test_what_means_the_same_is_one_run_and_is_called_as_it_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "sub")
+    mine, values = tmp_path / "sub" / "mine.py", tmp_path / "sub" / "values.csv"
+    mine.write_text(
+        "from trader.extensions.params import Parameters\n"
+        f"{MINE}\n    class Params(Parameters):\n        a: int = 1\n        b: list[int] = []\n"
+    )
+    values.write_text("ticker,probability\nA,0.5\n")
+
+    def named(*words: str) -> list[str]:
+        return [plan.name for plan in simulated(*words)]
+
+    assert named() == named("--set", "min_edge=0.05") == named("--strategies", "baskets(size='depth')")
+    assert len(named("--set", "min_edge=0.05,0.06")) == 2
+    assert (
+        len(
+            named("--set", "strategies=baskets(size='fixed', contracts=5);baskets(contracts=5, size='fixed')")
+        )
+        == 1
+    )
+    plain = named("--strategies", f"{mine}:Mine(a=2)")
+    for path in (tmp_path / "sub" / ".." / "sub" / "mine.py", tmp_path / "link" / "mine.py"):
+        assert named("--strategies", f"{path}:Mine(b=[], a=2)") == plain
+    assert named("--strategies", f"{mine}:Mine(b=[1], a=2)") != plain
+    through = tmp_path / "link" / "values.csv"
+    assert named("--set", f"fair_values_file={values}") == named("--set", f"fair_values_file={through}")
+    asked = simulated("--set", "min_edge=0.05,0.06")
+    assert list(names(asked).values()) == ["min_edge 0.05", "min_edge 0.06"]
+    assert list(names([*simulated(), asked[1]]).values()) == ["min_edge default", "min_edge 0.06"]
+
+
 def test_the_order_and_the_place_of_recordings_decide_nothing(tmp_path: Path) -> None:
     other = tmp_path / "other"
     a_recording(other)
