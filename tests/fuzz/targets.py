@@ -57,6 +57,7 @@ from tests.bus.protocol.damage import HUGE, a_while
 from tests.bus.protocol.examples import the_messages
 from tests.bus.protocol.lines import FILTER, Line
 from tests.bus.trading.samples import a_status
+from tests.fuzz.gateway import Gateway
 from tests.fuzz.mutate import Mutation, damaged, json_damaged, msgpack_damaged
 from tests.support import ROOT
 from tests.trader.bench import Bench
@@ -685,6 +686,7 @@ TARGETS: Final[dict[str, Callable[[int, Path], Target]]] = {
     "websocket": lambda _seed, _folder: Frames(),
     "drift": lambda _seed, _folder: Drifts(),
     "replies": lambda _seed, _folder: Simple(REPLY_CORPUS, json_damaged, _replies, ()),
+    "gateway": lambda _seed, _folder: Gateway(),
     "settings": lambda _seed, folder: Simple(
         [SETTINGS], damaged, partial(_settings, folder), (SettingsError,)
     ),
