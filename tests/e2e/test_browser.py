@@ -86,6 +86,7 @@ def test_the_page_updates_and_obeys_the_keyboard(stack: Stack, chromium: Browser
         page.wait_for_url("**/trader")
         expect(page.locator("#positions")).to_contain_text(re.compile("[1-9]"), timeout=LONG_MS)
         expect(page.locator("#curve canvas").first).to_be_visible(timeout=LONG_MS)
+        expect(page.locator("a.go").first).to_have_attribute("href", re.compile("^/e/"), timeout=LONG_MS)
         page.keyboard.press("j")
         expect(page.locator("a.go").first).to_be_focused()
         page.keyboard.press("Enter")

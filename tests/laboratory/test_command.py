@@ -365,6 +365,7 @@ def test_what_one_run_leaves_behind_in_modules_beside_its_strategy_is_in_no_othe
     asked = [*SHORT, "--seeds", "1..2", "--set", f"strategies={';'.join(words)}"]
     first, again, other, _ = plans_of(command.parser().parse_args(asked))
     done = [one for _, one in sweep([first, again, other], Store(tmp_path), 1) if one is not None]
+    assert [outcome.error for outcome in done] == [""] * 3
     found = [outcome.failures[0] for outcome in done]
     assert [line.partition("ValueError: ")[2].partition(" (")[0] for line in found] == [
         "one, asked 1",

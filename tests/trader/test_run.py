@@ -256,7 +256,7 @@ def test_bad_questions_get_an_answer_each(
         ("fills", {"before": "x"}),
         ("equity", {"since": -1}),
         ("pause", {"reason": 7}),
-        ("kill", {"reason": "x" * 1_000}),
+        ("kill", {"reason": 7}),
         ("status", {"verbose": 1}),
     ]
     for op, parameters in bad:
