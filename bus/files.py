@@ -5,8 +5,11 @@ import os
 import stat
 import threading
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO, Final
+
+OLD_S: Final = 3_600
 
 _KINDS: Final = (
     (stat.S_ISFIFO, "a pipe"),
@@ -48,6 +51,7 @@ def write_whole(path: Path, body: bytes) -> None:
             file.flush()
             os.fsync(fd)
         draft.replace(path)  # whole or not at all
+        _drop_old_drafts(path)
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -57,6 +61,15 @@ def write_whole(path: Path, body: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _drop_old_drafts(path: Path) -> None:
+    """Drop what processes left that were killed while they wrote; as old as this, nobody is writing it."""
+    now_s = path.stat().st_mtime
+    for draft in path.parent.glob(f"{escape(path.name)}.*.new"):
+        with suppress(FileNotFoundError):  # whoever else writes it drops it, too
+            if now_s - draft.lstat().st_mtime > OLD_S:
+                draft.unlink()
 
 
 def require_regular(path: Path) -> None:

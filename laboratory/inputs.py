@@ -5,7 +5,8 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import PathFinder
+from importlib.machinery import all_suffixes
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,15 @@ from bus.process.programs import HOME
 from bus.tape.file import segment_path, segments_of
 from trader.lineup import Lineup
 
+CODE: Final = ("markets", "bus", "trader", "simulator", "laboratory", "publisher")
+OURS: Final = frozenset(
+    {*CODE, "agent_server", "alerts", "benchmarks", "bridge", "kalshi_bus", "snapshot_server", "tests", "ui"}
+)
+"""Folders of the project with code in them. A person may have another one beside them."""
+
 _INSTALLED: Final = {"site-packages", "dist-packages"}
 _PYTHON: Final = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
 
-CODE: Final = ("markets", "bus", "trader", "simulator", "laboratory", "publisher")
 DECIDING: Final = frozenset({".py", ".json", ".gz"})
 
 
@@ -84,9 +90,7 @@ def is_own(path: Path) -> bool:
     path = path.resolve()
     if not _INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(root) for root in _PYTHON):
         return False
-    if not path.is_relative_to(HOME):
-        return True
-    return not (HOME / path.relative_to(HOME).parts[0] / "__init__.py").exists()
+    return not (path.is_relative_to(HOME) and path.relative_to(HOME).parts[0] in OURS)
 
 
 def modules_of_own() -> set[Path]:
@@ -114,23 +118,31 @@ def apart() -> Iterator[None]:
 
 def _with_imports(path: Path) -> list[Path]:
     """Return a file and what it imports of a person's own, itself or through others; packages as a whole."""
-    places = [*sys.path, str(path.parent)]  # in the order of the trader, which puts the folder last
+    if (folder := str(path.parent)) not in sys.path:
+        sys.path.append(folder)  # as the trader does, which looks there last
     found, waiting = set[Path](), [path]
     while waiting:
         one = waiting.pop()
-        if one in found:
-            continue
-        found.add(one)
-        for name in _imported(one):
-            spec = PathFinder.find_spec(name, places)
-            if spec is None:
-                continue
-            packages = [Path(folder) for folder in spec.submodule_search_locations or ()]
-            files = [file for folder in packages for file in folder.rglob("*.py")]
-            if spec.origin is not None and not packages:
-                files.append(Path(spec.origin))
-            waiting += filter(is_own, files)
+        if one not in found:
+            found.add(one)
+            waiting += filter(is_own, [file for name in _imported(one) for file in _modules_of(name)])
     return list(found)
+
+
+def _modules_of(name: str) -> list[Path]:
+    """Return the files of a module, or all of a package, wherever Python finds it; compiled ones, too."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):  # there is none, or what bears its name was not imported
+        return []
+    if spec is None:
+        return []
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not folders:
+        return [Path(spec.origin)] if spec.has_location and spec.origin else []
+    suffixes = tuple(all_suffixes())
+    files = (file for folder in folders for file in folder.rglob("*") if file.name.endswith(suffixes))
+    return [file for file in files if file.parent.name != "__pycache__"]
 
 
 def _imported(path: Path) -> set[str]:

@@ -54,3 +54,14 @@ def test_several_may_write_it_at_the_same_time(tmp_path: Path) -> None:
         list(pool.map(lambda body: write_whole(path, body), bodies))  # raises if one could not
     assert path.read_bytes() in bodies
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_others_left_when_they_were_killed_goes_once_it_is_old(tmp_path: Path) -> None:
+    path = tmp_path / "a.[json]"
+    old, young, other = (tmp_path / f"{name}.new" for name in ("a.[json].1", "a.[json].2", "a.j.3"))
+    for each in (old, young, other):
+        each.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    os.utime(other, (1, 1))
+    write_whole(path, b"whole")
+    assert {*tmp_path.iterdir()} == {path, young, other}

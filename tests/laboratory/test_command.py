@@ -379,6 +379,7 @@ def test_two_results_of_the_same_run_that_differ_are_named(
 ) -> None:
     for name, orders in (("a", 1), ("b", 2), ("c", 2)):
         outcome = Outcome(plan=Plan(seed=7), ended_ms=86_400_000, orders=orders, cpu_s=orders / 10)
+        outcome.lacks = [f"/somewhere/{name}.mcap: it ends early"]  # says where the recording was
         Store(tmp_path / name).put(outcome)
     words = ["compare", *(str(tmp_path / name) for name in "bc"), "--out", str(tmp_path / "out")]
     assert main(words) == 0

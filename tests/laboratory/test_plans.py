@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 
 from bus.tape.file import segment_path
 from laboratory.__main__ import main, parser
+from laboratory.inputs import OURS, is_own
 from laboratory.outcome import Plan, names
 from laboratory.plans import UsageError, plans_of
 from laboratory.runs import Store, run
@@ -70,6 +73,41 @@ def test_a_module_that_no_import_statement_names_spoils_the_run(tmp_path: Path) 
     hidden.write_text("x = 1\n")
     (plan,) = simulated("--strategies", f"{mine}:Mine", "--markets", "60")
     assert run(plan).error == f"{hidden} was imported otherwise than by an import statement"
+
+
+def test_a_folder_in_the_checkout_is_ours_only_if_the_project_has_it() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages <= OURS
+    assert not is_own(ROOT / "trader" / "session.py")
+    assert is_own(ROOT / "mine" / "__init__.py")
+    assert not is_own(Path(msgspec.__file__))
+    assert not is_own(Path(os.__file__))
+
+
+def test_compiled_modules_and_what_an_import_hook_finds_belong_to_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, package, hooked = tmp_path / "mine.py", tmp_path / "plans_compiled", tmp_path / "elsewhere.py"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / f"fast{EXTENSION_SUFFIXES[0]}").write_bytes(b"")
+    hooked.write_text("x = 1\n")
+    mine.write_text(f"import plans_compiled, plans_hooked\n{MINE}")
+
+    class Hook:
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+            return spec_from_file_location(name, hooked) if name == "plans_hooked" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Hook])
+    (plan,) = simulated("--strategies", f"{mine}:Mine", "--markets", "60")
+    assert [Path(path).name for path in plan.files] == [
+        "elsewhere.py",
+        "mine.py",
+        "__init__.py",
+        f"fast{EXTENSION_SUFFIXES[0]}",
+    ]
+    assert run(plan).error == ""
 
 
 def test_packages_beside_a_strategy_belong_to_it(tmp_path: Path) -> None:
