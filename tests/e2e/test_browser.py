@@ -86,11 +86,12 @@ def test_the_page_updates_and_obeys_the_keyboard(stack: Stack, chromium: Browser
         page.wait_for_url("**/trader")
         expect(page.locator("#positions")).to_contain_text(re.compile("[1-9]"), timeout=LONG_MS)
         expect(page.locator("#curve canvas").first).to_be_visible(timeout=LONG_MS)
-        expect(page.locator("a.go").first).to_have_attribute("href", re.compile("^/e/"), timeout=LONG_MS)
         page.keyboard.press("j")
-        expect(page.locator("a.go").first).to_be_focused()
+        expect(page.locator("a.go:focus")).to_have_count(1)
         page.keyboard.press("Enter")
-        page.wait_for_url("**/e/**")  # a held trade links to its event
+        page.wait_for_url(
+            re.compile("/[me]/")
+        )  # a resting order links to its market, a held trade to its event
         expect(page.locator("h1")).to_be_visible()
         page.keyboard.press("s")
         page.wait_for_url("**/system")
