@@ -929,7 +929,9 @@ class Engine:
 
     def _book_foreign(self, foreign: ForeignFill) -> None:
         before_e6 = self.ledger.cash_e6
-        closed = self.ledger.fill_foreign(foreign, by_event=self.rules >= 3)
+        closed: tuple[tuple[int, int], ...] = ()
+        if foreign.fill.count_e2 or self.rules >= 4:
+            closed = self.ledger.fill_foreign(foreign, by_event=self.rules >= 3)
         self.books.move_cash(foreign.exchange_index, self.ledger.cash_e6 - before_e6)
         self._out.append(Foreign(foreign, closed, self.now_ms))
         self._mark(foreign.event_ticker)
@@ -1053,7 +1055,7 @@ class Engine:
                     standing.accept(number)
                 case Filled():
                     standing.accept(number)
-                    if event.fill.id and (beyond := self.ledger.beyond(number, event.fill)) is not None:
+                    if event.fill.id and (beyond := self._beyond(number, event.fill)) is not None:
                         self._alarm(beyond)
                     if self.ledger.fill(number, event.fill) is not None:
                         fills.append(event.fill)
@@ -1083,6 +1085,9 @@ class Engine:
                 # The first try is immediate; further tries have their time.
                 self._even_out(view)
                 self._note_failures(view)
+
+    def _beyond(self, number: int, fill: Fill) -> str | None:
+        return self.ledger.beyond(number, fill, may_be_empty=self.rules >= 4)
 
     def _end(self, intent: Intent, event: Ended) -> OrderState:
         """Free what an order still held; return what it has come to."""

@@ -40,15 +40,16 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
     steady_ms: int
 
 
-RULES: Final = 3
+RULES: Final = 4
 """The version of the rules by which inputs are decided and booked: a session is decided again by its own.
 
 From 1 on, the steady clock decides rates and days, a settlement pays whole cents, and one without a value is
 booked in the end. From 2 on, order states are the words of docs/orders.md, and the daily loss counts locked
 lots at their floor, does not take an empty book for a price of 0, and holds until the day is over. From 3
-on, a timer is called that a strategy has set on itself by the end of `on_start`, of what is not ours only
-what was paid in the same event counts towards the floor of what is left, and a ticket that flattens counts
-nothing as sold that risk refuses.
+on, a timer is called that a strategy has set on itself by the end of `on_start`, and of what is not ours only
+what was paid in the same event counts towards the floor of what is left. From 4 on, a ticket that flattens
+counts nothing as sold that risk refuses, a strategy is dropped if it wants something in a text that is too
+long or not UTF-8, and a listed fill of no contracts costs its fee and raises no alarm.
 """
 
 

@@ -240,7 +240,7 @@ class People:
         trading = self._trading
         ledger = trading.ledger
         sold = [sale(trading, one, seen) for _, one in sorted(ledger.positions.items())]
-        if trading.rules >= 3:
+        if trading.rules >= 4:
             sold = [_as_allowed(told, proposals) for told, proposals in sold]
         worst = []
         for event_ticker in sorted({position.event_ticker for position in ledger.positions.values()}):

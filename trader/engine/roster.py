@@ -21,7 +21,9 @@ from .outputs import Dropped
 
 MAX_PROPOSALS: Final = 1_000
 MAX_KIND: Final = 100
-MAX_TICKER: Final = 200
+MAX_TEXT: Final = 200
+"""How many characters any text of a proposal may have: more than any ticker."""
+
 MAX_NUMBER: Final = 10**30
 """Beyond this, a number is a strategy's mistake; risk refuses merely unreal ones, as from an odd quote."""
 
@@ -90,6 +92,7 @@ class Roster:
         self.curious: set[str] = set()
         self.minding: set[str] = set()
         self._timed: set[str] = set()
+        self._rules = RULES
         self._load = load
         self._calls = Unheard() if calls is None else calls
         self._wanting: dict[str, Callable[[Event], bool]] = {}
@@ -106,10 +109,11 @@ class Roster:
         Raises:
             StartupError: a text names no strategy.
         """
+        self._rules = rules
         for text in texts:
-            self._start(self._load(text), now_ms, rules)
+            self._start(self._load(text), now_ms)
 
-    def _start(self, maker: StrategyMaker, now_ms: int, rules: int) -> None:
+    def _start(self, maker: StrategyMaker, now_ms: int) -> None:
         made = self._called(maker.name, "its constructor", maker.make)
         if made is None:
             return
@@ -121,7 +125,7 @@ class Roster:
         self._called(maker.name, "on_start", partial(made.on_start, now_ms))
         if maker.name in self.dropped:
             return
-        if _has_timer(made, rules):
+        if _has_timer(made, self._rules):
             self._timed.add(maker.name)
         wants: Callable[[Event], bool] | None = getattr(made, "wants", None)
         if wants is not None:
@@ -143,7 +147,7 @@ class Roster:
         for name, strategy in tuple(self.active.items()):
             if not offers and name not in self.minding:
                 continue
-            told = partial(_asked, name, strategy, own(name, update))
+            told = partial(_asked, name, strategy, own(name, update), self._rules)
             yield from self._called(name, "on_update", told) or ()
 
     def fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
@@ -157,7 +161,8 @@ class Roster:
         for name, strategy in tuple(self.active.items()) if self._timed else ():
             if name not in self._timed:
                 continue
-            wanted += self._called(name, "on_timer", partial(_timed, name, strategy, now_ms)) or ()
+            timed = partial(_timed, name, strategy, now_ms, self._rules)
+            wanted += self._called(name, "on_timer", timed) or ()
         return wanted
 
     @property
@@ -237,24 +242,28 @@ def _has_timer(strategy: Strategy, rules: int) -> bool:
     return getattr(getattr(strategy, "on_timer", None), "__func__", None) is not Quiet.on_timer
 
 
-def _asked(name: str, strategy: Strategy, update: Update) -> Sequence[AnyWanted]:
+def _asked(name: str, strategy: Strategy, update: Update, rules: int) -> Sequence[AnyWanted]:
     proposals = strategy.on_update(update)
-    check_proposals(proposals, name, update.view.event.event_ticker)
+    check_proposals(proposals, name, update.view.event.event_ticker, rules)
     return proposals
 
 
-def _timed(name: str, strategy: Strategy, now_ms: int) -> Sequence[AnyWanted]:
+def _timed(name: str, strategy: Strategy, now_ms: int, rules: int) -> Sequence[AnyWanted]:
     proposals = strategy.on_timer(now_ms)
     if proposals is None:
         return ()
-    check_proposals(proposals, name, None)
+    check_proposals(proposals, name, None, rules)
     return proposals
 
 
-def check_proposals(proposals: object, strategy: str, event_ticker: str | None) -> None:
+def check_proposals(proposals: object, strategy: str, event_ticker: str | None, rules: int = RULES) -> None:
     """Check that what a strategy returned is well-formed; risk refuses what is unwise.
 
     Types must match exactly: subclasses of int or str might not be encoded like them.
+
+    Args:
+        event_ticker: the event that the strategy was told of; None: it may want something of any.
+        rules: those by which the session is decided (inputs.py).
 
     Raises:
         Nonsense: it is not what a strategy may return.
@@ -267,17 +276,21 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
     for proposal in proposals:
         if type(proposal) not in (Proposal, CancelWanted, AmendWanted):
             raise Nonsense(f"got {type(proposal).__name__}, expected a Proposal, CancelWanted or AmendWanted")
-        if not _is_text(proposal.strategy, MAX_TICKER) or proposal.strategy != strategy:
+        if proposal.strategy != strategy:
             raise _unlike("strategy", "its own name")
-        of = proposal.event_ticker
-        if not _is_text(of, MAX_TICKER) or event_ticker not in (None, of):
+        told_of = proposal.event_ticker == event_ticker
+        if event_ticker is None:
+            told_of = type(proposal.event_ticker) is str
+        if not told_of:
             raise _unlike("event_ticker", "the event that the update is about")
         if type(proposal) is Proposal:
             _check_proposal(proposal)
-            continue
-        for member in proposal.__struct_fields__[2:]:
-            if not _is_number(getattr(proposal, member)):
-                raise _unlike(member, "an int")
+        else:
+            for member in proposal.__struct_fields__[2:]:
+                if not _is_number(getattr(proposal, member)):
+                    raise _unlike(member, "an int")
+        if rules >= 4:
+            _check_texts(proposal)
 
 
 def _check_proposal(proposal: Proposal) -> None:
@@ -302,22 +315,22 @@ def _check_proposal(proposal: Proposal) -> None:
         raise _unlike("joins", "a trade or None, without evens")
     if proposal.by_hand is not False:
         raise _unlike("by_hand", "False: it is not a person's")
-    if not _is_text(proposal.time_in_force, 3) or proposal.time_in_force not in ("ioc", "fok", "gtc"):
+    if proposal.time_in_force not in ("ioc", "fok", "gtc"):
         raise _unlike("time_in_force", "ioc, fok or gtc")
     rests_only = type(proposal.post_only) is bool
     if not rests_only or (proposal.post_only and proposal.time_in_force != "gtc"):
         raise _unlike("post_only", "True or False, and True only with gtc")
     if proposal.expires_ms is not None and not _is_number(proposal.expires_ms):
         raise _unlike("expires_ms", "an int or None")
-    if not _is_text(proposal.kind, MAX_KIND):
+    if type(proposal.kind) is not str or len(proposal.kind) > MAX_KIND:
         raise _unlike("kind", "a short text")
 
 
 def _check_leg(leg: Wanted) -> None:
     if type(leg) is not Wanted:
         raise _unlike("leg", "a Wanted")
-    if not _is_text(leg.ticker, MAX_TICKER):
-        raise _unlike("ticker", "that of a market")
+    if type(leg.ticker) is not str:
+        raise _unlike("ticker", "text")
     if type(leg.side) is not str or leg.side not in ("yes", "no"):
         raise _unlike("side", "yes or no")
     if not _is_number(leg.price_e4):
@@ -330,9 +343,15 @@ def _unlike(member: str, expected: str) -> Nonsense:
     return Nonsense(f"{member} of a proposal: expected {expected}")
 
 
-def _is_text(value: object, most: int) -> bool:
-    """Whether this is a text that the journal and every message can carry."""
-    return type(value) is str and len(value) <= most and utf8(value) == value
+def _check_texts(wanted: AnyWanted) -> None:
+    """Check that the journal and every message can carry the texts of what is wanted."""
+    texts = [("strategy", wanted.strategy), ("event_ticker", wanted.event_ticker)]
+    if type(wanted) is Proposal:
+        texts += [("kind", wanted.kind), ("time_in_force", wanted.time_in_force)]
+        texts += [("ticker", leg.ticker) for leg in wanted.legs]
+    for member, text in texts:
+        if type(text) is not str or len(text) > MAX_TEXT or utf8(text) != text:
+            raise _unlike(member, f"text in UTF-8 of at most {MAX_TEXT} characters")
 
 
 def _is_number(value: object) -> bool:

@@ -477,12 +477,16 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             basket = msgspec.structs.replace(basket, legs=(*basket.legs, leg))
         self._put_basket(intent.trade, basket)
 
-    def beyond(self, number: int, fill: Fill) -> str | None:
-        """Return why an open order does not allow a fill, None if it does."""
+    def beyond(self, number: int, fill: Fill, *, may_be_empty: bool = True) -> str | None:
+        """Return why an open order does not allow a fill, None if it does.
+
+        Args:
+            may_be_empty: allow one of no contracts if the exchange lists it.
+        """
         intent, before = self.open[number], self.filled(number)
         count_e2 = before.count_e2 + fill.count_e2
         paid_e6 = before.paid_e6 + fill.cost_e6 + fill.fee_e6
-        empty = fill.count_e2 == 0 and bool(fill.id)  # the exchange lists such fills, too: their fee is due
+        empty = may_be_empty and fill.count_e2 == 0 and bool(fill.id)  # its fee is due
         fits = fill.count_e2 > 0 and 0 < fill.price_e4 <= intent.price_e4
         if fill.fee_e6 < 0 or not (fits or empty):
             return f"order {number}: a fill beyond its limit of {intent.price_e4}: {fill}"

@@ -3,6 +3,8 @@
 import msgspec
 import pytest
 
+from bus.trading.gateway import ForeignFill
+from markets.orders import Fill, Filled
 from tests.trader.engine.persons import HOME, Person, placed, undone, wanted
 from tests.trader.world import (
     EPOCH,
@@ -20,8 +22,8 @@ from tests.trader.world import (
     view_of,
 )
 from trader.engine.asks import CancelOrder, ClosePosition, Confirm, Flatten, Prepare
-from trader.engine.inputs import Command, Decoder, Encoder
-from trader.engine.outputs import Cancel, Confirmed
+from trader.engine.inputs import RULES, Command, Decoder, Encoder, Orders
+from trader.engine.outputs import Alarm, Cancel, Confirmed
 from trader.engine.replay import replay
 
 
@@ -220,6 +222,21 @@ def test_a_basket_of_which_a_person_sold_a_leg_is_left_alone() -> None:
     assert ticker not in person.engine.ledger.positions
     assert not placed(later)  # nobody buys it again to even the basket out
     person.engine.ledger.check_whole()
+
+
+@pytest.mark.parametrize(("rules", "alarms", "fees_e6"), [(3, 1, 30), (RULES, 0, 70)])
+def test_a_listed_fill_of_nothing_is_decided_by_the_rules_of_its_session(
+    rules: int, alarms: int, fees_e6: int
+) -> None:
+    person = Person(rules=rules)
+    intent = person.place(wanted(), quiet())
+    empty, foreign = (Fill(3_600, 0, fee_e6, 0, NOW_MS, id=str(fee_e6)) for fee_e6 in (30, 40))
+    told = ForeignFill("x", HOME, intent.event_ticker, 0, "yes", foreign)
+
+    outputs = person.step(Orders(NOW_MS, 0, (Filled(intent.number, empty),), foreign=(told,)))
+
+    assert sum(isinstance(one, Alarm) for one in outputs) == alarms
+    assert person.engine.ledger.fees_e6 == fees_e6
 
 
 def test_flattening_cancels_first_and_closes_what_no_order_can_add_to() -> None:

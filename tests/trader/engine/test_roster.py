@@ -12,7 +12,7 @@ from markets.records import Event
 from tests.trader.engine.makers import placed
 from tests.trader.world import NOW_MS, basket, data, event_of, filled, live, settled, start, tick
 from trader.engine.engine import Engine
-from trader.engine.inputs import AnyInput
+from trader.engine.inputs import RULES, AnyInput
 from trader.engine.outputs import AnyOutput, Dropped, Place, Refused, Settled, encode_outputs
 from trader.engine.roster import BuiltIn, DroppedStrategy, Roster
 from trader.strategies import NoBasket, Quiet, StrategyMaker, Update, proposal
@@ -315,6 +315,20 @@ def test_an_error_that_cannot_be_shown_is_noted_all_the_same(error: Exception, s
     assert len(dropped.trace) <= 10_000
     assert msgspec.json.encode(dropped)
     assert list(map(encode_outputs, outputs))
+
+
+@pytest.mark.parametrize(("rules", "drops"), [(3, False), (RULES, True)])
+def test_a_text_that_is_too_long_drops_its_strategy_unless_the_session_is_of_before(
+    rules: int, drops: bool
+) -> None:
+    def returned() -> list[Proposal]:
+        return [a_leg(ticker="T" * 201)]
+
+    engine = Engine(odd_at("on_update", returned))
+    for taken in (start(strategies=("odd",), rules=rules), live(), data(basket())):
+        engine.step(taken)
+
+    assert bool(engine.roster.dropped) == drops
 
 
 @pytest.mark.parametrize("event_ticker", ["E\ud800", "E" * 201, Alike("E"), None])

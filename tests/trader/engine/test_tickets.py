@@ -35,7 +35,7 @@ from trader.engine.asks import (
     PrepareSale,
     SaleTicket,
 )
-from trader.engine.inputs import ByHand, Command, Decoder, Encoder, Orders
+from trader.engine.inputs import RULES, ByHand, Command, Decoder, Encoder, Orders
 from trader.engine.outputs import (
     AnyOutput,
     Cancel,
@@ -392,6 +392,20 @@ def test_a_ticket_to_flatten_names_every_order_and_position_and_does_nothing() -
     assert ticket.worst_before_e6 == kept.worst_before_e6 + other.worst_before_e6 < 0
     assert ticket.worst_after_e6 == kept.worst_after_e6 + other.worst_before_e6  # of it nothing is sold
     assert flattening(person).worst_before_e6 == ticket.worst_before_e6  # nobody knows the markets any more
+
+
+@pytest.mark.parametrize(("rules", "shown"), [(3, (1_000, 3_000_000)), (RULES, (0, 0))])
+def test_a_flattening_shows_what_risk_refuses_as_sold_only_to_sessions_of_before_rules_4(
+    rules: int, shown: tuple[int, int]
+) -> None:
+    person = Person(rules=rules)
+    person.hold(wanted(), quiet())
+    person.now_ms += 3_600_000
+
+    (line,) = flattening(person, quiet()).sales
+
+    assert (line.reason, line.price_e4) == ("stale_leg", 3_000)
+    assert (line.count_e2, line.brings_e6) == shown
 
 
 def test_a_confirmed_flattening_is_begun_once_and_sells_for_no_less_than_was_shown() -> None:
