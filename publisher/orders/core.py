@@ -475,7 +475,7 @@ class Core:
 
     def base(self, now: Now) -> bytes:
         """Return the first record of a rewritten log, and forget what it leaves out."""
-        self._state.drop(self._state.droppable(now.wall_ms - DROP_AFTER_MS))
+        self._state.drop(self._state.droppable(now.wall_ms - DROP_AFTER_MS), now.wall_ms)
         return records.encode(self._state.base())
 
     def keeps(self, record: bytes) -> bool:

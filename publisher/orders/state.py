@@ -91,6 +91,7 @@ class State:
         self.under_way: dict[int, tuple[Key, str]] = {}
         self.transfers: dict[str, Moved] = {}
         self._sweeps: list[int] = []
+        self._written: list[int] = []
         self.appended: list[bytes] = []
         self.told: list[tuple[str, GatewayEvent]] = []
 
@@ -114,17 +115,22 @@ class State:
         self._note(record)
         if self._sweeps[-1:] != [self.swept_ms]:
             self._sweeps.append(self.swept_ms)
+        if not isinstance(record, Base | Swept):
+            self._written.append(record.received_ms if isinstance(record, Replied) else record.at_ms)
 
     def replayed(self, wall_ms: int) -> None:
         """All of the log has been read: the last sweep is one that can have been.
 
         Fills are looked for from there on. A log may date sweeps in the future: by a machine's wrong clock,
-        or by a wrong time in an answer, which earlier builds believed.
+        or by a wrong time in an answer, which earlier builds believed. Such a build also left the ids of
+        fills out of a log that it rewrote, so there they are looked for only from when it was last written.
         """
         if self.swept_ms > wall_ms + AHEAD_MOST_MS:
             been = [ms for ms in self._sweeps if 0 < ms <= wall_ms]
-            self.swept_ms = max(been, default=wall_ms - FILLS_KEPT_MS)
+            written = [ms for ms in self._written if ms <= wall_ms]
+            self.swept_ms = max(been or written, default=wall_ms - FILLS_KEPT_MS)
         self._sweeps.clear()
+        self._written.clear()
 
     def _base(self, base: Base) -> None:
         self.generation, self.exchange, self.account = base.generation, base.exchange, base.account
@@ -273,8 +279,8 @@ class State:
             and all(event.number <= journal.acked for event in order.events)
         ]
 
-    def drop(self, orders: Iterable[Order]) -> None:
-        """Forget orders, and the events that their journals already have."""
+    def drop(self, orders: Iterable[Order], now_ms: int) -> None:
+        """Forget orders, the events that their journals already have, and fills that are not listed again."""
         for order in orders:
             journal = self.journals[order.journal]
             del journal.orders[order.intent.number]
@@ -286,10 +292,12 @@ class State:
             journal.dropped = _merged(journal.dropped)
             # Events that a journal already has are kept only for `order`, which has its own.
             del journal.events[: bisect_right(journal.events, journal.acked, key=lambda event: event.number)]
+        if self.swept_ms > now_ms + AHEAD_MOST_MS:  # by a wrong clock: all ids are known from earlier on
+            self.swept_ms = now_ms - FILLS_KEPT_MS // 2
         # While an order has not ended, fills may be asked for from before it was signed. Those of the orders
         # that are kept stay whenever the exchange says they were: an order books none twice.
         signed_ms = [order.signed_ms for order in self.active.values() if order.signed_ms]
-        since_ms = min([self.swept_ms, *signed_ms]) - FILLS_KEPT_MS
+        since_ms = min([self.swept_ms, now_ms, *signed_ms]) - FILLS_KEPT_MS
         kept = {
             name
             for journal in self.journals.values()

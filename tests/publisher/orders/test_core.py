@@ -22,7 +22,7 @@ from markets.orders import Amended, AmendRefused, Ended, Filled, Intent, OrderSt
 from publisher.orders import life, limits, records, requests
 from publisher.orders.core import Core
 from publisher.orders.looking import STALE_READS_MS
-from publisher.orders.records import Base, Replied, Swept
+from publisher.orders.records import Base, Joined, Replied, Swept
 from publisher.orders.state import FILLS_KEPT_MS
 from publisher.orders.steps import (
     Answered,
@@ -736,6 +736,43 @@ def test_a_log_that_was_swept_in_the_future_is_swept_anew_from_where_it_can_have
         told.until_ms for told in map(records.decode, again.log[len(log) :]) if isinstance(told, Swept)
     )
     assert last_ms == again.now.wall_ms - 100
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_fill_by_hand_is_told_once_though_the_log_was_rewritten_while_it_was_swept_in_the_future(
+    ids: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent())
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="0.00")
+    theirs = {**FILL, "order_id": "z", "created_time": "2026-10-19T18:00:05Z"}
+    monkeypatch.setitem(READS, "fills", {"fills": [theirs], "cursor": ""})
+    for _ in range(5):
+        desk.pass_ms(31_000)
+    (told,) = [
+        told.number
+        for told in desk.core.order_events(OrderEventsAsk(journal="j", after=0), desk.now).events
+        if isinstance(told.event, ForeignFill)
+    ]
+    desk.events(after=told)  # so that it is kept no longer
+    desk.core._state.commit(Swept(desk.now.wall_ms + 3 * 86_400_000))
+    rewritten_ms = desk.now.wall_ms
+    base = records.decode(desk.core.base(desk.now))
+    assert isinstance(base, Base)
+    log = [record for record in desk.log if desk.core.keeps(record)]
+    later = {**theirs, "fill_id": "f2", "created_time": "2026-10-19T18:05:00Z"}
+    listed = [theirs, later]
+    if not ids:  # as builds wrote it that believed in such a sweep
+        base = msgspec.structs.replace(base, fills=(), swept_ms=rewritten_ms + 3 * 86_400_000)
+        log.append(records.encode(Joined("k", rewritten_ms)))
+        listed = [later]
+    monkeypatch.setitem(READS, "fills", {"fills": listed, "cursor": ""})
+    again = Desk((records.encode(base), *log), generation=2, ms=400_000)
+    again.pass_ms(31_000)
+    first, *_ = [request for request in again.asked if request.what == "fills"]
+    if not ids:
+        assert first.query == requests.fills(rewritten_ms - STALE_READS_MS).query, "not from before that"
+    assert [told.fill.id for told in again.events(after=told) if isinstance(told, ForeignFill)] == ["f2"]
 
 
 @pytest.mark.parametrize(
