@@ -7,6 +7,8 @@ way. Fills are booked here and nowhere else, each once, by its id.
 from collections.abc import Generator
 from typing import Any, Final
 
+import msgspec
+
 from bus.trading.gateway import ForeignFill
 
 from . import reading
@@ -225,6 +227,8 @@ class Looking:
             self._sending.budget.reads.refused(now.steady_ms)
         elif reply.status is not None:
             self._sending.budget.reads.accepted()
+        if reply.date_ms is None:  # what a list says of its own time is measured by what is believed then
+            reply = msgspec.structs.replace(reply, date_ms=self._desk.exchange_ms(now))
         for lane in (self._orders, self._account):
             if lane.request_id == request_id:
                 lane.answered(reply)

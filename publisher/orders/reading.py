@@ -17,7 +17,7 @@ from .steps import Reply
 
 PAGES_MOST: Final = 200
 AHEAD_MOST_MS: Final = 5_000
-"""How much later than its answer's header Date a list, or an order's last change, may be said to be."""
+"""How much later than the reply's `date_ms` a list, or an order's last change, may be said to be."""
 
 
 class Looked(NamedTuple):

@@ -677,12 +677,13 @@ def test_a_wrong_time_in_an_answer_moves_no_clock_and_no_sweep(ts_ms: int, date_
     assert [change.amended_ms for change in changes if change.amended_ms] == [WALL + 100]
 
 
+@pytest.mark.parametrize("date", [True, False])
 @pytest.mark.parametrize("what", ["resting", "orders", "order"])
 def test_a_change_to_come_of_an_order_hides_none_that_comes(
-    what: str, monkeypatch: pytest.MonkeyPatch
+    what: str, date: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = Desk()
-    desk.date = True
+    desk.date = date
     creates = desk.place(intent(1, time_in_force="gtc"), intent(2, count_e2=100))
     desk.answer(creates[0], 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
     if what == "orders":
@@ -792,14 +793,15 @@ def test_an_illegible_order_keeps_ours_unknown_only_where_it_may_be_ours(
     desk.answer(create, None)
     illegible = {**LISTED, "client_order_id": client_order_id, "yes_price_dollars": "half"}
     monkeypatch.setitem(READS, "orders", {"orders": [illegible], "cursor": ""})
-    monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:58Z"})
+    monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:48Z"})
     desk.pass_ms(50_000)
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == state
 
 
-def test_lists_as_of_a_time_to_come_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("date", [True, False])
+def test_lists_as_of_a_time_to_come_prove_nothing(date: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
-    desk.date = True
+    desk.date = date
     (create,) = desk.place(intent())
     desk.answer(create, None)
     monkeypatch.setitem(READS, "moment", {"as_of_time": "2027-10-19T18:00:00Z"})
