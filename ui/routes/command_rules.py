@@ -37,6 +37,9 @@ _NOT_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What decoding a body may raise. A byte that is not UTF-8 inside a string does not raise DecodeError."""
 
 REASON_MAX: Final = 200
+"""How many characters of a reason are kept."""
+
+WORD_MAX: Final = 200
 
 BURST: Final = 5
 PER_SECOND: Final = 0.5
@@ -173,13 +176,12 @@ def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
         type_ = PREPARE_BODIES[what]
     read = asked(given, type_)
     if isinstance(read, ReasonBody):
-        if len(read.reason) > REASON_MAX:
-            raise BadRecord("reason", read.reason[:50], f"at most {REASON_MAX} characters")
-        reason = read.reason.strip() or BY_HAND_HERE
+        # A kill is not refused because it says too much.
+        reason = read.reason.strip()[:REASON_MAX] or BY_HAND_HERE
         return KillCommand(reason=reason) if op == "kill" else PauseCommand(reason=reason)
     if isinstance(read, WordBody):
-        if len(read.word) > REASON_MAX:
-            raise BadRecord("word", read.word[:50], f"at most {REASON_MAX} characters")
+        if len(read.word) > WORD_MAX:
+            raise BadRecord("word", read.word[:50], f"at most {WORD_MAX} characters")
         return ResumeCommand(word=read.word)
     return _by_hand(read)
 

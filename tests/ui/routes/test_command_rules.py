@@ -45,6 +45,8 @@ def test_other_pages_may_not(headers: dict[str, str]) -> None:
 def test_bodies_are_read_strictly() -> None:
     assert read_body("kill", b"") == KillCommand(reason="by hand on the dashboard")
     assert read_body("pause", b'{"reason": " lunch "}') == PauseCommand(reason="lunch")
+    assert read_body("kill", b'{"reason": "%b"}' % (b"x" * 201)) == KillCommand(reason="x" * 200)
+    assert read_body("pause", b'{"reason": "%b"}' % (b"x" * 900)) == PauseCommand(reason="x" * 200)
     assert read_body("resume", b'{"word": "UNLOCK"}') == ResumeCommand(word="UNLOCK")
     for op, body in (
         ("kill", b"["),
@@ -52,7 +54,7 @@ def test_bodies_are_read_strictly() -> None:
         ("kill", b'{"reason": 1}'),
         ("kill", b'{"word": "UNLOCK"}'),
         ("resume", b'{"reason": ""}'),
-        ("kill", b'{"reason": "%b"}' % (b"x" * 201)),
+        ("resume", b'{"word": "%b"}' % (b"x" * 201)),
         ("kill", b"\xff"),
         ("kill", b'{"reason": "\xff"}'),
         ("kill", b'{"reason": "\xed\xa0\x80"}'),
