@@ -25,5 +25,7 @@ def trace_of(error: BaseException, most: int = MAX_TRACE) -> str:
 def _shown(show: Callable[[BaseException], list[str]], error: BaseException) -> list[str]:
     try:
         return list(map(utf8, show(error)))
-    except Exception:  # noqa: BLE001, such as that of a property `__notes__`, or of an odd SyntaxError
+    except KeyboardInterrupt:  # a person ends the process
+        raise
+    except BaseException:  # noqa: BLE001, such as that of a property `__notes__`, or of an odd SyntaxError
         return [utf8(f"{type(error).__name__}: (it cannot be shown)")]

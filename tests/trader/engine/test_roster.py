@@ -295,17 +295,24 @@ class Noted(Exception):
         raise RuntimeError
 
 
+class Leaving(Exception):
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
+        raise SystemExit
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
         (Worst(), "Worst"),
         (Noted(), "Noted"),
+        (Leaving(), "Leaving"),
         (SyntaxError("x", ("file", 2, 3, 4)), "SyntaxError"),  # type: ignore[arg-type]
         (ValueError("\udcff"), "ValueError: \ufffd"),
         (type("Evil", (Exception,), {"__qualname__": "Ev\udcffl"})(), "Ev\ufffdl"),
         (ValueError("x" * 1_000_000), "ValueError: x"),
     ],
-    ids=["raises", "notes", "syntax", "half", "name", "long"],
+    ids=["raises", "notes", "leaves", "syntax", "half", "name", "long"],
 )
 def test_an_error_that_cannot_be_shown_is_noted_all_the_same(error: Exception, says: str) -> None:
     engine, _, outputs = play(odd_at("on_timer", raises(error)))
