@@ -162,6 +162,8 @@ class Core:
             self._looking.hint(what.ticker, now)
 
     def _answered(self, what: Answered, now: Now) -> None:
+        if what.reply.status is not None and 200 <= what.reply.status < 300:
+            self._desk.accepted()
         if what.request_id in self._transferring:
             self._transferred(self._transferring.pop(what.request_id), what.reply, now)
         elif what.request_id < 0:

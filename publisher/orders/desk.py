@@ -22,6 +22,9 @@ CLOCK_KEPT_MS: Final = 600_000
 TOLD_OFF_MS: Final = 5_000
 """A time in an answer that is further from its header Date, or without one from our clock, is none."""
 
+FAR_MS: Final = 60_000
+"""A refusal's Date that is further from our clock is believed once the next one agrees with it."""
+
 HOLD_MS: Final = 30_000
 """No create waits longer for its turn."""
 
@@ -76,6 +79,7 @@ class Desk:
         self._due: list[tuple[int, Key]] = []
         self._offset_ms = 0
         self._told_ms: int | None = None
+        self._doubted_ms: int | None = None
 
     # -- clocks
 
@@ -105,10 +109,24 @@ class Desk:
         return ts_ms
 
     def dated(self, date_ms: int, now: Now) -> None:
-        """Take the Date of an answer that refuses a signature: what is believed may be wrong, either way."""
+        """Take the Date of an answer that refuses a signature: what is believed may be wrong, either way.
+
+        So may be the Date, since a network's login page refuses everything, too. One that is far from our
+        clock counts once the next refusal agrees with it, and nothing was accepted between them.
+        """
+        offset_ms = date_ms - now.steady_ms
+        before_ms, self._doubted_ms = self._doubted_ms, None
         if abs(date_ms - self.exchange_ms(now)) > TOLD_OFF_MS:
+            agrees = before_ms is not None and abs(offset_ms - before_ms) <= TOLD_OFF_MS
+            if abs(date_ms - now.wall_ms) > FAR_MS and not agrees:
+                self._doubted_ms = offset_ms
+                return
             self._told_ms = None
         self._believe(date_ms, now)
+
+    def accepted(self) -> None:
+        """Note that the exchange took a request, and so its signature: no Date is needed."""
+        self._doubted_ms = None
 
     def _believe(self, exchange_ms: int, now: Now) -> None:
         offset_ms = exchange_ms - now.steady_ms

@@ -20,6 +20,7 @@ from .records import Foreign, Swept
 from .replies import Named, SeenFill, SeenOrder
 from .requests import Asked
 from .sending import Sending
+from .state import AHEAD_MOST_MS
 from .steps import Now, Reply, Request, Send
 
 LOOKS_MS: Final = (0, 300, 600, 1_000, 2_000, 3_000)
@@ -382,7 +383,8 @@ class Looking:
 
     def _swept(self, began: Now, unreadable: int) -> None:
         self._swept_steady_ms = self._now.steady_ms
-        until_ms = self._desk.exchange_ms(began)
+        # Not far beyond our clock, however sure of another we are: no more than that can a wrong time do.
+        until_ms = min(self._desk.exchange_ms(began), began.wall_ms + AHEAD_MOST_MS)
         if not unreadable and until_ms > self._state.swept_ms + 60_000:
             self._state.commit(Swept(until_ms))
         if unreadable:

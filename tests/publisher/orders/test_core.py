@@ -704,18 +704,53 @@ def test_a_change_to_come_of_an_order_hides_none_that_comes(
 
 
 def test_the_exchange_s_time_is_believed_where_it_can_be_right() -> None:
-    """Of a machine whose clock is an hour slow: a refusal's Date says so, and then the answers go on."""
+    """Of a machine whose clock is an hour slow: refusals' Dates say so, and then the answers go on."""
     desk = Desk()
     theirs_ms = WALL + 3_600_000
-    desk.core.take(ExchangeTime(theirs_ms), desk.now)
+    for _ in range(2):
+        desk.core.take(ExchangeTime(theirs_ms), desk.now)
     assert desk.core.exchange_ms(desk.now) == theirs_ms
     (create,) = desk.place(intent(1, time_in_force="gtc", count_e2=100))
     body = {"order_id": "o1", "fill_count": "0.00", "remaining_count": "1.00", "ts_ms": theirs_ms + 700}
     desk.core.take(Answered(create.id, Reply(201, msgspec.json.encode(body), date_ms=theirs_ms)), desk.now)
     assert desk.core.exchange_ms(desk.now) == theirs_ms + 700
-    desk.core.take(ExchangeTime(WALL * 2), desk.now)
-    desk.core.take(ExchangeTime(theirs_ms), desk.now)
+    for _ in range(2):
+        desk.core.take(ExchangeTime(WALL * 2), desk.now)
+    for _ in range(2):
+        desk.core.take(ExchangeTime(theirs_ms), desk.now)
     assert desk.core.exchange_ms(desk.now) == theirs_ms, "a Date that was wrong is not believed any longer"
+
+
+def test_a_date_far_from_this_machine_s_clock_is_believed_once_the_next_refusal_agrees() -> None:
+    desk = Desk()
+    off_ms, day_ms = desk.core.exchange_ms(desk.now) - desk.now.wall_ms, 86_400_000
+
+    def refused(ahead_ms: int) -> int:
+        desk.core.take(ExchangeTime(desk.now.wall_ms + ahead_ms), desk.now)
+        return desk.core.exchange_ms(desk.now) - desk.now.wall_ms
+
+    assert refused(day_ms) == off_ms
+    desk.pass_ms(31_000)  # lists are answered: its signatures are good
+    assert refused(day_ms) == off_ms
+    assert refused(day_ms // 2) == off_ms, "another one, of which there is no second yet"
+    assert refused(50_000) == 50_000, "near enough at once"
+    assert refused(day_ms) == 50_000
+    desk.ms += 900
+    assert refused(day_ms) == day_ms
+    assert refused(0) == 0, "and back, at once"
+
+
+def test_however_far_ahead_the_exchange_s_clock_is_believed_sweeps_are_dated_a_minute_ahead_at_most() -> None:
+    desk = Desk()
+    theirs_ms = desk.now.wall_ms + 3_600_000
+    for _ in range(2):
+        desk.core.take(ExchangeTime(theirs_ms), desk.now)
+    for _ in range(9):
+        desk.pass_ms(31_000)
+    swept = [told.until_ms for told in map(records.decode, desk.log) if isinstance(told, Swept)]
+    assert WALL + 200_000 < max(swept) <= desk.now.wall_ms + 60_000
+    last = [request for request in desk.asked if request.what == "fills"][-1]
+    assert last.query <= requests.fills(max(swept) - STALE_READS_MS).query, "and looked for from there on"
 
 
 @pytest.mark.parametrize("whole", [False, True])
