@@ -235,9 +235,8 @@ class Account:
     def take(self, fresh: Fresh) -> None:
         """Take what has arrived; orders come before their fills."""
         for intent in fresh.orders:
-            trade = self._trade(intent.trade)
+            trade = self._trade(intent.trade, intent.event_ticker)
             trade.labels.setdefault(intent.ticker, intent.label)
-            trade.event_ticker = trade.event_ticker or intent.event_ticker
             # If a person sells what the trader never bought, it is ordered here, but is no trade.
             if intent.trade != FOREIGN:
                 trade.promised.placed(intent)
@@ -263,14 +262,18 @@ class Account:
 
     # -- what has come
 
-    def _trade(self, number: int) -> Trade:
+    def _trade(self, number: int, event_ticker: str = "") -> Trade:
         trade = self.trades.get(number)
         if trade is None:
             trade = self.trades[number] = Trade()
+        trade.event_ticker = trade.event_ticker or event_ticker
         return trade
 
     def _buy(self, entry: Bought) -> None:
-        trade = self._open(entry.trade, entry.event_ticker, entry.time_ms)
+        if entry.count_e2:
+            trade = self._open(entry.trade, entry.event_ticker, entry.time_ms)
+        else:  # it costs a fee, and gets nothing
+            trade = self._trade(entry.trade, entry.event_ticker)
         lots = self._held.setdefault(entry.ticker, {})
         lot, sold = after_purchase(lots.pop(entry.trade, None), entry)
         if lot is None:
@@ -300,18 +303,18 @@ class Account:
             self._count(part.trade, trade)
 
     def _open(self, number: int, event_ticker: str, time_ms: int) -> Trade:
-        trade = self._trade(number)
+        trade = self._trade(number, event_ticker)
         if trade.opened_ms is None:
             trade.opened_ms = time_ms
-            trade.event_ticker = trade.event_ticker or event_ticker
             insort(self._numbers, number)
         trade.opened_ms = min(trade.opened_ms, time_ms)
         return trade
 
     def _give_up(self, trade: Trade, part: Closed) -> None:
-        leg = trade.gone.setdefault((part.ticker, part.side), Leg())
-        leg.count_e2 += part.count_e2
-        leg.cost_e6 += part.cost_e6
+        if part.count_e2:
+            leg = trade.gone.setdefault((part.ticker, part.side), Leg())
+            leg.count_e2 += part.count_e2
+            leg.cost_e6 += part.cost_e6
         trade.cost_e6 += part.cost_e6
         trade.fees_e6 += part.fees_e6
         trade.got_e6 += part.proceeds_e6

@@ -242,6 +242,25 @@ def test_what_a_trade_that_is_over_got_is_the_cash_that_moved() -> None:
     assert paid == Decimal(books.ledger.cash_e6 - cash_e6) / 10**6
 
 
+def test_a_fill_of_nothing_costs_its_fee_and_is_nothing_that_a_trade_got() -> None:
+    order, other = intent(1), msgspec.structs.replace(intent(2, "B"), trade=1)
+    empty, whole = Fill(5_000, 0, 30, 0, NOW_MS), Fill(5_000, 1_000, 0, 0, NOW_MS)
+    none = [Got(order, 0, 0), Got(other, 0, 0)]
+    account = account_of(Fresh([order, other], none, [bought(order, empty), bought(other, empty)]))
+
+    total = account.report().total
+    assert (total.tried, total.trades, total.over, total.lost_dollars) == (1, 0, 0, "0.000000")
+    assert (total.fees_dollars, total.profit_dollars) == ("0.000060", "-0.000060")
+    assert not account.newest(1, 10)
+
+    account.take(Fresh(got=[Got(order, 1_000, 5_000_000, 0, 0)], record=[bought(order, whole)]))
+    account.take(Fresh(record=[Paid("A", 10_000, NOW_MS)]))
+    total = account.report().total
+    assert (total.trades, total.over, total.won, total.got_of_over_dollars) == (1, 1, 1, "4.999940")
+    (row,) = trade_rows(account, {}, 1, 10)
+    assert [(leg.ticker, leg.bought_fp) for leg in row.legs] == [("A", "10.00")]
+
+
 def test_slippage_is_what_was_paid_above_what_was_shown_for_the_part_that_was_had() -> None:
     order = msgspec.structs.replace(intent(1, price_e4=5_000, count_e2=1_000), shown_e6=4_800_000)
     assert slippage_e6(order, 500, 2_450_000) == 50_000
