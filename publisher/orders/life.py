@@ -417,7 +417,7 @@ class Draft:
         assert fill.id not in order.fills
         self.change(Change(fill=fill))
         self.tell(Filled(self.number, fill))
-        if order.state in (OrderState.SENT, OrderState.RESTING):
+        if fill.count_e2 and order.state in (OrderState.SENT, OrderState.RESTING):
             self.change(Change(state=OrderState.PARTIAL))
         self.conclude()
 

@@ -544,9 +544,9 @@ class Looking:
         for seen in fills:
             if seen.fill.id in self._state.fills:
                 continue
-            if seen.fill.count_e2 < 1:
-                # Not told, since nobody can book it; and it leaves nothing open, unlike what cannot be read.
-                self._desk.alarm("a fill of 0.00 contracts is listed: it is taken for none")
+            if not seen.fill.count_e2 and not seen.fill.fee_e6:
+                # Not told, since it changes nothing; and it leaves nothing open, unlike what cannot be read.
+                self._desk.alarm("a fill of 0.00 contracts without a fee is listed: it is taken for none")
                 continue
             key = self._state.by_id.get(seen.order_id)
             order = self._order(key) if key is not None else None

@@ -586,21 +586,31 @@ def test_an_account_that_cannot_be_read_whole_is_said_to_be_so_with_the_member_a
     assert (status.error, status.state) == (None, "ready")
 
 
-def test_a_fill_of_nothing_is_told_to_nobody_and_keeps_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fill_of_nothing_is_told_if_it_has_a_fee_and_keeps_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     desk = Desk()
     (create,) = desk.place(intent(time_in_force="gtc"))
     desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="9.00")
-    nothing = {"count_fp": "0.00", "fee_cost": "0.010000"}
+    nothing = {"count_fp": "0.00", "fee_cost": "0.000000"}
+    dear = {"count_fp": "0.00", "created_time": "2026-10-19T18:00:05Z"}
     listed = [
-        {**FILL, **nothing, "fill_id": "f0"},
+        {**FILL, **dear, "order_id": "z", "fill_id": "f4"},
         {**FILL, **nothing, "order_id": "z", "fill_id": "f2"},
-        FILL,
+        {**FILL, **nothing, "fill_id": "f0"},
+        {**FILL, **dear, "fill_id": "f3"},
     ]
     monkeypatch.setitem(READS, "fills", {"fills": listed, "cursor": ""})
-    for _ in range(4):
+    desk.pass_ms(31_000)
+    assert fills_of(desk) == [("f3", 0)]
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
+    monkeypatch.setitem(READS, "fills", {"fills": [*listed, FILL], "cursor": ""})
+    for _ in range(3):
         desk.pass_ms(31_000)
-    assert fills_of(desk) == [("f1", 100)]
-    assert not any(isinstance(told, ForeignFill) for told in desk.events())
+    assert fills_of(desk) == [("f3", 0), ("f1", 100)]
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == "partial"
+    foreign = [(told.fill.id, told.fill.fee_e6) for told in desk.events() if isinstance(told, ForeignFill)]
+    assert foreign == [("f4", 10_000)]
     assert "fill of 0.00 contracts" in (desk.core.gateway(desk.now).error or "")
     swept = [told.until_ms for told in map(records.decode, desk.log) if isinstance(told, Swept)]
     assert max(swept) > WALL + 90_000, "fills are looked for from there on, not for ever from this one"
