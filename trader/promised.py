@@ -13,6 +13,9 @@ class Promised(msgspec.Struct):
     it. An order that is a trade by itself, or rests, counts in the share in which it was filled, and so does
     each order that joins the trade later. Orders that even out, sell or are a person's promise nothing.
 
+    Each contract of an order promises what those it was placed for did, also one that an amendment adds, and
+    whatever price it asks for. So an order that grew may come to more than its decision's edge.
+
     Attributes:
         edge_e6: of the decision that made the trade; wanted_e2, got_e2: contracts of all its orders.
         orders: how many these are. rests: whether they rest.
@@ -35,7 +38,11 @@ class Promised(msgspec.Struct):
             self.rests = intent.time_in_force == "gtc"
 
     def filled(self, intent: Intent, before_e2: int, after_e2: int) -> None:
-        """Take how much of an order was filled before, and is now."""
+        """Take how much of an order was filled before, and is now.
+
+        Args:
+            intent: the order as it was placed, not as it was amended since.
+        """
         if not intent.attempt:
             self.got_e2 += after_e2 - before_e2
         elif intent.attempt == JOINED:

@@ -37,6 +37,15 @@ def test_an_order_that_is_a_trade_by_itself_counts_in_the_share_that_was_filled(
     assert promised.e6 == 700_000
 
 
+def test_contracts_added_to_an_order_count_like_those_that_it_was_placed_for() -> None:
+    first = order(1, 500_000, time_in_force="gtc")
+    later, promised = order(2, 300_000, time_in_force="gtc", attempt=JOINED), Promised()
+    for quote in (first, later):
+        promised.placed(quote)
+        promised.filled(quote, 0, 1_500)  # placed for 1,000
+    assert promised.e6 == 750_000 + 450_000
+
+
 def test_quotes_count_in_the_share_that_was_filled_whichever_joined_first() -> None:
     first = order(1, 500_000, time_in_force="gtc")
     later = [order(number, 300_000, time_in_force="gtc", attempt=JOINED) for number in (2, 3)]
