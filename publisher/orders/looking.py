@@ -498,7 +498,7 @@ class Looking:
 
     def _whose(self, seen: SeenOrder | Named) -> Key | None:
         state = self._state
-        return state.by_id.get(seen.order_id) or state.by_client.get(seen.client_order_id)
+        return state.by_id.get(seen.order_id) or state.by_client.get(seen.client_order_id or "")
 
     def _order(self, key: Key) -> Order | None:
         journal = self._state.journals.get(key[0])

@@ -97,10 +97,7 @@ def orders_since(
 
 def _somebodys(one: object, ours: Callable[[Named], bool]) -> bool:
     """Whether an order that cannot be read is certainly somebody else's: ours all have an id of ours."""
-    try:
-        name = replies.named(one)
-    except BadRecord:
-        return False
+    name = replies.named(one)
     return bool(name.client_order_id) and not ours(name)
 
 

@@ -57,12 +57,17 @@ class SeenOrder(NamedTuple):
 
 
 class Named(NamedTuple):
-    """Which order is listed, and where: what it takes to end it, whatever else is said of it."""
+    """Which order is listed, and where, as far as that can be read: what it takes to end it.
+
+    Attributes:
+        order_id, ticker: "" if it cannot be read. shard: None.
+        client_order_id: "" if it has none, None if it cannot be read.
+    """
 
     order_id: str
-    client_order_id: str
+    client_order_id: str | None
     ticker: str
-    shard: int
+    shard: int | None
 
 
 class SeenFill(NamedTuple):
@@ -216,7 +221,7 @@ def order(found: Any) -> SeenOrder:
         raise BadRecord("order", found, "an object")
     expires, updated = found.get("expiration_time"), found.get("last_update_time")
     return SeenOrder(
-        *named(found),
+        *_name(found),
         _side(found),
         text(found, "status"),
         parse_price_e4(found.get("yes_price_dollars"), "yes_price_dollars"),
@@ -234,11 +239,13 @@ def costing(found: Any) -> SeenOrder:
     Raises:
         BadRecord: that cannot be read.
     """
-    name = named(found)
+    if not isinstance(found, dict):
+        raise BadRecord("order", found, "an object")
+    order_id, own, ticker, _ = _name(found)
     return SeenOrder(
-        name.order_id,
-        name.client_order_id,
-        name.ticker,
+        order_id,
+        own,
+        ticker,
         whole_of(found, "exchange_index"),
         _side(found),
         "resting",
@@ -251,19 +258,25 @@ def costing(found: Any) -> SeenOrder:
     )
 
 
-def named(found: Any) -> Named:
-    """Return which order is listed.
-
-    Raises:
-        BadRecord: that cannot be read.
-    """
+def named(found: object) -> Named:
+    """Return which order is listed, as far as that can be read."""
     if not isinstance(found, dict):
-        raise BadRecord("order", found, "an object")
+        return Named("", None, "", None)
+    order_id, own, ticker = (found.get(name) or "" for name in ("order_id", "client_order_id", "ticker"))
+    return Named(
+        order_id if isinstance(order_id, str) else "",
+        own if isinstance(own, str) else None,
+        ticker if isinstance(ticker, str) else "",
+        whole(found.get("exchange_index")),
+    )
+
+
+def _name(found: dict[str, Any]) -> tuple[str, str, str, int]:
     own = found.get("client_order_id") or ""
     if not isinstance(own, str):
         raise BadRecord("client_order_id", own, "a text")
     shard = whole(found.get("exchange_index")) or 0
-    return Named(text(found, "order_id"), own, text(found, "ticker"), shard)
+    return text(found, "order_id"), own, text(found, "ticker"), shard
 
 
 def fill(found: Any) -> SeenFill:

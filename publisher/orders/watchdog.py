@@ -30,8 +30,10 @@ from publisher.kalshi.signing import KeySource
 from . import records, replies, requests
 from .budget import Bucket
 from .fence import Fence
+from .life import Key
 from .log import read_log
 from .reading import Failed, goes_on, good
+from .replies import Named
 from .run import WATCHDOG_NOTE, check_mode
 from .sender import Sender
 from .state import State
@@ -65,6 +67,7 @@ GIVE_UP_MS: Final = 120_000
 """How long to keep trying to cancel and prove while the exchange does not answer; by then leases are over."""
 
 CLOCK_OFF_S: Final = 2.0
+SHOWN_MOST: Final = 200
 
 
 class Silence:
@@ -104,13 +107,20 @@ class Silence:
         self._told_ms = steady_ms
 
 
-class Ours(msgspec.Struct, frozen=True):
-    """What a log says about our orders: all ids that carry our name, and those that may be resting."""
+Place = tuple[str, str, int]
+"""An order's id at the exchange ("" while unknown), ticker and shard."""
 
-    client_ids: frozenset[str]
-    order_ids: frozenset[str]
-    may_rest: tuple[tuple[str, str, int], ...]
-    """Order id (empty while unknown), ticker and shard."""
+
+class Ours(msgspec.Struct, frozen=True):
+    """What a log says about our orders: all, by either id, and those that may be resting."""
+
+    by_client: dict[str, Place]
+    by_id: dict[str, Place]
+    may_rest: tuple[Place, ...]
+
+    def place(self, name: Named) -> Place | None:
+        """Return which order of ours is listed, and where, as the log has it; None if none of ours is."""
+        return self.by_client.get(name.client_order_id or "") or self.by_id.get(name.order_id)
 
 
 def ours_of(log_records: Iterable[bytes]) -> Ours:
@@ -122,11 +132,16 @@ def ours_of(log_records: Iterable[bytes]) -> Ours:
     state = State()
     for record in log_records:
         state.replay(records.decode(record))
-    resting = tuple(
-        (order.order_id, order.intent.ticker, order.intent.exchange_index or 0)
-        for order in state.active.values()
+
+    def place(key: Key) -> Place:
+        order = state.journals[key[0]].orders[key[1]]
+        return order.order_id, order.intent.ticker, order.intent.exchange_index or 0
+
+    return Ours(
+        {name: place(key) for name, key in state.by_client.items()},
+        {name: place(key) for name, key in state.by_id.items()},
+        tuple(map(place, state.active)),
     )
-    return Ours(frozenset(state.by_client), frozenset(state.by_id), resting)
 
 
 class Takeover:
@@ -164,7 +179,7 @@ class Takeover:
             return ours_of(read_log(self.terms.folder / "log"))
         except (OSError, StartupError, DecodeError) as error:
             log.warning("watchdog.log_unreadable", error=str(error))
-            return Ours(frozenset(), frozenset(), ())
+            return Ours({}, {}, ())
 
     def fence(self) -> int | None:
         """Raise the generation and end the running gateway; return its pid.
@@ -207,7 +222,7 @@ class Takeover:
         """Cancel those of our orders that the exchange lists as resting, page by page.
 
         Return their ids, and whether that is certain to be all. It is not where a page cannot be had, pages
-        come again or without end, an order's name cannot be read, or time is up.
+        come again or without end, an order's ids cannot be read, or time is up.
         """
         found: set[str] = set()
         cursor, seen, unreadable = "", set[str](), 0
@@ -219,17 +234,20 @@ class Takeover:
             except (BadRecord, Failed) as error:
                 log.warning("watchdog.list_unreadable", error=str(error))
                 return found, False
-            wanted: list[tuple[str, str, int]] = []
+            wanted: list[Place] = []
             for element in elements:
-                try:
-                    order = replies.named(element)
-                except BadRecord as error:
+                name = replies.named(element)
+                known = ours.place(name)
+                if not name.order_id or (name.client_order_id is None and known is None):
                     unreadable += 1
                     if unreadable == 1:
-                        log.warning("watchdog.order_unreadable", error=str(error))
+                        log.warning("watchdog.order_unreadable", order=repr(element)[:SHOWN_MOST])
+                if known is None:
                     continue
-                if order.client_order_id in ours.client_ids or order.order_id in ours.order_ids:
-                    wanted.append((order.order_id, order.ticker, order.shard))
+                order_id, ticker, shard = known
+                shard = shard if name.shard is None else name.shard
+                if name.order_id or order_id:
+                    wanted.append((name.order_id or order_id, name.ticker or ticker, shard))
             found |= {order_id for order_id, _, _ in wanted}
             self._cancel(wanted)
             try:
@@ -242,7 +260,7 @@ class Takeover:
             if self._steady_ms() >= until_ms or self._wait(0):
                 return found, False
 
-    def _cancel(self, orders: Iterable[tuple[str, str, int]]) -> None:
+    def _cancel(self, orders: Iterable[Place]) -> None:
         wanted = []
         for order_id, ticker, shard in orders:
             asked = requests.cancel_listed(order_id, ticker, shard)

@@ -836,7 +836,7 @@ def test_an_illegible_order_keeps_ours_unknown_only_where_it_may_be_ours(
     desk = Desk()
     (create,) = desk.place(intent())
     desk.answer(create, None)
-    illegible = {**LISTED, "client_order_id": client_order_id, "yes_price_dollars": "half"}
+    illegible = {**LISTED, "client_order_id": client_order_id, "ticker": None}
     monkeypatch.setitem(READS, "orders", {"orders": [illegible], "cursor": ""})
     monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:48Z"})
     desk.pass_ms(50_000)

@@ -59,7 +59,7 @@ LISTED: dict[str, Any] = {
     "remaining_count_fp": "1.00",
 }  # fmt: skip
 OTHERS = {**LISTED, "order_id": "by hand", "client_order_id": ""}
-OURS = Ours(frozenset({"c1"}), frozenset({"o0"}), (("", "KXA-1-X", 1),))
+OURS = Ours({"c1": ("", "KXA-1-X", 1)}, {"o0": ("o0", "KXA-0-X", 2)}, (("", "KXA-1-X", 1),))
 """What the log says: the id of one order of ours was never told."""
 
 
@@ -93,6 +93,7 @@ class Lists:
         self.cancelled: list[str] = []
         self.asked: list[tuple[str, str, int]] = []
         """Of each cancel the order, the shard, and how many pages had been asked for."""
+        self.tickers: list[str] = []
         self.pages = 0
 
     def get(self) -> Answer:
@@ -101,6 +102,7 @@ class Lists:
         if method == "DELETE":
             self.cancelled.append(parts.path.rpartition("/")[2])
             self.asked.append((self.cancelled[-1], parse_qs(parts.query)["exchange_index"][0], self.pages))
+            self.tickers += parse_qs(parts.query)["market_ticker"]
             said: dict[str, Any] = {"order_id": self.cancelled[-1], "reduced_by": "1.00"}
         else:
             self.pages += 1
@@ -136,6 +138,9 @@ def takes_over(
         ([OTHERS, LISTED], 1),
         ([{**OTHERS, "yes_price_dollars": "1.50"}, LISTED], 1),
         ([{**LISTED, "remaining_count_fp": None, "outcome_side": 7}], 1),
+        ([{**LISTED, "ticker": None, "exchange_index": None}], 1),
+        ([{**LISTED, "ticker": 7, "exchange_index": 2**60}], 1),
+        ([{**OTHERS, "ticker": None}, LISTED], 1),
         ([{**OTHERS, "order_id": None}, LISTED], None),
         ([None, {**OTHERS, "client_order_id": 5}, LISTED], None),
     ],
@@ -146,7 +151,37 @@ def test_what_cannot_be_read_of_others_hides_no_order_of_ours(
     with takes_over(lambda _cursor: {"orders": list(orders)}, tmp_path) as (takeover, lists, clock):
         assert takeover.cancel(OURS) == proved
         assert lists.asked == [("o1", "1", 1)]
+        assert lists.tickers == ["KXA-1-X"]
         assert (clock.ms - clock.began_ms >= GIVE_UP_MS) == (proved is None)
+
+
+@pytest.mark.parametrize("client_order_id", [5, "", "somebody's"])
+def test_an_order_of_ours_is_cancelled_by_whichever_id_can_be_read(
+    client_order_id: object, tmp_path: Path
+) -> None:
+    listed = {
+        **LISTED,
+        "order_id": "o0",
+        "client_order_id": client_order_id,
+        "ticker": [],
+        "exchange_index": "",
+    }
+    with takes_over(lambda _cursor: {"orders": [listed]}, tmp_path) as (takeover, lists, _):
+        assert takeover.cancel(OURS) == 1
+        assert (lists.asked, lists.tickers) == ([("o0", "2", 1)], ["KXA-0-X"])
+
+
+def test_an_order_of_ours_whose_own_id_cannot_be_read_is_cancelled_by_the_logs_and_proves_nothing(
+    tmp_path: Path,
+) -> None:
+    ours = Ours({"c1": ("o0", "KXA-0-X", 2)}, {}, ())
+    with takes_over(lambda _cursor: {"orders": [{**LISTED, "order_id": 7}]}, tmp_path) as (
+        takeover,
+        lists,
+        _,
+    ):
+        assert takeover.cancel(ours) is None
+        assert lists.asked[0] == ("o0", "1", 1)
 
 
 @pytest.mark.parametrize("follows", ["the same", "another"])
