@@ -188,7 +188,9 @@ class ShardCash(Shape, frozen=True, kw_only=True):
 class ListedPosition(Shape, frozen=True, kw_only=True):
     """The net position of a market, as listed: contracts of YES, those of NO negative.
 
-    What it cost in fees and what it has brought are None where the exchange says nothing legible of that.
+    Attributes:
+        fees_e6, realised_e6: 0 if the exchange says nothing legible of that; None in journals of some builds.
+        unknown: which of the two those are.
     """
 
     ticker: str
@@ -198,6 +200,7 @@ class ListedPosition(Shape, frozen=True, kw_only=True):
     exposure_e6: int
     fees_e6: int | None
     realised_e6: int | None
+    unknown: tuple[str, ...] = ()
 
 
 class ListedOrder(Shape, frozen=True, kw_only=True):

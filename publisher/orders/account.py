@@ -253,14 +253,19 @@ def _netting(found: dict[str, Any]) -> bool | None:
 def _position(one: Any) -> ListedPosition:
     found = _object(one, "position")
     ticker = text(found, "ticker")
+    said = {
+        "fees_e6": _said_e6(found, "fees_paid_dollars"),
+        "realised_e6": _said_e6(found, "realized_pnl_dollars"),
+    }
     return ListedPosition(
         ticker=ticker,
         event_ticker=event_of(ticker),
         exchange_index=whole_of(found, "exchange_index"),
         signed_e2=count_e2(found, "position_fp", signed=True),
         exposure_e6=money_e6(found, "market_exposure_dollars"),
-        fees_e6=_said_e6(found, "fees_paid_dollars"),
-        realised_e6=_said_e6(found, "realized_pnl_dollars"),
+        fees_e6=said["fees_e6"] or 0,
+        realised_e6=said["realised_e6"] or 0,
+        unknown=tuple(name for name, amount_e6 in said.items() if amount_e6 is None),
     )
 
 
