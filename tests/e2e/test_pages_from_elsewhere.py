@@ -135,10 +135,13 @@ def test_over_tls_another_machine_needs_the_token_and_plain_http_gets_nothing(
     assert statuses[2] in (200, 503)
     assert "tls_required" in elsewhere[0][2]
     assert "; Secure" in elsewhere[4][1]
-    # A client with too many wrong tokens is locked out, and no other client is affected.
+    # Too many wrong tokens are answered with 429; the right one passes, also from the same machine.
     wrong = get("https", "/health", {"Authorization": "Bearer x"})
     tried = ask(there, address, *[wrong] * 12, get("https", "/health", bearer))
-    assert [status for status, _, _ in tried] == [401] * 13
+    *refused, passed = [status for status, _, _ in tried]
+    assert {*refused[:9]} == {401}
+    assert refused[-1] == 429
+    assert passed in (200, 503)
     for host, scheme in ((address, "https"), ("127.0.0.1", "http")):
         [[status, _, _]] = ask(here, host, get(scheme, "/health", bearer))
         assert status in (200, 503)

@@ -62,6 +62,8 @@ def example(type_: Any) -> Any:
             case msgspec.inspect.StructType(fields=fields):
                 named = {field.encode_name: value(field.type) for field in fields}
                 return [*named.values()] if info.cls.__struct_config__.array_like else named
+            case msgspec.inspect.Metadata(type=described):
+                return value(described)
             case msgspec.inspect.UnionType(types=types):
                 return value(next(one for one in types if not isinstance(one, msgspec.inspect.NoneType)))
             case msgspec.inspect.LiteralType(values=values):

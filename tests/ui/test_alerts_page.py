@@ -83,7 +83,7 @@ def test_commands_are_checked_like_all_others_and_no_url_is_revealed(desk: Desk)
         ({"rule": {"kind": "x"}}, "kind"),
         ({"rule": {**rule, "ticker": "KXNONE"}}, "ticker"),
         ({"rule": {**rule, "at_dollars": "7"}}, "at_dollars"),
-        ({"surprise": 1}, "body"),
+        ({"surprise": 1}, "surprise"),
     ):
         refused = desk.do("set_rule", body)
         assert (refused.status_code, refused.json()["error"]["parameter"]) == (400, names)
