@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
 def _stack() -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="kb-"))
     runner = Runner(folder)
-    stack = Stack(runner)
+    stack = Stack(runner, markets=400)  # so many that there always is an opportunity to look at
     runner.start("bus.process.supervise")
     try:
         stack.wait_working(2 * START_S)
