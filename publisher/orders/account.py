@@ -56,6 +56,7 @@ class Listing:
     since_ms: int
     requests: int
     ours: Callable[[SeenOrder], bool] = lambda _seen: True
+    subaccount: int = 0
     as_of_ms: int = 0
     cash_e6: dict[int, int] = field(default_factory=dict)
     positions: list[ListedPosition] = field(default_factory=list)
@@ -76,7 +77,7 @@ class Listing:
             self.cash_e6 = _balances(replies.members(body))
             return ""
         if what == "netting":
-            self.netting = _netting(replies.members(body))
+            self.netting = _netting(replies.members(body), self.subaccount)
             return ""
         found, cursor = replies.page(body, KEYS[what])
         for at, one in enumerate(found):
@@ -238,12 +239,12 @@ def _balances(found: dict[str, Any]) -> dict[int, int]:
     return balances
 
 
-def _netting(found: dict[str, Any]) -> bool | None:
+def _netting(found: dict[str, Any], subaccount: int) -> bool | None:
     rows = found.get("netting_configs")
     for row in rows if isinstance(rows, list) else ():
         if (
             isinstance(row, dict)
-            and row.get("subaccount_number") == 0
+            and row.get("subaccount_number") == subaccount
             and isinstance(row.get("enabled"), bool)
         ):
             return bool(row["enabled"])

@@ -156,6 +156,7 @@ class Core:
             desk.fenced = True
         elif isinstance(what, Limits):
             self._sending.budget.resize(what, now.steady_ms)
+            self._looking.subaccount = what.subaccount
         elif isinstance(what, ExchangeTime):
             desk.dated(what.exchange_ms, now)
         elif isinstance(what, PrivateHint):

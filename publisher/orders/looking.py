@@ -11,7 +11,7 @@ import msgspec
 
 from bus.trading.gateway import ForeignFill
 
-from . import reading
+from . import reading, requests
 from .account import Account, Listing, event_of
 from .desk import Desk
 from .life import CERTAIN_MS, READ_LAG_MS, Draft, Key, Order
@@ -88,6 +88,7 @@ class Looking:
     Attributes:
         queues: how many contracts are before each order that rests, as asked for last.
         queues_ms: when that was, by the wall clock; 0: never.
+        subaccount: the only one of which anything counts, None for all that is listed.
         trouble: why the account could not be listed whole when last tried, "" if it could.
     """
 
@@ -107,6 +108,7 @@ class Looking:
         self._queues_ms = 0
         self.queues: dict[Key, int] = {}
         self.queues_ms = 0
+        self.subaccount: int | None = None
         self._strangers: dict[str, tuple[int, list[SeenFill]]] = {}
         self._asked_strangers: dict[str, int] = {}
         self._differing: set[str] = set()
@@ -195,12 +197,11 @@ class Looking:
             self._sending.budget.pay("read", asked.cost, 0, now.steady_ms)
             self._requests -= 1  # reads are not in the log, so their numbers are below 0
             lane.request_id = self._requests
+            query = asked.query
+            if self.subaccount is not None and asked.what in requests.ACROSS:
+                query = (*query, ("subaccount", str(self.subaccount)))
             out.append(
-                Send(
-                    Request(
-                        lane.request_id, asked.what, asked.method, asked.path, asked.query, cost=asked.cost
-                    )
-                )
+                Send(Request(lane.request_id, asked.what, asked.method, asked.path, query, cost=asked.cost))
             )
         return out
 
@@ -444,6 +445,7 @@ class Looking:
             self.since_ms or began.wall_ms - 86_400_000,
             self._state.requests,
             self._ours,
+            self.subaccount or 0,
         )
         try:
             yield from reading.account(listing)

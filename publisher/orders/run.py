@@ -283,6 +283,7 @@ class Gateway:
                 write_capacity=terms.write.capacity,
                 read_per_s=terms.read.refill_per_s * READ_SHARE,
                 read_capacity=terms.read.capacity * READ_SHARE,
+                subaccount=terms.subaccount,
             )
             self._core.take(limits, self._now())
 

@@ -74,7 +74,14 @@ def settings(**members: Any) -> CoreSettings:
 class Desk:
     """A core with an exchange that answers reads with nothing, and writes only when told to."""
 
-    def __init__(self, log: tuple[bytes, ...] = (), generation: int = 1, ms: int = 0, **members: Any) -> None:
+    def __init__(
+        self,
+        log: tuple[bytes, ...] = (),
+        generation: int = 1,
+        ms: int = 0,
+        subaccount: int | None = None,
+        **members: Any,
+    ) -> None:
         self.ms = ms
         self.reads = Counter[str]()
         self.one_order: dict[str, Any] | None = None
@@ -84,7 +91,7 @@ class Desk:
         self.core = Core(settings(**members))
         self.core.replay(log)
         self.core.open(generation, "exchange", "account", self.now)
-        self.core.take(WIDE, self.now)
+        self.core.take(msgspec.structs.replace(WIDE, subaccount=subaccount), self.now)
         self.core.take(FeedHeard(3, 1, WALL, "live"), self.now)
         self.writes: list[Request] = []
         self.turn()
@@ -333,6 +340,15 @@ def test_an_amend_is_answered_or_refused_and_the_order_rests_as_before() -> None
     desk.answer(amend, 400, error={"code": "invalid_price", "message": "m"})
     assert desk.events()[-1] == AmendRefused(1, "invalid_price")
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
+
+
+def test_only_the_subaccount_of_the_key_is_listed() -> None:
+    desk = Desk(subaccount=7)
+    desk.core.account(AccountAsk(journal="j"), desk.now.steady_ms, desk.now)
+    desk.pass_ms(50)
+    named = {request.what for request in desk.asked if ("subaccount", "7") in request.query}
+    assert named >= {"resting", "fills", "settlements"}
+    assert named.isdisjoint({"balance", "positions"}), "of a key that is restricted, they are its own anyway"
 
 
 def test_places_in_the_queue_are_asked_for_rarely_while_something_rests_and_told_when_they_are_new(
