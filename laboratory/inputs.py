@@ -3,8 +3,7 @@
 import ast
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from importlib.machinery import all_suffixes
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,23 +96,6 @@ def modules_of_own() -> set[Path]:
     """Return the files of a person's own modules that this process has imported."""
     files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
     return {path.resolve() for path in map(Path, filter(None, files)) if is_own(path)}
-
-
-@contextmanager
-def apart() -> Iterator[None]:
-    """Forget afterwards which of a person's own modules were imported, and where they were looked for.
-
-    Another strategy may have a module of the same name beside it.
-    """
-    folders, modules = [*sys.path], {*sys.modules}
-    try:
-        yield
-    finally:
-        sys.path[:] = folders
-        for name in {*sys.modules} - modules:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file is not None and is_own(Path(file)):
-                del sys.modules[name]
 
 
 def _with_imports(path: Path) -> list[Path]:

@@ -1,13 +1,15 @@
 """What a run is: a plan alone decides it, equal plans are one, and wrong arguments are refused."""
 
 import os
-import subprocess
+import signal
 import sys
+import threading
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import msgspec
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bus.tape.file import segment_path
@@ -18,7 +20,7 @@ from laboratory.plans import UsageError, plans_of
 from laboratory.runs import Store, run
 from laboratory.stand import settings_of
 from tests.bus.tape.planted import Recorded, a_recording
-from tests.support import ROOT
+from tests.support import ROOT, eventually
 
 DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
 MINE = "from trader.strategies import Quiet\n\n\nclass Mine(Quiet):\n    name = 'mine'\n"
@@ -42,6 +44,7 @@ def test_a_changed_strategy_or_module_beside_it_is_another_run(tmp_path: Path) -
     words = ("--strategies", f"{mine}:Mine")
     (first,) = simulated(*words)
     assert [*first.files] == [str(mine), str(beside)]
+    assert first.runs_own_code
     (tmp_path / "unrelated.py").write_text("y = 2\n")
     assert simulated(*words) == [first]
     beside.write_text("x = 2\n")
@@ -152,6 +155,7 @@ def test_changed_fair_values_are_another_run(tmp_path: Path) -> None:
     os.utime(values, (1_700_000_000, 1_700_000_000))  # a value without a time is as old as its file
     (third,) = simulated(*words)
     assert len({first.name, second.name, third.name}) == 3
+    assert not first.runs_own_code
 
 
 def test_a_file_that_changes_during_a_run_spoils_it(tmp_path: Path) -> None:
@@ -173,12 +177,12 @@ def test_a_recording_that_grows_during_a_run_is_reported(tmp_path: Path) -> None
 
 
 def test_what_a_strategy_prints_is_not_among_the_results(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(f"print('I am imported')\n{MINE}")
     simulated("--strategies", f"{mine}:Mine")
-    assert capsys.readouterr() == ("", "I am imported\n")
+    assert capfd.readouterr() == ("", "I am imported\n")
 
 
 def test_neither_environment_nor_file_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,14 +354,47 @@ def test_a_strategy_that_cannot_be_made_or_started_is_refused_at_once(call: str,
         simulated("--strategies", f"{mine}:Mine")
 
 
-def test_a_strategy_that_never_returns_does_not_hang_the_command(tmp_path: Path) -> None:
+def test_a_strategy_that_never_returns_and_holds_the_interpreter_is_refused(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text(f"import time\n{MINE}\n    def on_start(self, now_ms):\n        time.sleep(600)\n")
-    words = ["run", "--simulate", "1m", "--strategies", f"{mine}:Mine", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "laboratory", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "laboratory: --strategies: mine: on_start did not return within 2 s\n"
+    body = "re.match(r'(a+)+$', 'a' * 60 + 'b')"
+    mine.write_text(f"import re\n{MINE}\n    def on_start(self, now_ms):\n        {body}\n")
+    with pytest.raises(UsageError, match=r"^--strategies: mine: on_start did not return within 2 s$"):
+        simulated("--strategies", f"{mine}:Mine")
+
+
+def test_a_strategy_that_ends_the_process_that_loads_it_is_refused(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"import os\nos._exit(0)\n{MINE}")
+    with pytest.raises(UsageError, match=r"mine\.py:Mine: its import ended the process, expected that it"):
+        simulated("--strategies", f"{mine}:Mine")
+
+
+def test_what_a_strategy_does_where_it_is_loaded_is_not_felt_here(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    (tmp_path / "plans_felt.py").write_text("")
+    mine.write_text(
+        "import os, plans_felt, signal, subprocess, sys, threading, time\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        "os.environ['KALSHI_BUS_DATA_DIR'] = 'elsewhere'\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "sys.setrecursionlimit(500)\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        f"{MINE}\n    def on_start(self, now_ms):\n"
+        "        begun = subprocess.Popen(['sleep', '600'])\n"
+        f"        open({str(tmp_path / 'begun')!r}, 'w').write(str(begun.pid))\n"
+    )
+
+    def felt() -> tuple[object, ...]:
+        handler = signal.getsignal(signal.SIGINT)
+        known = sorted(sys.modules), sys.path[:], dict(os.environ)
+        return Path.cwd(), handler, sys.getrecursionlimit(), threading.active_count(), known
+
+    before = felt()
+    (plan,) = simulated("--strategies", f"{mine}:Mine")
+    assert [Path(path).name for path in plan.files] == ["mine.py", "plans_felt.py"]
+    assert felt() == before
+    begun = int((tmp_path / "begun").read_text())
+    eventually(lambda: not psutil.pid_exists(begun) or psutil.Process(begun).status() == "zombie")
 
 
 def test_refused_fair_values_are_reported(tmp_path: Path) -> None:
