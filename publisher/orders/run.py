@@ -398,7 +398,7 @@ class Gateway:
 
     def _compact(self, core: Core, now: Now) -> None:
         assert self._log is not None
-        if core.compactable(now):
+        if core.compactable(now) or self._log.grown:
             try:
                 self._log.compact(core.base(now), core.keeps)
             except OSError as error:

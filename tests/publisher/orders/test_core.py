@@ -317,6 +317,32 @@ def test_a_lease_counts_from_the_last_sign_of_the_trader() -> None:
     assert last["expiration_time"] == (WALL + 6_100 + 20_000) // 1000
 
 
+def test_an_order_that_rests_for_days_makes_neither_memory_nor_log_grow() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    count = 0
+    for _ in range(300):
+        desk.events()
+        for renewal in desk.pass_ms(1_000):
+            count += 1
+            status = 503 if count == 4 else 200  # its answer is lost, and the next one settles it
+            order_id = "o2" if count > 2 else "o1"
+            desk.answer(renewal, status, order_id=order_id, client_order_id=intent().client_order_id)
+    assert count > 8
+    order = desk.core.order(OrderAsk(journal="j", number=1))
+    assert [sent.what for sent in order.exchanged] == ["create", "renew"]
+
+    kept = [desk.core.base(desk.now), *(record for record in desk.log if desk.core.keeps(record))]
+
+    assert len(kept) < 10
+    core = Core(settings())
+    core.replay(kept)
+    again = core.order(OrderAsk(journal="j", number=1))
+    assert again == order
+    assert (again.order_id, core._state.by_id) == ("o2", {"o1": ("j", 1), "o2": ("j", 1)})
+
+
 def test_a_create_that_would_leave_after_its_lease_is_refused() -> None:
     desk = Desk(lease_ms=10_000)
     desk.core.take(Limits(write_per_s=0.8, write_capacity=10, read_per_s=100, read_capacity=100), desk.now)
