@@ -27,7 +27,7 @@ from trader.lineup import FAMILY, line_up
 from trader.minder import LIMIT_MS, Minder
 from trader.strategies import Strategy
 
-from .inputs import files_of
+from .inputs import files_of, modules_of_own
 from .processes import stdout_to_stderr
 from .quiet import quiet
 from .simulated import START_MS
@@ -99,10 +99,10 @@ def _load(strategies: Sequence[str], telling: Connection, parent_pid: int) -> No
         die_with_parent(parent_pid)
         stdout_to_stderr()
         with quiet():
-            folder = Path.cwd()
+            folder, known = Path.cwd(), modules_of_own()
             lineup = line_up(strategies, folder, _NoneEnded(folder), _Telling(telling), START_MS)
             text = ",".join(map(_shortest, lineup.makers.values()))
-            telling.send(Loaded(text, files_of(lineup)))
+            telling.send(Loaded(text, files_of(lineup, modules_of_own() - known)))
     except StartupError as error:
         telling.send(str(error))
     except BaseException as error:  # noqa: BLE001, whatever a person's code raises is reported

@@ -72,10 +72,21 @@ def test_a_module_that_is_found_elsewhere_first_belongs_to_the_run(
 
 def test_a_module_that_no_import_statement_names_spoils_the_run(tmp_path: Path) -> None:
     mine, hidden = tmp_path / "mine.py", tmp_path / "plans_hidden.py"
-    mine.write_text(f'import importlib\nimportlib.import_module("plans_hidden")\n{MINE}')
+    deed = 'importlib.import_module("plans_hidden")'
+    mine.write_text(f"import importlib\n{MINE}\n    def on_timer(self, now_ms):\n        {deed}\n")
     hidden.write_text("x = 1\n")
     (plan,) = simulated("--strategies", f"{mine}:Mine", "--markets", "60")
     assert run(plan).error == f"{hidden} was imported otherwise than by an import statement"
+
+
+def test_a_module_that_is_imported_by_name_as_the_strategy_begins_belongs_to_the_run(tmp_path: Path) -> None:
+    mine, link, hidden = tmp_path / "mine.py", tmp_path / "link.py", tmp_path / "plans_named.py"
+    mine.write_text(f'import importlib\nimportlib.import_module("plans_named")\n{MINE}')
+    hidden.write_text("x = 1\n")
+    link.symlink_to(mine)
+    (plan,) = simulated("--strategies", f"{link}:Mine", "--markets", "60")
+    assert [*plan.files] == [str(link), str(hidden)]
+    assert run(plan).error == ""
 
 
 def test_a_folder_in_the_checkout_is_ours_only_if_the_project_has_it() -> None:
@@ -129,19 +140,33 @@ def test_packages_beside_a_strategy_belong_to_it(tmp_path: Path) -> None:
     ]
 
 
-def test_the_files_of_an_installed_strategy_are_its_whole_package(
+def test_the_files_of_an_installed_strategy_are_its_whole_package_and_what_of_one_s_own_it_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info, package = tmp_path / "ours-1.dist-info", tmp_path / "plans_installed"
+    info, package, beside = (
+        tmp_path / "ours-1.dist-info",
+        tmp_path / "plans_installed",
+        tmp_path / "beside.py",
+    )
     info.mkdir()
     package.mkdir()
+    beside.write_text("import plans_deeper\n")
+    (tmp_path / "plans_deeper.py").write_text("x = 1\n")
     (package / "__init__.py").write_text("")
-    (package / "mine.py").write_text(MINE)
+    (package / "unused.py").write_text("")
+    (package / "mine.py").write_text(f"import beside\n{MINE}")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[kalshi_bus.strategies]\nmine = plans_installed.mine:Mine\n")
     monkeypatch.syspath_prepend(tmp_path)
-    (plan,) = simulated("--strategies", "mine")
-    assert [*plan.files] == [str(package / "__init__.py"), str(package / "mine.py")]
+    (plan,) = simulated("--strategies", "mine", "--markets", "60")
+    assert [str(Path(path).relative_to(tmp_path)) for path in plan.files] == [
+        "beside.py",
+        "plans_deeper.py",
+        "plans_installed/__init__.py",
+        "plans_installed/mine.py",
+        "plans_installed/unused.py",
+    ]
+    assert run(plan).error == ""
 
 
 def test_changed_fair_values_are_another_run(tmp_path: Path) -> None:
