@@ -25,7 +25,7 @@ from bus.trading.gateway import (
     TransferAsk,
 )
 from markets.errors import StartupError
-from markets.orders import Intent
+from markets.orders import Intent, Sent
 
 from . import limits, records, replies, requests
 from .account import listed_order, shards
@@ -122,7 +122,9 @@ class Core:
             self._sending.answered(Answered(request_id, lost), now)
         for journal in state.journals.values():
             for order in journal.orders.values():
-                if order.created != "none" and now.wall_ms - order.signed_ms < 60_000:
+                # By when they were taken: those that still wait for their turn count, too.
+                taken = order.events[0] if order.events else None
+                if taken is not None and isinstance(taken.event, Sent) and now.wall_ms - taken.at_ms < 60_000:
                     self._desk.rate.note(now.steady_ms)
         for order in state.active.values():
             work = self._desk.work(order)

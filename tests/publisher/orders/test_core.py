@@ -253,6 +253,20 @@ def test_limits_hold_at_their_boundaries_over_all_orders() -> None:
     assert reason(desk) == "gateway_orders_per_minute"
 
 
+def test_a_restart_takes_no_more_orders_a_minute_than_a_gateway_that_goes_on() -> None:
+    desk = Desk(orders_per_minute=3)
+    desk.core.take(Limits(write_per_s=1, write_capacity=10, read_per_s=100, read_capacity=100), desk.now)
+    desk.place(*(intent(number, count_e2=100) for number in (1, 2, 3)))  # some wait for their turn
+
+    again = Desk(tuple(desk.log), 2, ms=desk.ms, orders_per_minute=3)
+    again.place(intent(4, count_e2=100))
+
+    assert again.events()[-1] == Ended(4, "gateway_orders_per_minute", OrderState.REJECTED)
+    later = Desk(tuple(desk.log), 2, ms=desk.ms + 60_000, orders_per_minute=3, stale_after_ms=90_000)
+    later.place(intent(4, count_e2=100, valid_until_ms=WALL + 90_000))
+    assert later.events()[-1] == Sent(4)
+
+
 def test_a_shard_without_the_cash_is_said_with_what_to_move() -> None:
     desk = Desk()
     assert desk.place(intent(exchange_index=1, count_e2=2_000)) == []
