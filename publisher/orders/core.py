@@ -197,7 +197,8 @@ class Core:
             for at in (self._desk.next_due_ms, self._sending.wait_ms, self._looking.next_ms)
             if at is not None
         ]
-        times += self._transfer_due.values()
+        if not self._desk.holds:
+            times += self._transfer_due.values()
         return min(times, default=None)
 
     def exchange_ms(self, now: Now) -> int:
@@ -434,7 +435,7 @@ class Core:
         out: list[Send] = []
         for own, due_ms in list(self._transfer_due.items()):
             moved = self._state.transfers[own]
-            if due_ms > now.steady_ms or self._desk.fenced or self._desk.killed:
+            if due_ms > now.steady_ms or self._desk.holds:
                 continue
             asked = requests.transfer(_uuid(own), moved.from_shard, moved.to_shard, moved.amount_e6)
             wait_ms = self._sending.budget.wait_ms("create", asked.cost, 0, now.steady_ms)

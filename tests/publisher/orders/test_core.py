@@ -520,6 +520,21 @@ def test_a_transfer_is_asked_for_until_it_is_certain_and_carried_out_once() -> N
     assert other.state == "refused"
 
 
+def test_a_transfer_that_the_kill_file_holds_back_wants_no_turn() -> None:
+    desk = Desk()
+    desk.core.take(KillSwitch(True), desk.now)
+    assert (
+        desk.core.transfer(TransferAsk(transfer_id="a", from_shard=0, to_shard=1, amount_e6=100), desk.now)
+        is None
+    )
+    assert desk.pass_ms(5_000) == []
+    assert (desk.core.next_ms(desk.now) or 0) > desk.now.steady_ms, (
+        "it would be asked again and again at once"
+    )
+    desk.core.take(KillSwitch(False), desk.now)
+    assert [request.what for request in desk.turn()] == ["transfer"]
+
+
 def test_an_order_that_never_left_is_over_and_one_cancelled_before_it_left_too() -> None:
     desk = Desk()
     (create,) = desk.place(intent(1))
