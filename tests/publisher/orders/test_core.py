@@ -687,6 +687,21 @@ def test_a_fill_of_nothing_is_told_if_it_has_a_fee_and_keeps_nothing_open(
     assert max(swept) > WALL + 90_000, "fills are looked for from there on, not for ever from this one"
 
 
+@pytest.mark.parametrize("created_time", [{}, {"created_time": None}])
+def test_a_fill_that_says_its_time_in_seconds_alone_is_booked(
+    created_time: dict[str, None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent())
+    desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="0.00")
+    fill = {name: value for name, value in FILL.items() if name != "created_time"}
+    fill |= {**created_time, "ts": WALL // 1000}
+    monkeypatch.setitem(READS, "fills", {"fills": [fill], "cursor": ""})
+    desk.pass_ms(31_000)
+    filled, ended = desk.events()[-2:]
+    assert (filled.fill.time_ms // 1000, ended.reason) == (WALL // 1000, "nothing_left")
+
+
 def test_a_fill_by_hand_beside_one_of_an_order_without_an_answer_is_foreign_once_that_has_its_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
