@@ -39,6 +39,9 @@ _NAMES: Final = {
 }
 """List -> the member that names an element, `id` otherwise."""
 
+EVENTS: Final = "event_contract"
+"""The exchange instance that all this is about; a transfer from or to another one brings or takes cash."""
+
 NAME_MOST: Final = 60
 
 
@@ -294,15 +297,20 @@ def _movements(what: str, one: Any) -> list[Movement]:
             return []
         amount_e6 = money_e6(found, "amount")
         made_ms = time_ms(whole_of(found, "created_ts"), "created_ts")
+        ends = [
+            (end, sign, kind)
+            for end, sign, kind in (("source", -1, "withdrawal"), ("destination", 1, "deposit"))
+            if found.get(end, EVENTS) == EVENTS
+        ]
         return [
             Movement(
                 id=text(found, "transfer_id"),
-                kind="transfer",
+                kind="transfer" if len(ends) == 2 else kind,
                 exchange_index=whole_of(found, f"{end}_exchange_shard"),
                 amount_e6=sign * amount_e6,
                 time_ms=made_ms,
             )
-            for end, sign in (("source", -1), ("destination", 1))
+            for end, sign, kind in ends
         ]
     kind = what.removesuffix("s")
     if found.get("status") not in (None, "applied", "complete", "completed"):

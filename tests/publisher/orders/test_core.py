@@ -657,6 +657,28 @@ def test_an_account_that_cannot_be_read_whole_is_said_to_be_so_with_the_member_a
     assert (status.error, status.state) == (None, "ready")
 
 
+def test_cash_that_goes_to_the_other_exchange_of_kalshi_s_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def transfer(source: str, destination: str) -> dict[str, Any]:
+        return {
+            "transfer_id": f"{source} {destination}", "source": source, "destination": destination,
+            "source_exchange_shard": 0, "destination_exchange_shard": 1, "amount": "2.500000",
+            "status": "complete", "created_ts": WALL // 1000,
+        }  # fmt: skip
+
+    kinds = ("event_contract", "margined")
+    listed = [transfer(source, destination) for source in kinds for destination in kinds]
+    monkeypatch.setitem(READS, "transfers", {"transfers": listed})
+    desk = Desk()
+    answer = desk.core.account(AccountAsk(journal="j"), 0, desk.now)
+    assert answer is not None
+    assert [(one.kind, one.exchange_index, one.amount_e6) for one in answer.movements] == [
+        ("transfer", 0, -2_500_000),
+        ("transfer", 1, 2_500_000),
+        ("withdrawal", 0, -2_500_000),
+        ("deposit", 1, 2_500_000),
+    ]
+
+
 def test_a_fill_of_nothing_is_told_if_it_has_a_fee_and_keeps_nothing_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
