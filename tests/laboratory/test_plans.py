@@ -453,6 +453,20 @@ def test_recordings_of_the_same_time_are_not_two_samples(
     assert "so it is no other sample" in capsys.readouterr().out
 
 
+def test_a_segment_that_was_cut_off_holds_no_time_after_it(tmp_path: Path) -> None:
+    recorded, between = Recorded(tmp_path / "day"), tmp_path / "between.mcap"
+    for _ in range(3):
+        recorded.segment()
+        recorded.publisher.now_ms += 60_000
+        recorded.beat()
+    recorded.folder.close()
+    cut = segment_path(tmp_path / "day", 1)
+    cut.write_bytes(cut.read_bytes()[:-50])
+    segment_path(tmp_path / "day", 2).rename(between)
+    segment_path(tmp_path / "day", 4).touch()  # begun in vain
+    assert len(plans(str(tmp_path / "day"), str(between))) == 2
+
+
 def test_equal_recordings_are_compared_once_and_others_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
