@@ -17,7 +17,7 @@ from .desk import Desk
 from .life import CERTAIN_MS, READ_LAG_MS, Draft, Key, Order
 from .reading import Failed, Looked
 from .records import Foreign, Swept
-from .replies import Named, SeenFill, SeenOrder
+from .replies import Named, SeenFill, SeenOrder, TornFill
 from .requests import Asked
 from .sending import Sending
 from .state import AHEAD_MOST_MS
@@ -40,6 +40,9 @@ TARGETED_MS: Final = 5_000
 
 STALE_READS_MS: Final = 90_000
 """The greatest age of a list."""
+
+TORN_KEPT_MS: Final = 86_400_000
+"""A fill that cannot be read is asked for again for this long: a later build may be able to read it."""
 
 SIGNED_BEFORE_MS: Final = 60_000
 """Whatever the clocks, an order is never created this long before it was signed."""
@@ -291,18 +294,20 @@ class Looking:
             orders, lost = yield from reading.orders_since(since_ms, self._ours)
             self._listed(orders, as_of_ms)  # at once, so that what is found need not wait for the fills
             self._sought.clear()
-            fills, lost_too = None, 0
+            fills, torn = None, list[TornFill]()
             if with_moment:  # otherwise fills are fetched if something was found to have some
-                fills, lost_too = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
+                fills, torn = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
         except Failed:
             self.failures += 1
             self._look_again(FAILED_MS)
             return
-        looked = Looked(as_of_ms, orders, lost + lost_too)
+        looked = Looked(as_of_ms, orders, lost, torn)
         if fills is not None:
             self._filled(fills)
-            self._swept(began, looked.unreadable)
-        if looked.as_of_ms and not looked.unreadable:
+            self._swept(began, whole=not torn)
+        if looked.unreadable:
+            self._desk.alarm("orders are listed that cannot be read, and may be ours")
+        elif looked.as_of_ms:
             self._not_placed(looked, unresolved)
         if self._unresolved():
             self._looks += 1
@@ -329,9 +334,19 @@ class Looking:
             )
             if order.intent.client_order_id in listed or stranger or order.intent.exchange_index in lagging:
                 continue
+            if any(self._may_be_of(order, torn) for torn in looked.torn):
+                continue
             draft = Draft(order)
             draft.not_placed()
             self._desk.learn(draft, "listed", self._now)
+
+    def _may_be_of(self, order: Order, torn: TornFill) -> bool:
+        """Whether a fill that cannot be read may be one of an order whose id is not known."""
+        return (
+            self._state.by_id.get(torn.order_id, order.key) == order.key
+            and torn.ticker in ("", order.intent.ticker)
+            and (torn.time_ms is None or torn.time_ms >= order.signed_ms - SIGNED_BEFORE_MS)
+        )
 
     def _lagging(self, looked: Looked) -> set[int]:
         """Return shards whose lists lack what the exchange told us long enough ago."""
@@ -360,12 +375,12 @@ class Looking:
         try:
             if late and self._fills_tried % 2:
                 order = min(late, key=lambda order: self._desk.work(order).unlisted_ms or 0)
-                fills, unreadable = yield from reading.fills_since(0, order.order_id)
+                fills, _ = yield from reading.fills_since(0, order.order_id)
                 self._filled(fills)
             else:
-                fills, unreadable = yield from reading.fills_since(self._fills_since(began))
+                fills, torn = yield from reading.fills_since(self._fills_since(began))
                 self._filled(fills)
-                self._swept(began, unreadable)
+                self._swept(began, whole=not torn)
         except Failed:
             self.failures += 1
             self._fills_ms = self._now.steady_ms + FAILED_MS
@@ -382,14 +397,16 @@ class Looking:
         exchange_ms = self._desk.exchange_ms(now)
         return min(self._state.swept_ms, exchange_ms) - STALE_READS_MS
 
-    def _swept(self, began: Now, unreadable: int) -> None:
+    def _swept(self, began: Now, *, whole: bool) -> None:
+        """Note up to when all fills are known; `whole`: all that were listed could be read."""
         self._swept_steady_ms = self._now.steady_ms
         # Not far beyond our clock, however sure of another we are: no more than that can a wrong time do.
         until_ms = min(self._desk.exchange_ms(began), began.wall_ms + AHEAD_MOST_MS)
-        if not unreadable and until_ms > self._state.swept_ms + 60_000:
+        if not whole:
+            self._desk.alarm("fills are listed that cannot be read")
+            until_ms -= TORN_KEPT_MS
+        if until_ms > self._state.swept_ms + 60_000:
             self._state.commit(Swept(until_ms))
-        if unreadable:
-            self._desk.alarm("orders or fills are listed that cannot be read")
 
     def _check_job(self, order: Order) -> reading.Job:
         """One order of ours, by its id."""

@@ -80,6 +80,14 @@ class SeenFill(NamedTuple):
     fill: Fill
 
 
+class TornFill(NamedTuple):
+    """What can be read of a fill that cannot be read; "" and None are unknown."""
+
+    order_id: str
+    ticker: str
+    time_ms: int | None
+
+
 def members(body: bytes) -> dict[str, Any]:
     """Return a JSON object.
 
@@ -305,6 +313,16 @@ def fill(found: Any) -> SeenFill:
             maker=found.get("is_taker") is False,
         ),
     )
+
+
+def torn_fill(found: object) -> TornFill:
+    """Return what can be read of a fill."""
+    name = named(found)
+    try:
+        at_ms = _filled_ms(found) if isinstance(found, dict) else None
+    except BadRecord:
+        at_ms = None
+    return TornFill(name.order_id, name.ticker, at_ms)
 
 
 def _filled_ms(found: dict[str, Any]) -> int:

@@ -951,6 +951,43 @@ def test_an_illegible_order_keeps_ours_unknown_only_where_it_may_be_ours(
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == state
 
 
+@pytest.mark.parametrize(
+    ("members", "state"),
+    [
+        ({}, "unknown"),
+        ({"ticker": 5, "created_time": "soon", "order_id": None}, "unknown"),
+        ({"ticker": "KXB-1-X"}, "rejected"),
+        ({"created_time": "2026-10-19T17:00:00Z"}, "rejected"),
+        ({"order_id": "o2"}, "rejected"),
+    ],
+)
+def test_an_illegible_fill_keeps_ours_unknown_only_where_it_may_be_of_it(
+    members: dict[str, object], state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    create, other = desk.place(intent(), intent(2, count_e2=100))
+    desk.answer(create, None)
+    desk.answer(other, 201, order_id="o2", fill_count="0.00", remaining_count="0.00")
+    illegible = {**FILL, "order_id": "of whom", "fill_id": "f9", "fee_cost": "half", **members}
+    monkeypatch.setitem(READS, "fills", {"fills": [illegible], "cursor": ""})
+    monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:48Z"})
+    desk.pass_ms(50_000)
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == state
+    assert desk.core.gateway(desk.now).error == "fills are listed that cannot be read"
+
+
+def test_an_illegible_fill_is_asked_for_again_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(READS, "fills", {"fills": [{**FILL, "fee_cost": "half"}], "cursor": ""})
+    desk = Desk()
+    first, *_ = [request.query for request in desk.asked if request.what == "fills"]
+    for hours, same in ((23, True), (26, False)):
+        desk.ms = hours * 3_600_000
+        for _ in range(2):
+            desk.pass_ms(31_000)
+        last = [request.query for request in desk.asked if request.what == "fills"][-1]
+        assert (last == first) is same
+
+
 @pytest.mark.parametrize("date", [True, False])
 def test_lists_as_of_a_time_to_come_prove_nothing(date: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
