@@ -247,9 +247,11 @@ class Sweep:
         self.failing[route] = RouteHealth(route, str(error)[:300], self._read_ms.get(route))
 
     def _exchange_status(self, reading: Reading) -> None:
+        asked_ms = self._clock.now_ms()
+
         def read(body: bytes) -> None:
             # Not `reading.reply`: the status says nothing about the age of markets.
-            reading.exchange = decode_exchange_status(body, self._clock.now_ms())
+            reading.exchange = decode_exchange_status(body, asked_ms)
 
         try:
             self._client.get("/exchange/status", read=read, within_s=STATUS_WITHIN_S)

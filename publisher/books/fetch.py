@@ -153,7 +153,7 @@ class Enrichment:
             (books, bad), reply = self._client.get(
                 "/markets/orderbooks",
                 [("tickers", ticker) for ticker in batch],
-                read=lambda body: decode_books(body, self._clock.now_ms()),
+                read=lambda body: decode_books(body, asked_ms),
                 reserve=min(reserve, max(0.0, self._budget.capacity - price)),
                 cost=price,
                 attempts=1,
@@ -174,7 +174,7 @@ class Enrichment:
                 bad.append(BadMember(book.ticker, too_long, b""))
             elif book.ticker in wanted:
                 self._quarantine.good("book", book.ticker)
-                good.append(book)
+                good.append(msgspec.structs.replace(book, as_of_ms=reply.as_of_ms))
         for member in bad:
             self._quarantine.put("book", member.ticker or "", member.error, member.raw)
         self._submit(

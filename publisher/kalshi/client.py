@@ -96,7 +96,7 @@ class Reply(msgspec.Struct, frozen=True):
     """An answer.
 
     Attributes:
-        as_of_ms: the time it was received, less the time it may have spent in a cache.
+        as_of_ms: the time it was asked for, less the time it may have spent in a cache.
     """
 
     body: bytes
@@ -305,7 +305,8 @@ class Client:
         if response.status_code != 200 and self._drift is not None:
             self._drift.refusal(path, response.status_code, body)
         self._judge(where, response, body)
-        return Reply(body, received_ms - 1000 * cache_age_s(response.headers))
+        # What it says was true when it was asked for, or later: nobody knows how long it was under way.
+        return Reply(body, min(sent_ms, received_ms) - 1000 * cache_age_s(response.headers))
 
     def _read(self, path: str, read: Callable[[bytes], T], body: bytes) -> T:
         try:

@@ -313,6 +313,15 @@ def test_reply_is_as_old_as_its_cache_says(
     assert reply.as_of_ms == clock.now_ms() - 7_000
 
 
+def test_reply_is_as_old_as_its_question(client: Client, exchange: FakeExchange, clock: ManualClock) -> None:
+    asked_ms = clock.now_ms()
+    exchange.faults.append(lambda _path: clock.advance(5_000))  # so long it is under way
+
+    _, reply = client.get("/events", read=len)
+
+    assert reply.as_of_ms == asked_ms
+
+
 @pytest.mark.parametrize(
     ("headers", "age_s"),
     [
