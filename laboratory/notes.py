@@ -10,7 +10,7 @@ from markets.orders import Fill, Intent, Settlement
 from markets.records import Market, Quote
 from markets.texts import one_line
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
-from trader.engine.outputs import AnyOutput, Refused
+from trader.engine.outputs import Amended, AnyOutput, Refused
 from trader.ledger.ledger import JOINED
 from trader.promised import Promised
 
@@ -80,6 +80,7 @@ class Notes(MemoryJournal):
         self._odd = odd
         self._refused: Counter[str] = Counter()
         self._placed_ms: dict[int, int] = {}
+        self._wanted_e2: dict[int, int] = {}
         self._filled_e2: dict[int, int] = {}
         self._order_ms: list[int] = []
         self._open: Counter[int] = Counter()
@@ -102,7 +103,7 @@ class Notes(MemoryJournal):
         """See MemoryJournal."""
         self._placed_ms[intent.number] = self.now_ms
         self.outcome.orders += 1
-        self.outcome.wanted_e2 += intent.count_e2
+        self._want(intent.number, intent.count_e2)
         trade = self._trades.get(intent.trade)
         if trade is None:
             belief = None if intent.probability is None else round(intent.probability * 1e6)
@@ -137,6 +138,7 @@ class Notes(MemoryJournal):
         trade = self._trades[intent.trade]
         self._order_ms.append(self.now_ms - self._placed_ms.pop(intent.number))
         self._filled_e2.pop(intent.number, None)
+        del self._wanted_e2[intent.number]
         self._open[intent.trade] -= 1
         if not self._open[intent.trade]:
             if not trade.first or trade.joined:
@@ -165,17 +167,25 @@ class Notes(MemoryJournal):
     def _first(self, trade: Trade) -> str:
         held = self._held[trade.number]
         if trade.joined:  # its quotes are no basket
-            got = [sum(sum(one.bought_e2.values()) for one in held.values())]
-        else:
-            got = [held[ticker].bought_e2[side] for ticker, side, _ in trade.legs]
-        if not any(got):
+            return "even" if any(any(one.bought_e2.values()) for one in held.values()) else "nothing"
+        legs = [(held[ticker].bought_e2[side], wanted_e2) for ticker, side, wanted_e2 in trade.legs]
+        if not any(got_e2 for got_e2, _ in legs):
             return "nothing"
-        return "even" if all(count == got[0] for count in got) else "missed"
+        got_e2, of_e2 = legs[0]  # of some baskets fewer are wanted of one leg than of the others
+        return "even" if all(got * of_e2 == got_e2 * wanted for got, wanted in legs) else "missed"
 
     def other(self, output: AnyOutput) -> None:
         """See MemoryJournal."""
-        if isinstance(output, Refused):
-            self._refused[output.reason] += 1
+        match output:
+            case Refused():
+                self._refused[output.reason] += 1
+            case Amended(refused=False):
+                self._want(output.number, output.count_e2)
+
+    def _want(self, number: int, count_e2: int) -> None:
+        """Count the contracts that an order asks for: as it was placed, or was last amended."""
+        self.outcome.wanted_e2 += count_e2 - self._wanted_e2.get(number, 0)
+        self._wanted_e2[number] = count_e2
 
     def taken_back(self, settlement: Settlement) -> None:
         """See MemoryJournal."""
@@ -190,9 +200,17 @@ class Notes(MemoryJournal):
             trade = self._trades[number]
             self._held[number][settlement.ticker].value_e4 = settlement.value_e4
             trade.odd = trade.odd or odd
-            if trade.belief is not None and len(self._held[number]) == 1:
-                trade.outcome_e4 = settlement.value_e4
+            self._judge_belief(trade, settlement)
             self._close(trade)
+
+    def _judge_belief(self, trade: Trade, settlement: Settlement) -> None:
+        """Record what a contract paid that was believed in; not of a trade that has none of it any more."""
+        if trade.belief is None or len(trade.legs) != 1 or len(self._held[trade.number]) != 1:
+            return
+        ((_, side, _),) = trade.legs
+        value_e4, net_e2 = settlement.value_e4, self._held[trade.number][settlement.ticker].net_e2
+        held_e2, paid_e4 = (net_e2, value_e4) if side == YES else (-net_e2, opposite(value_e4))
+        trade.outcome_e4 = paid_e4 if held_e2 > 0 else None
 
     def _withhold(self, settlement: Settlement, fee_e6: int) -> None:
         """Book what was withheld to pay whole cents; the first trade on the side that was paid bears it."""

@@ -9,7 +9,7 @@ import msgspec
 
 from markets.texts import one_line
 
-VERSION: Final = 6
+VERSION: Final = 7
 """The version of these shapes; a run whose kept outcome has another version is repeated."""
 
 
@@ -65,11 +65,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         if self.recording:
             return f"recording {self.digest[:12] or self.recording}"
         return f"seed {self.seed}"
-
-    @property
-    def runs_own_code(self) -> bool:
-        """Whether code of a person's own is among its files, not only fair values."""
-        return any(path != self.settings.get("fair_values_file") for path in self.files)
 
     @property
     def world(self) -> dict[str, str]:
@@ -170,14 +165,16 @@ class Trade(msgspec.Struct, kw_only=True):
         kind, source: as in `kalshi-bus trader report` (docs/trader.md).
         promised_e6: expected profit at the decision, for what was filled (trader/promised.py).
         legs: (ticker, side, contracts wanted in 1/100) of its first orders.
-        first: what those got: "even", "missed" (a leg or a part of one was missed), "nothing".
+        first: what those got: "even" (the same share of each), "missed" (a leg or a part of one was missed),
+            "nothing".
         joined, evened: how many orders joined it later; how many evened it out, or sold it.
         fees_e6: fees of its fills, and what was withheld at settlement; cost_e6: cost without fees.
         got_e6: profit, once everything it holds is settled; None before.
         worth_e6: if not settled, its worth at the end at floor or bid, less its cost.
         odd: it was settled without whole winners: a void, a dead heat.
-        belief: the fair value of YES times 1,000,000 that it relied on, None if it relied on none.
-        outcome_e4: for one with a belief, the final value of YES in its only market.
+        belief: what a contract of its side was believed to be worth, times 1,000,000; None if it relied on no
+            fair value.
+        outcome_e4: for one with a belief that held contracts of its only leg to the end: what each paid.
     """
 
     number: int

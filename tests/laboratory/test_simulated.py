@@ -45,7 +45,9 @@ from simulator.matching.orders import ASK
 from simulator.universe.templates import load
 from tests.markets.builders import quote as quote_of
 from tests.trader.ledger.builders import intent
-from trader.engine.inputs import Present
+from trader.engine.inputs import Present, Tick
+from trader.engine.outputs import Amended as AmendBooked
+from trader.engine.outputs import Booked, Place
 from trader.ledger.ledger import JOINED
 
 PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"limit_payout_hours": "8760"})
@@ -117,6 +119,13 @@ def test_trades_add_up_to_the_equity_where_trades_hold_both_sides_of_a_market(
     assert sum(one.profit_e6 for one in of_kinds) == found.profit_e6
 
 
+def paid(ticker: str, value_e4: int, fee_e6: int = 0) -> Settlement:
+    return Settlement(
+        ticker=ticker, event_ticker="E", side="yes", count_e2=1, result="", value_e4=value_e4, cost_e6=0,
+        payout_e6=0, time_ms=0, fee_e6=fee_e6,
+    )  # fmt: skip
+
+
 def test_what_is_withheld_at_a_settlement_is_borne_by_a_trade_on_the_side_that_was_paid() -> None:
     notes = Notes(0, Outcome(plan=PLAN), START_MS)
     for trade, side in ((1, "no"), (2, "yes")):
@@ -124,18 +133,15 @@ def test_what_is_withheld_at_a_settlement_is_borne_by_a_trade_on_the_side_that_w
         notes.placed(order)
         notes.filled(order, Fill(5_000, 150 + trade, 0, 150 + trade, START_MS))
         notes.ended(order)
-    paid = Settlement(
-        ticker="A", event_ticker="E", side="yes", count_e2=1, result="", value_e4=3_300, cost_e6=0,
-        payout_e6=0, time_ms=0, fee_e6=3_300,
-    )  # fmt: skip
-    notes.settled(paid)
+    withheld = paid("A", 3_300, fee_e6=3_300)
+    notes.settled(withheld)
     assert [one.fees_e6 for one in notes.outcome.trades] == [0, 3_300]
     assert (
         sum(one.got_e6 or 0 for one in notes.outcome.trades)
         == (151 * 6_700 + 152 * 3_300) - 303 * 5_000 - 3_300
     )
-    notes.taken_back(paid)
-    notes.settled(msgspec.structs.replace(paid, value_e4=10_000, fee_e6=0))
+    notes.taken_back(withheld)
+    notes.settled(paid("A", 10_000))
     assert [one.fees_e6 for one in notes.outcome.trades] == [0, 0]
     assert sum(one.got_e6 or 0 for one in notes.outcome.trades) == 152 * 10_000 - 303 * 5_000
 
@@ -165,6 +171,66 @@ def test_a_markout_of_a_market_that_collapsed_or_was_decided_is_not_left_out() -
     assert len(notes.outcome.markouts) == 2 * 4
     more_e4 = [one.more_e4 for one in notes.outcome.markouts if one.minutes == 1]
     assert more_e4 == [1_000.0, -4_950.0, 5_000, None]
+
+
+@pytest.mark.parametrize(
+    ("side", "sold_e2", "came_e4"), [("yes", 0, 0), ("no", 0, 10_000), ("no", 300, None)]
+)
+def test_a_belief_is_judged_by_what_its_own_side_paid_to_those_who_still_held_it(
+    side: str, sold_e2: int, came_e4: int | None
+) -> None:
+    notes = Notes(0, Outcome(plan=PLAN), START_MS)
+    bought = msgspec.structs.replace(intent(1, "A", side, 2_000, 300), probability=0.8)
+    sold = msgspec.structs.replace(intent(2, "A", "yes", 7_000, 300), trade=1, attempt=1)
+    for order, got_e2 in ((bought, 300), (sold, sold_e2)):
+        notes.placed(order)
+        if got_e2:
+            notes.filled(order, Fill(order.price_e4, got_e2, 0, got_e2, START_MS))
+        notes.ended(order)
+    notes.settled(paid("A", 0))
+    (found,) = notes.outcome.trades
+    assert (found.belief, found.outcome_e4) == (800_000, came_e4)
+
+
+@pytest.mark.parametrize(
+    ("got_e2", "first"),
+    [
+        ((100, 300), "even"),
+        ((50, 150), "even"),
+        ((100, 100), "missed"),
+        ((0, 300), "missed"),
+        ((0, 0), "nothing"),
+    ],
+)
+def test_a_basket_that_wants_less_of_one_leg_misses_none_by_getting_what_it_wants(
+    got_e2: tuple[int, int], first: str
+) -> None:
+    notes = Notes(0, Outcome(plan=PLAN), START_MS)
+    legs = [
+        msgspec.structs.replace(intent(at + 1, "AB"[at], "no", 4_000, (100, 300)[at]), trade=1)
+        for at in (0, 1)
+    ]
+    for order in legs:
+        notes.placed(order)
+    for order, count_e2 in zip(legs, got_e2, strict=True):
+        if count_e2:
+            notes.filled(order, Fill(4_000, count_e2, 0, count_e2, START_MS))
+        notes.ended(order)
+    assert notes.outcome.trades[0].first == first
+
+
+def test_what_an_amended_order_asks_for_is_what_it_asks_for_now() -> None:
+    notes = Notes(0, Outcome(plan=PLAN), START_MS)
+    order = intent(1, "A", "yes", 2_000, 1_000)
+    for output in (
+        Place(order),
+        Booked(1, OrderState.OPEN, "", (Fill(2_000, 600, 0, 600, START_MS),), START_MS),
+        AmendBooked(1, 3_000, 1_600, 0, refused=False),
+        AmendBooked(1, 3_000, 1_600, 0, refused=True),
+        Booked(1, OrderState.CANCELLED, "", (Fill(3_000, 800, 0, 800, START_MS),), START_MS),
+    ):
+        notes.write(Tick(START_MS, 0), [output])
+    assert (notes.outcome.wanted_e2, notes.outcome.got_e2) == (1_600, 1_400)
 
 
 def test_a_trade_that_others_join_is_no_basket_that_is_evened() -> None:
