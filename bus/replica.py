@@ -158,9 +158,8 @@ class Follower:
         """Whether the feed is listened to: not before `start`, nor after `stop` or a listener that raised."""
         return self._thread.is_alive()
 
-    def start(self, *, daemon: bool = False) -> None:
-        """Start following the feed; a `daemon` does not keep the process from ending."""
-        self._thread.daemon = daemon
+    def start(self) -> None:
+        """Start following the feed."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """A report's figures: the content of report.json, from which the page and the tables are made. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Final
 
@@ -22,6 +22,7 @@ from .statistics import (
     cut,
     estimate,
     markouts,
+    order_ms,
     paired,
     promise,
 )
@@ -47,8 +48,8 @@ class Variant(msgspec.Struct, frozen=True):
         bid_a_day: the same with everything at bid.
         drawdown: the deepest of each case, dollars.
         days: profit of each day of each run, dollars, in order.
-        fill_rate: contracts filled per contract wanted.
-        order_ms: an order's life, median and 95th percentile.
+        fill_rate: contracts filled per contract wanted; None if none were.
+        order_ms: an order's life, median and 95th percentile; None if none has ended.
     """
 
     name: str
@@ -68,8 +69,8 @@ class Variant(msgspec.Struct, frozen=True):
     refused: dict[str, int]
     orders: int
     fills: int
-    fill_rate: float
-    order_ms: tuple[int, int]
+    fill_rate: float | None
+    order_ms: tuple[int, int] | None
     fees: float
     failures: list[str]
     differs: list[str]
@@ -165,10 +166,13 @@ def _lacking(outcomes: Iterable[Outcome]) -> list[str]:
 
 def _short(outcomes: Iterable[Outcome]) -> list[str]:
     """Return a warning if profits per day are extrapolated."""
-    shortest = min((one.days for one in outcomes if not one.error and one.days), default=1.0)
+    days = [one.days for one in outcomes if not one.error and one.days]
+    shortest, longest = min(days, default=1.0), max(days, default=1.0)
     if shortest >= WHOLE_DAY:
         return []
     lasts = f"The shortest run lasts {span(shortest)}: profits per day are extrapolated."
+    if longest > 2 * shortest:
+        lasts += f" The longest lasts {span(longest)}, and each counts the same."
     return [f"{lasts} A day seldom earns as much an hour as its first minutes do, before money is at stake."]
 
 
@@ -179,7 +183,6 @@ def variant(name: str, outcomes: Sequence[Outcome]) -> Variant:
     refused: Counter[str] = Counter()
     for outcome in good:
         refused.update(outcome.refused)
-    times = sorted(ms for outcome in good for ms in outcome.order_ms)
     wanted_e2 = sum(outcome.wanted_e2 for outcome in good)
     return Variant(
         name=name,
@@ -199,8 +202,8 @@ def variant(name: str, outcomes: Sequence[Outcome]) -> Variant:
         refused=dict(refused.most_common()),
         orders=sum(outcome.orders for outcome in good),
         fills=sum(outcome.fills for outcome in good),
-        fill_rate=sum(outcome.got_e2 for outcome in good) / wanted_e2 if wanted_e2 else 0.0,
-        order_ms=(times[len(times) // 2], times[len(times) * 95 // 100]) if times else (0, 0),
+        fill_rate=sum(outcome.got_e2 for outcome in good) / wanted_e2 if wanted_e2 else None,
+        order_ms=order_ms(good),
         fees=sum(outcome.fees_e6 for outcome in good) / 1e6,
         failures=[f"{one.plan.case}, {line}" for one in good for line in one.failures],
         differs=[f"{one.plan.case}: {line}" for one in good for line in one.differs],
@@ -227,9 +230,17 @@ def _curve(outcome: Outcome) -> list[tuple[float, float, float, float]]:
 
 
 def mean_curve(curves: Sequence[Curve]) -> list[tuple[float, float]]:
-    """Return the mean profit at floor over runs, at the hours that all of them include."""
-    by_hour: Mapping[float, list[float]] = defaultdict(list)
-    for curve in curves:
-        for hours, floor, *_ in curve.points:
-            by_hour[round(hours, 3)].append(floor)
-    return [(hours, fmean(at)) for hours, at in sorted(by_hour.items()) if len(at) == len(curves)]
+    """Return the mean profit at floor over runs, up to the end of the shortest.
+
+    Recordings have their points at times of their own; between two of them, the earlier one counts.
+    """
+    moves = sorted(
+        (hours, number, floor) for number, one in enumerate(curves) for hours, floor, *_ in one.points
+    )
+    ends = min((one.points[-1][0] if one.points else 0.0 for one in curves), default=0.0)
+    now, mean = [0.0] * len(curves), dict[float, float]()
+    for hours, number, floor in moves:
+        now[number] = floor
+        if hours <= ends:
+            mean[hours] = fmean(now)
+    return [*mean.items()]

@@ -11,9 +11,10 @@ import msgspec
 from jinja2 import Environment, PackageLoader
 
 from bus.files import write_whole
+from bus.spreadsheet import guarded
 
 from . import charts
-from .figures import Report, Variant, mean_curve
+from .figures import Curve, Report, Variant, mean_curve
 from .outcome import Outcome, span
 
 _RUN = ["seed", "recording", "variant"]
@@ -55,8 +56,9 @@ def html(report: Report) -> str:
 
 
 def cents(dollars: float) -> str:
-    """Return dollars and cents, with a sign if negative."""
-    return f"{'-' if dollars < -0.004 else ''}${abs(dollars):,.2f}"
+    """Return dollars and cents, with a sign if that is negative."""
+    size = f"{abs(dollars):,.2f}"
+    return f"{'-' if dollars < 0 and size != '0.00' else ''}${size}"
 
 
 def spoken(cases: Iterable[str]) -> str:
@@ -88,12 +90,21 @@ def _charts(variant: Variant) -> dict[str, str]:
     for days in variant.days.values():
         for number, profit in enumerate(days):
             by_day[number].append(profit)
-    columns = [(f"day {number + 1}", fmean(profits)) for number, profits in sorted(by_day.items())]
+    columns = [(_day(number, curves), fmean(profits)) for number, profits in sorted(by_day.items())]
     return {
         "equity": charts.lines(f"Equity at floor, {variant.name}", floors),
         "stake": charts.lines(f"At stake, {variant.name}", stake),
         "days": charts.bars(f"Profit by day, {variant.name}", columns),
     }
+
+
+def _day(number: int, curves: Sequence[Curve]) -> str:
+    """Return what a day of runs is called, with how much of it there was if it was not whole."""
+    hours = {min(24.0, round(one.points[-1][0] - 24 * number, 3)) for one in curves if one.points}
+    parts = [each for each in hours if each > 0]
+    if parts in ([], [24.0]):
+        return f"day {number + 1}"
+    return f"day {number + 1}, {span(parts[0] / 24) if len(parts) == 1 else 'in part'}"
 
 
 def _run(outcome: Outcome) -> tuple[object, ...]:
@@ -129,5 +140,6 @@ def write(report: Report, outcomes: Sequence[Outcome], folder: Path) -> Path:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([heads, *rows])
+    cells = ([guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(text).writerows([heads, *cells])
     return text.getvalue().encode()

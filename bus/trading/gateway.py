@@ -233,10 +233,7 @@ class ListedSettlement(Shape, frozen=True, kw_only=True):
 
 
 class Movement(Shape, frozen=True, kw_only=True):
-    """Cash that came, went or moved between shards: kind `deposit`, `withdrawal` or `transfer`.
-
-    What comes from Kalshi's exchange of margined contracts is a deposit, what goes there a withdrawal.
-    """
+    """Cash that came, went or moved between shards: kind `deposit`, `withdrawal` or `transfer`."""
 
     id: str
     kind: str

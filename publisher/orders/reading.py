@@ -11,7 +11,7 @@ from markets.errors import BadRecord
 
 from . import replies, requests
 from .account import LISTS, VITAL, Listing
-from .replies import Named, SeenFill, SeenOrder, TornFill
+from .replies import Named, SeenFill, SeenOrder
 from .requests import Asked
 from .steps import Reply
 
@@ -21,15 +21,11 @@ AHEAD_MOST_MS: Final = 5_000
 
 
 class Looked(NamedTuple):
-    """All orders since a moment, and the fills that could not be read.
-
-    `as_of_ms` is 0 if it was not asked for; `unreadable` orders may be ours.
-    """
+    """All orders since a moment; `as_of_ms` is 0 if it was not asked for."""
 
     as_of_ms: int
     orders: list[SeenOrder]
     unreadable: int
-    torn: list[TornFill]
 
 
 class Failed(Exception):
@@ -105,17 +101,14 @@ def _somebodys(one: object, ours: Callable[[Named], bool]) -> bool:
     return bool(name.client_order_id) and not ours(name)
 
 
-def fills_since(
-    since_ms: int, order_id: str = ""
-) -> Generator[Asked, Reply, tuple[list[SeenFill], list[TornFill]]]:
-    """Return all fills since a moment, or of an order, oldest first, and those that could not be read.
+def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tuple[list[SeenFill], int]]:
+    """Return all fills since a moment, or of an order, oldest first, and how many could not be read.
 
     Raises:
         Failed: a page of them could not be had.
     """
     found: list[SeenFill] = []
-    torn: list[TornFill] = []
-    cursor = ""
+    unreadable, cursor = 0, ""
     seen: set[str] = set()
     while True:
         reply = yield (
@@ -126,10 +119,10 @@ def fills_since(
             try:
                 found.append(replies.fill(one))
             except BadRecord:
-                torn.append(replies.torn_fill(one))
+                unreadable += 1
         if not goes_on(cursor, seen):
             found.reverse()
-            return found, torn
+            return found, unreadable
 
 
 def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:

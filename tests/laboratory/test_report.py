@@ -11,8 +11,9 @@ import pytest
 from laboratory import charts, figures, report
 from laboratory.outcome import Outcome, Plan, common, names, span
 from laboratory.statistics import estimate
+from markets.units import HOUR_MS
 from tests.bus.trading.disk import full_disk
-from tests.laboratory.outcomes import outcome, trade
+from tests.laboratory.outcomes import DAY_MS, outcome, trade
 
 
 def made() -> figures.Report:
@@ -144,6 +145,56 @@ def test_the_files_have_the_same_figures(tmp_path: Path) -> None:
     assert sum(int(row["got_e6"]) for row in rows) == 4_000_000
     with (tmp_path / "equity.csv").open(newline="") as file:
         assert [row["floor_e6"] for row in csv.DictReader(file)] == ["1000000", "3000000"] * 2
+
+
+def test_no_cell_of_a_table_starts_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    odd = "-mine"
+    run = outcome(1, [-2_000_000], [trade(strategy=odd, kind='=1+1,"x"\n', series="@a", got_e6=-2_000_000)])
+    report.write(figures.report([run], "t", "c"), [run], tmp_path)
+    with (tmp_path / "trades.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [row[name] for name in ("strategy", "kind", "series", "got_e6")] == [
+        "'-mine",
+        """'=1+1,"x"\n""",
+        "'@a",
+        "-2000000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dollars", "said"),
+    [
+        (-0.0049, "$0.00"),
+        (-0.0051, "-$0.01"),
+        (-1234.5, "-$1,234.50"),
+        (0.0, "$0.00"),
+        (1e7, "$10,000,000.00"),
+    ],
+)
+def test_what_rounds_to_nothing_has_no_sign(dollars: float, said: str) -> None:
+    assert report.cents(dollars) == said
+
+
+def test_a_day_that_was_not_whole_says_how_much_of_it_there_was() -> None:
+    def days(*ends_ms: int) -> list[str]:
+        runs = [outcome(seed, [1_000_000, 3_000_000]) for seed in range(len(ends_ms))]
+        for run, ended_ms in zip(runs, ends_ms, strict=True):
+            run.points[-1] = msgspec.structs.replace(run.points[-1], at_ms=ended_ms)
+        return re.findall(r"<title>(day [^:]*): \$", report.html(figures.report(runs, "t", "c")))
+
+    assert days(2 * DAY_MS) == ["day 1", "day 2"]
+    assert days(DAY_MS + 3 * HOUR_MS) == ["day 1", "day 2, 3 h"]
+    assert days(DAY_MS + 3 * HOUR_MS, 2 * DAY_MS) == ["day 1", "day 2, in part"]
+
+
+def test_a_mean_over_recordings_goes_on_to_the_end_of_the_shortest_whenever_their_points_are() -> None:
+    one = figures.Curve("recording a", [(0.1, 1.0, 0.0, 0.0), (0.3, 3.0, 0.0, 0.0)])
+    other = figures.Curve(
+        "recording b", [(0.2, 5.0, 0.0, 0.0), (0.25, 7.0, 0.0, 0.0), (9.0, 100.0, 0.0, 0.0)]
+    )
+    assert figures.mean_curve([one, other]) == [(0.1, 0.5), (0.2, 3.0), (0.25, 4.0), (0.3, 5.0)]
+    assert figures.mean_curve([other, other]) == [(hours, floor) for hours, floor, *_ in other.points]
+    assert figures.mean_curve([]) == figures.mean_curve([one, figures.Curve("recording c", [])]) == []
 
 
 def test_a_report_that_cannot_be_written_leaves_the_earlier_one_whole_and_names_the_file(

@@ -15,6 +15,7 @@ from laboratory.statistics import (
     cut,
     estimate,
     markouts,
+    order_ms,
     paired,
     promise,
     t95,
@@ -107,6 +108,17 @@ def test_the_profits_of_days_add_up_to_the_profit_of_the_run() -> None:
     assert run.profit_e6 == 7_000_000
 
 
+def test_the_time_of_an_order_is_that_of_all_orders_however_many_a_run_kept() -> None:
+    quick, slow = outcome(1, [0]), outcome(2, [0])
+    quick.orders, quick.order_ms = 9_700, [100] * 200
+    slow.orders, slow.order_ms = 300, [60_000] * 300
+    assert order_ms([quick, slow]) == (100, 100)
+    slow.orders = 600
+    assert order_ms([slow, quick]) == (100, 60_000)
+    assert order_ms([slow]) == (60_000, 60_000)
+    assert order_ms([]) is None
+
+
 def test_calibration_counts_only_settled_beliefs() -> None:
     trades = [trade(number, belief=700_000, outcome_e4=10_000 * (number < 7)) for number in range(10)]
     (found,) = calibration([*trades, trade(99, belief=700_000), trade(100)])
@@ -131,6 +143,18 @@ def test_a_choice_on_some_seeds_is_judged_on_the_next() -> None:
     assert flattered > 0.2
     assert flattered == pytest.approx(fmean(one.lead_there.mean - one.lead.mean for one in chosen))
     assert all(one.flattered.half and one.lead.half and one.flattered.half > one.lead.half for one in chosen)
+
+
+def test_a_choice_on_recordings_is_judged_on_later_ones_in_whatever_order_they_are_given() -> None:
+    runs = []
+    for edge in (1, 2):
+        for day in (3, 1, 4, 2):
+            run = outcome(day, [day * 1_000_000 * edge], min_edge=str(edge))
+            run.plan = msgspec.structs.replace(run.plan, recording=f"{day}.mcap", digest=str(day) * 12)
+            run.began_ms, run.ended_ms = day * DAY_MS, (day + 1) * DAY_MS
+            runs.append(run)
+    (chosen,) = walk_forward(runs, 2)
+    assert [case[-1] for case in (*chosen.chosen_on, *chosen.judged_on)] == ["1", "2", "3", "4"]
 
 
 def test_what_all_variants_have_in_common_on_some_seeds_flatters_nobody() -> None:
