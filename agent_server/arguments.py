@@ -12,17 +12,30 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 Ticker = Annotated[
     str,
-    Meta(min_length=1, max_length=200, description="A market's ticker, such as KXNBAGAME-26NOV29LALBOS-LAL."),
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="A market's ticker, such as KXNBAGAME-26NOV29LALBOS-LAL, 1 to 200 characters.",
+    ),
 ]
 EventTicker = Annotated[
     str,
-    Meta(min_length=1, max_length=200, description="An event's ticker: a market's without its last part."),
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="An event's ticker, 1 to 200 characters: a market's without its last part.",
+    ),
 ]
-Limit = Annotated[int, Meta(ge=1, le=100, description="The maximum number of rows.")]
-Hours = Annotated[float, Meta(gt=0, le=24 * 366, description="The number of hours.")]
+Limit = Annotated[int, Meta(ge=1, le=100, description="The maximum number of rows, 1 to 100.")]
+Hours = Annotated[
+    float, Meta(gt=0, le=24 * 366, description="The number of hours, above 0 and at most 8784.")
+]
 Category = Annotated[
     str,
-    Meta(max_length=100, description="Only this category, such as Sports; default: all."),
+    Meta(
+        max_length=100,
+        description="Only this category, such as Sports, at most 100 characters; default: all.",
+    ),
 ]
 Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A UTC day, such as 2026-01-31.")]
 
@@ -34,7 +47,11 @@ class NoArguments(Arguments, frozen=True, kw_only=True):
 class SearchArguments(Arguments, frozen=True, kw_only=True):
     text: Annotated[
         str,
-        Meta(min_length=1, max_length=200, description="Words; all must occur in ticker, title or outcome."),
+        Meta(
+            min_length=1,
+            max_length=200,
+            description="Words, 1 to 200 characters in all; all must occur in ticker, title or outcome.",
+        ),
     ]
     limit: Limit = 20
 
@@ -49,14 +66,19 @@ class EventArguments(Arguments, frozen=True, kw_only=True):
 
 class BookArguments(Arguments, frozen=True, kw_only=True):
     ticker: Ticker
-    depth: Annotated[int, Meta(ge=1, le=50, description="The maximum number of price levels per side.")] = 10
+    depth: Annotated[
+        int, Meta(ge=1, le=50, description="The maximum number of price levels per side, 1 to 50.")
+    ] = 10
 
 
 class HistoryArguments(Arguments, frozen=True, kw_only=True):
     ticker: Ticker
     hours: Hours = 24.0
     points: Annotated[
-        int, Meta(ge=1, le=200, description="The maximum number of changes, and of trades, newest ones.")
+        int,
+        Meta(
+            ge=1, le=200, description="The maximum number of changes, and of trades, 1 to 200, newest ones."
+        ),
     ] = 40
 
 
@@ -79,8 +101,12 @@ class OpportunityArguments(Arguments, frozen=True, kw_only=True):
         bool,
         Meta(description="Only those without reasons against them; otherwise the best, with their reasons."),
     ] = False
-    kind: Annotated[str, Meta(max_length=50, description="Only this kind; default: all.")] = ""
-    event_ticker: Annotated[str, Meta(max_length=200, description="Only this event; default: all.")] = ""
+    kind: Annotated[
+        str, Meta(max_length=50, description="Only this kind, at most 50 characters; default: all.")
+    ] = ""
+    event_ticker: Annotated[
+        str, Meta(max_length=200, description="Only this event, at most 200 characters; default: all.")
+    ] = ""
     limit: Limit = 10
 
 
@@ -99,10 +125,13 @@ YesMeans = Annotated[
     Meta(
         max_length=300,
         description="What YES of this market stands for, copied word for word from `yes_means` of the tool "
-        "`market`. If it does not match, nothing is prepared: this guards against buying the wrong side.",
+        "`market`, at most 300 characters. If it does not match, nothing is prepared: this guards against "
+        "buying the wrong side.",
     ),
 ]
-Contracts = Annotated[int, Meta(ge=1, le=1_000_000, description="Whole contracts; each pays $1 or nothing.")]
+Contracts = Annotated[
+    int, Meta(ge=1, le=1_000_000, description="Whole contracts, 1 to 1000000; each pays $1 or nothing.")
+]
 
 
 class PrepareArguments(Arguments, frozen=True, kw_only=True):
@@ -126,7 +155,8 @@ class PrepareArguments(Arguments, frozen=True, kw_only=True):
             Meta(
                 ge=1,
                 le=86_400,
-                description="How long the unfilled part rests in the book; default: it is cancelled.",
+                description="How many seconds the unfilled part rests in the book, 1 to 86400; default: it "
+                "is cancelled.",
             ),
         ]
         | None

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from bus.trading.asked import asked
 from markets.errors import KalshiBusError
 
 from . import market_tools, trader_tools, words
@@ -172,11 +173,7 @@ def answer(world: World, name: str, arguments: Mapping[str, Any] | None) -> str:
         hint = f": did you mean {nearest[0]}?" if nearest else f", expected one of {', '.join(TOOLS)}"
         raise Unanswered(f"tool: got {name!r:.60}{hint}")
     try:
-        asked = msgspec.convert(arguments or {}, tool.arguments)
-    except msgspec.ValidationError as error:
-        raise Unanswered(f"{name}: {error}") from None
-    try:
-        return words.encoded(tool.answer(world, asked))
+        return words.encoded(tool.answer(world, asked(arguments or {}, tool.arguments)))
     except Unanswered:
         raise
     except KalshiBusError as error:

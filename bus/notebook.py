@@ -1,13 +1,17 @@
 """A live replica for scripts and notebooks, typed objects and tables: ``bus.connect()``, docs/python.md."""
 
+import atexit
 import os
 import random
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from html import escape
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self, get_origin, get_type_hints
+
+import structlog
 
 from bus.process.programs import to_type
 from bus.process.settings import Settings
@@ -52,6 +56,8 @@ class UnknownTopic(KalshiBusError, ValueError):
 class Connection:
     """An exact copy of the catalogue that follows the feed until `close`; also a context manager.
 
+    A program that ends without `close` closes it.
+
     Prices are ints of $0.0001, counts ints of 0.01 contract, as everywhere on the bus.
     """
 
@@ -71,7 +77,8 @@ class Connection:
         self.replica = Replica(
             self._context, feed, snapshots, SystemClock(), random.Random(), self._topics, self._listen
         )
-        self.replica.start()
+        self.replica.start(daemon=True)
+        atexit.register(self.close)
         if not self.replica.wait(lambda replica: bool(replica.state.epoch), timeout_s):
             self.close()
             raise TimeoutError(
@@ -315,6 +322,7 @@ class Connection:
     def close(self) -> None:
         """Stop following, and end all iterations over updates."""
         self._closed = True
+        atexit.unregister(self.close)
         for updates in self._updates:
             updates.close()
         self.replica.stop()
@@ -414,6 +422,8 @@ def connect(
         feed, snapshots = feed or settings.feed, snapshots or settings.query
         curve_key = curve_key or settings.curve_key
     key = None if curve_key is None else Path(curve_key)
+    if not structlog.is_configured():  # nothing of ours between what the program prints
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     connection = Connection(feed, snapshots, topics or ("",), timeout_s, key)
     if not missing_ok:
         try:

@@ -158,8 +158,9 @@ class Follower:
         """Whether the feed is listened to: not before `start`, nor after `stop` or a listener that raised."""
         return self._thread.is_alive()
 
-    def start(self) -> None:
-        """Start following the feed."""
+    def start(self, *, daemon: bool = False) -> None:
+        """Start following the feed; a `daemon` does not keep the process from ending."""
+        self._thread.daemon = daemon
         self._thread.start()
 
     def stop(self) -> None:

@@ -174,7 +174,10 @@ class Updates:
         return f"<updates of {kinds}: {state}, {said}>"
 
     def call(self, function: Callable[[Update], object]) -> None:
-        """Call `function` with each update, in a separate thread. If it raises an error, this ends."""
+        """Call `function` with each update, in a separate thread. If it raises an error, this ends.
+
+        Until then, or until it is closed, it keeps the process from ending.
+        """
 
         def run() -> None:
             try:
@@ -185,7 +188,7 @@ class Updates:
                 log.exception("callback.failed")
                 self.close()
 
-        self._thread = threading.Thread(target=run, name="updates", daemon=True)
+        self._thread = threading.Thread(target=run, name="updates")
         self._thread.start()
 
     # -- for whoever follows the feed: from any thread, and quick

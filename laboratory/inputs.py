@@ -3,8 +3,7 @@
 import ast
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from importlib.machinery import all_suffixes
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,21 +58,25 @@ def state_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def files_of(lineup: Lineup) -> dict[str, str]:
+def files_of(lineup: Lineup, imported: set[Path]) -> dict[str, str]:
     """Return the state, by path, of the files of a person's own strategies, with all that they import.
 
     What is ours, Python's or an installed package's is not their own. What they open, nobody knows.
 
+    Args:
+        imported: a person's own modules that they have imported so far, by whatever means.
+
     Raises:
         OSError: one of them cannot be read.
     """
-    paths: list[Path] = []
+    paths = set[Path]()
     for each in lineup.makers.values():
         if each.spec.path is not None:
-            paths += _with_imports(each.spec.path)
+            paths.add(each.spec.path)
         elif each.build:
-            paths += _package_of(each.class_.__module__)
-    return states_of(paths)
+            paths.update(_modules_of(each.class_.__module__.partition(".")[0]))
+    found = _with_imports(paths)
+    return states_of(found | _with_imports(imported - {path.resolve() for path in found}))
 
 
 def states_of(paths: Iterable[Path]) -> dict[str, str]:
@@ -82,7 +85,7 @@ def states_of(paths: Iterable[Path]) -> dict[str, str]:
     Raises:
         OSError: one of them cannot be read.
     """
-    return {str(path): state_of(path) for path in sorted(set(paths))}
+    return {str(path): state_of(path) for path in sorted(paths)}
 
 
 def is_own(path: Path) -> bool:
@@ -99,34 +102,15 @@ def modules_of_own() -> set[Path]:
     return {path.resolve() for path in map(Path, filter(None, files)) if is_own(path)}
 
 
-@contextmanager
-def apart() -> Iterator[None]:
-    """Forget afterwards which of a person's own modules were imported, and where they were looked for.
-
-    Another strategy may have a module of the same name beside it.
-    """
-    folders, modules = [*sys.path], {*sys.modules}
-    try:
-        yield
-    finally:
-        sys.path[:] = folders
-        for name in {*sys.modules} - modules:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file is not None and is_own(Path(file)):
-                del sys.modules[name]
-
-
-def _with_imports(path: Path) -> list[Path]:
-    """Return a file and what it imports of a person's own, itself or through others; packages as a whole."""
-    if (folder := str(path.parent)) not in sys.path:
-        sys.path.append(folder)  # as the trader does, which looks there last
-    found, waiting = set[Path](), [path]
+def _with_imports(paths: Iterable[Path]) -> set[Path]:
+    """Return files and what they import of a person's own, itself or through others; packages as a whole."""
+    found, waiting = set[Path](), [*paths]
     while waiting:
         one = waiting.pop()
         if one not in found:
             found.add(one)
             waiting += filter(is_own, [file for name in _imported(one) for file in _modules_of(name)])
-    return list(found)
+    return found
 
 
 def _modules_of(name: str) -> list[Path]:
@@ -154,15 +138,6 @@ def _imported(path: Path) -> set[str]:
     whole = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     whole += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     return {name.partition(".")[0] for name in whole}
-
-
-def _package_of(module: str) -> list[Path]:
-    top = sys.modules[module.partition(".")[0]]
-    folders = getattr(top, "__path__", None)
-    if folders is not None:
-        return [path for folder in folders for path in Path(folder).rglob("*.py")]
-    path = getattr(top, "__file__", None)
-    return [Path(path)] if path else []
 
 
 def _digest(paths: Iterable[Path]) -> xxhash.xxh3_128:

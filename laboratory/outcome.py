@@ -67,6 +67,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         return f"seed {self.seed}"
 
     @property
+    def runs_own_code(self) -> bool:
+        """Whether code of a person's own is among its files, not only fair values."""
+        return any(path != self.settings.get("fair_values_file") for path in self.files)
+
+    @property
     def world(self) -> dict[str, str]:
         """What is given, not chosen, apart from the case: exchange, latency, time, and code."""
         parts = {DAYS: "recorded" if self.recording else "simulated"}

@@ -6,38 +6,28 @@ What a run does is decided here once: neither the environment nor a kalshi-bus.t
 import argparse
 import inspect
 import math
-import os
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
-from bus.clock import SystemClock
 from bus.process.settings import Settings
 from bus.process.settings_table import TraderRows
-from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import KalshiBusError, StartupError
 from simulator.floor.halts import Activity
-from trader.extensions.load import Extension
 from trader.extensions.spec import EXPECTED, Spec, parse
 from trader.fair_values import ValuesFile
-from trader.lineup import FAMILY, Lineup, line_up
-from trader.minder import Minder, Running, Watch
-from trader.strategies import Strategy
+from trader.lineup import FAMILY
 
-from .inputs import apart, code_id, digest_of, files_of, states_of
+from .inputs import code_id, digest_of, states_of
+from .loading import Loaded, loaded
 from .outcome import Plan, span
-from .quiet import quiet
 from .recorded import opened
-from .simulated import START_MS
 from .spans import Span, shared_ns, spans_of
 from .statistics import DAY_MS
 
@@ -201,13 +191,6 @@ def seeds_of(text: str) -> list[int]:
     return list(seeds)
 
 
-class _NoneEnded(EndedStrategies):
-    """No strategy was ended before: a run has no past."""
-
-    def read(self) -> tuple[EndedStrategy, ...]:
-        return ()
-
-
 # -- settings
 
 
@@ -250,12 +233,12 @@ def _variants(raw: Mapping[str, Sequence[str]]) -> list[_Variant]:
     for values in product(*raw.values()):
         settings, _ = Settings.of(dict(zip(raw, values, strict=True)), {}, Path.cwd(), "--set")
         found.setdefault(tuple(_text(getattr(settings, key)) for key in raw), settings)
-    loaded: dict[tuple[str, ...], tuple[str, dict[str, str]]] = {}
+    found_of: dict[tuple[str, ...], Loaded] = {}
     variants = []
     for texts, settings in found.items():
-        if settings.strategies not in loaded:
-            loaded[settings.strategies] = _strategies_of(settings)
-        strategies, files = loaded[settings.strategies]
+        if settings.strategies not in found_of:
+            found_of[settings.strategies] = _strategies_of(settings)
+        strategies, files = found_of[settings.strategies]
         if settings.fair_values_file is not None:
             _refuse_unusable(settings.fair_values_file)
             files = files | states_of([_plain(settings.fair_values_file)])
@@ -279,22 +262,12 @@ def _text(value: object) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
-def _strategies_of(settings: Settings) -> tuple[str, dict[str, str]]:
+def _strategies_of(settings: Settings) -> Loaded:
     """Return the strategies in one way of writing them, the same in any folder, and their files."""
-    specs = map(_spec_of, settings.strategies)
-    with apart():
-        lineup = _lined_up([spec.text for spec in specs])
-        return ",".join(map(_shortest, lineup.makers.values())), files_of(lineup)
-
-
-def _shortest(loaded: Extension[Strategy]) -> str:
-    """Return the text of a strategy without parameters that have their default value, the others in order."""
-    arguments = dict(sorted(loaded.spec.arguments.items()))
-    for field in msgspec.structs.fields(loaded.params):
-        usual = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        if getattr(loaded.params, field.name) == usual:
-            arguments.pop(field.encode_name, None)
-    return replace(loaded.spec, arguments=arguments).text
+    try:
+        return loaded([_spec_of(text).text for text in settings.strategies])
+    except StartupError as error:
+        raise UsageError(str(error).replace(FAMILY.setting, "--strategies", 1)) from None
 
 
 def _spec_of(text: str) -> Spec:
@@ -308,44 +281,6 @@ def _spec_of(text: str) -> Spec:
 def _plain(path: Path) -> Path:
     """Return the path of a file by its folder's own path. A link stays one: beside it are other modules."""
     return path.parent.resolve() / path.name
-
-
-def _lined_up(strategies: Sequence[str]) -> Lineup:
-    """Load the strategies, and try whether each can be made and started.
-
-    It ends the process if one never returns, as the trader does: Python cannot end a call.
-    """
-    minder = Minder(SystemClock())
-    watch = Watch(minder, _end)
-    watch.thread.start()
-    try:
-        with quiet(), _stdout_to_stderr():  # what a strategy prints is not among the results
-            return line_up(strategies, Path.cwd(), _NoneEnded(Path.cwd()), minder, START_MS)
-    except StartupError as error:
-        raise UsageError(str(error).replace(FAMILY.setting, "--strategies", 1)) from None
-    finally:
-        watch.stop()
-
-
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def _end(running: Running) -> None:
-    limit = f"within {running.limit_ms / 1000:g} s"
-    said = f"laboratory: --strategies: {running.strategy}: {running.call} did not return {limit}"
-    sys.stderr.write(f"{said}\n")
-    sys.stderr.flush()
-    os._exit(2)
 
 
 def _refuse_unusable(path: Path) -> None:

@@ -125,7 +125,7 @@ class _Process:
     def begin(self, number: int, plan: Plan) -> None:
         """Have it carry out a plan."""
         self.number, self._silent_s = number, 0.0
-        self.is_fit = not plan.files
+        self.is_fit = not plan.runs_own_code
         with suppress(OSError):  # it has ended, which it says by itself
             self.connection.send(plan)
 
@@ -161,8 +161,7 @@ class _Process:
 def _work(connection: Connection, parent_pid: int, task: Task, folder: Path) -> None:
     """Carry out one plan after another, until it is killed."""
     die_with_parent(parent_pid)
-    sys.stdout = sys.stderr  # what a strategy prints is not among the results
-    os.dup2(2, 1)
+    stdout_to_stderr()
 
     clock, told_ns, code = SystemClock(), 0, code_id()
 
@@ -185,6 +184,12 @@ def _work(connection: Connection, parent_pid: int, task: Task, folder: Path) -> 
         except Exception as error:  # noqa: BLE001, whoever asked for it is told, and the others go on
             said = Failed(f"{type(error).__name__}: {error}")
         connection.send(said)
+
+
+def stdout_to_stderr() -> None:
+    """Have this process write to its error output only: what a strategy prints is not among the results."""
+    sys.stdout = sys.stderr
+    os.dup2(2, 1)
 
 
 @contextmanager

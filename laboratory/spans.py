@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
-from bus.tape.file import Recording, certificate_of
+from bus.tape.file import Recording, RecordingError, certificate_of
 
 TOUCHING_NS: Final = 3_000_000_000
 """Segments of one recording meet, and may share a moment."""
@@ -25,13 +25,17 @@ def spans_of(recording: Recording) -> list[Span]:
         if certificate is not None:
             spans += [(one.epoch, one.begin_ns, one.end_ns) for one in certificate.covers]
             continue
-        marks, _ = recording.look(number)
+        try:
+            alone = Recording(recording.segment(number))
+        except RecordingError:
+            continue  # it was begun in vain
+        marks, _ = alone.look(0)
         for epoch, of_epoch in groupby(marks, lambda mark: mark.epoch):
             times_ns = [mark.time_ns for mark in of_epoch]
             spans.append((epoch, times_ns[0], times_ns[-1]))
         if marks:
             epoch, begin_ns, end_ns = spans.pop()
-            spans.append((epoch, begin_ns, max(end_ns, recording.end_ns)))
+            spans.append((epoch, begin_ns, max(end_ns, alone.end_ns)))
     return spans
 
 

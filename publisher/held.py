@@ -39,6 +39,9 @@ AHEAD_MS: Final = 1_000
 JUST_CLOSED_MS: Final = 3_600_000
 """A market that closed this recently is waited for: its result comes soon."""
 
+_LISTED: Final = ("volume_24h_e2", "previous_price_e4", "previous_yes_bid_e4", "previous_yes_ask_e4")
+"""Members of a quote that only lists have."""
+
 _TRADING: Final = frozenset({Status.INITIALIZED, Status.ACTIVE, Status.INACTIVE})
 
 
@@ -81,6 +84,8 @@ class Held:
         self._seen: dict[int, Seen] = {}
         self._seen_of: dict[str, int] = {}
         self._settled: dict[str, int] = {}
+        self._listed_ms: dict[str, int] = {}
+        """Markets whose quote the stream has moved on -> as of when all else that is held of them is."""
         self._expires_ms: dict[str, int] = {}
         self._active: set[str] = set()
         self._markets_of: dict[str, set[str]] = {}
@@ -217,7 +222,10 @@ class Held:
             self.older += 1  # not noted as accepted, so it is examined again
             if held_quote is not None and top_of_quote(quote) != top_of_quote(held_quote):
                 self.disputed.add(ticker)
+            if held is not None and held_quote is not None:
+                self._take_listed(market, quote, held, held_quote, markets.setdefault(topic, {}))
             return
+        self._listed_ms.pop(ticker, None)
         kinds = markets.setdefault(topic, {})
         if held is not market and held != market:
             kinds.setdefault("market", []).append(market)
@@ -237,9 +245,33 @@ class Held:
         self.disputed.discard(ticker)
         self._hold(ticker, market, held_quote)
 
+    def _take_listed(
+        self, market: Market, quote: Quote, held: Market, held_quote: Quote, kinds: dict[str, list[Record]]
+    ) -> None:
+        """Take from a reply older than the stream what the stream does not say.
+
+        Else a market that trades all the time would keep its old close, rules and ticks for as long as that.
+        """
+        ticker = market.ticker
+        listed_ms = self._listed_ms.get(ticker)
+        if listed_ms is None or quote.as_of_ms <= listed_ms:
+            return  # what is held of that, too, is newer
+        if held.result or market.result or held.event_ticker != market.event_ticker:
+            return  # it waits for a reply that nothing is newer than
+        self._listed_ms[ticker] = quote.as_of_ms
+        if market != held:
+            kinds.setdefault("market", []).append(market)
+        if quote.as_sent is None and held_quote.as_sent is None:
+            named = {name: getattr(quote, name) for name in _LISTED}
+            merged = msgspec.structs.replace(held_quote, **named)
+            if merged != held_quote:
+                kinds.setdefault("quote", []).append(merged)
+
     def streamed(self, ticker: str, status: Status, as_of_ms: int) -> None:
         """Note that this market's quote is not the one last swept: equal bytes no longer confirm it."""
         self._latest_ms = max(self._latest_ms, as_of_ms)
+        if ticker not in self._listed_ms:
+            self._listed_ms[ticker] = self.state.quotes[ticker].as_of_ms
         if self.taken.pop(ticker, None) is not None:
             self._forget_event(self.state.markets[ticker].event_ticker)
         if status is Status.ACTIVE:
@@ -320,6 +352,7 @@ class Held:
         markets.setdefault(topic, {}).setdefault("remove", []).append(Remove("market", ticker))
         removed.add(ticker)
         self.taken.pop(ticker, None)
+        self._listed_ms.pop(ticker, None)
         self.disputed.discard(ticker)
         self._expires_ms.pop(ticker, None)
         self._active.discard(ticker)

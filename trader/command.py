@@ -253,7 +253,10 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
             told(answer, TraderStatus)
             print(json.dumps(answer, indent=2))
         else:
-            print(told(answer, CommandAnswer).state)
+            done = told(answer, CommandAnswer)
+            print(done.state)
+            if done.warning is not None and not killing:  # then the file has said so
+                print(f"trader: {done.warning}", file=sys.stderr)
     except Refusal as refusal:
         print(f"trader: {refusal}", file=sys.stderr)
         return EXIT_REFUSED

@@ -18,7 +18,7 @@ from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.threads import Owner
 from bus.trading import reasons
-from bus.trading.killswitch import BY_HAND, WORD, KillSwitch
+from bus.trading.killswitch import BY_HAND, WORD, KillSwitch, kept
 from bus.trading.shapes import (
     ByHandAnswer,
     CommandAnswer,
@@ -50,7 +50,6 @@ log = structlog.get_logger()
 COMMAND_WAIT_S: Final = 2.0
 MAX_ROWS: Final = 1_000
 MAX_POINTS: Final = 5_000
-MAX_REASON: Final = 300
 MAX_DAYS: Final = 1_000
 """How many days of equity a report has, the newest."""
 
@@ -211,7 +210,8 @@ class Control:
     # -- commands
 
     def _pause(self, question: Question) -> CommandAnswer:
-        return self._command("pause", _reason(question))
+        reason, said = kept(_reason(question))
+        return msgspec.structs.replace(self._command("pause", reason), warning=said)
 
     def _kill(self, question: Question) -> CommandAnswer:
         # The file first: whatever happens to the engine, nothing is traded from now on.
@@ -219,7 +219,7 @@ class Control:
         outcome = self._kill_switch.set(reason)
         if outcome.trouble is not None:
             log.warning("kill_switch.trouble", holds=outcome.holds, error=outcome.trouble)
-        answer = self._command("kill", reason)
+        answer = self._command("kill", kept(reason)[0])
         if not outcome.holds:
             raise Refusal("internal", f"killed, but only until a restart: {outcome.trouble}")
         return msgspec.structs.replace(answer, warning=outcome.trouble)
@@ -296,7 +296,7 @@ def _reason(question: Question) -> str:
     reason = question.get("reason") or BY_HAND
     if not isinstance(reason, str):
         raise Refusal("bad_request", f"reason: got {reason!r:.50}, expected text")
-    return reason[:MAX_REASON]  # a kill is not refused because it says too much
+    return reason
 
 
 class Events:

@@ -105,8 +105,8 @@ def shown_path(path: Path) -> str:
     if not missing:
         return str(path)
     last = _FILE.fullmatch(missing[-1])
-    plain = [bool(_plain(part)) for part in missing[:-1]]
-    plain.append(bool(_FOLDER.fullmatch(missing[-1]) or (last is not None and _plain(last["stem"]))))
+    plain = [_plain(part.removeprefix(".")) for part in missing[:-1]]
+    plain.append(bool(_FOLDER.fullmatch(missing[-1])) or (last is not None and _plain(last["stem"])))
     if all(plain) and len(missing) <= 3:
         return str(path)
     return str(there / f"(a name of {len('/'.join(missing))} characters, hidden)")

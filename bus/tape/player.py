@@ -143,7 +143,7 @@ class Player:
 
     def control(self, question: Question, _now_ms: int) -> dict[str, Any]:
         """Answer op `replay`: pause, resume, seek, speed, status."""
-        action = question.get("action", "status")
+        action, warning = question.get("action", "status"), None
         with self._changed:
             if action in ("pause", "resume"):
                 self.tempo.paused = action == "pause"
@@ -155,13 +155,17 @@ class Player:
                     raise Refusal("bad_request", f"to_ms: got {to_ms!r:.50}, expected ms since 1970")
                 self._seek_ns = to_ms * 1_000_000
                 self.ended = False
+                if to_ms < self._begin_ns // 1_000_000:
+                    warning = f"nothing was recorded at {to_ms} ms yet: it plays from the beginning"
+                elif to_ms > self.recording.end_ns // 1_000_000:
+                    warning = f"nothing was recorded at {to_ms} ms any more: it goes to the end"
             elif action != "status":
                 raise Refusal(
                     "bad_request", f"action: got {action!r:.50}, expected pause, resume, seek, speed, status"
                 )
             self.tempo.restart()
             self._changed.notify_all()
-            return self.status()
+            return self.status() | ({} if warning is None else {"warning": warning})
 
     def status(self) -> dict[str, Any]:
         """Return the replay's position; times in ms since 1970."""

@@ -15,7 +15,7 @@ import msgspec
 import zmq
 
 from bus.alerting import AlertsAnswer
-from bus.ask import NoAnswer, ask
+from bus.ask import Asker, NoAnswer
 from bus.clock import Clock, SystemClock
 from bus.drift import DriftRow
 from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings, trader_problems
@@ -39,6 +39,7 @@ from bus.trading.shapes import TraderStatus, told
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 
 HEARTBEAT_WAIT_MS: Final = 2_000
+ANSWER_WAIT_MS: Final = 2_000
 HTTP_TIMEOUT_S: Final = 3.0
 ROLES: Final = ("publisher", "snapshot_server", "ui", "trader", "orders", "watchdog", "alerts")
 CLOCK_SKEW_MS: Final = 2_000
@@ -268,9 +269,20 @@ def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterat
         yield Finding(None, "stream", said)
 
 
+def _ask(
+    context: zmq.Context[Any], endpoint: str, question: dict[str, Any], timeout_ms: int = ANSWER_WAIT_MS
+) -> dict[str, Any]:
+    """Ask once; unlike `bus.ask.ask`, do not wait for somebody to be there."""
+    asker = Asker(context, endpoint)
+    try:
+        return asker.ask(question, timeout_ms)
+    finally:
+        asker.close()
+
+
 def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> Finding:
     try:
-        answer = ask(context, endpoint, {"op": "ping", "id": 1})
+        answer = _ask(context, endpoint, {"op": "ping"})
     except (NoAnswer, KalshiBusError) as error:
         return Finding(False, name, f"{error}: is {owner} up?")
     return Finding(True, name, f"epoch {answer.get('epoch')}, seq {answer.get('seq')}")
@@ -279,7 +291,7 @@ def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> 
 def gateway_ready(context: zmq.Context[Any], settings: Settings) -> Finding:
     """Return whether orders could be sent, and why not."""
     try:
-        status = told(ask(context, settings.orders, {"op": "gateway", "id": 1}), GatewayStatus)
+        status = told(_ask(context, settings.orders, {"op": "gateway"}), GatewayStatus)
     except KalshiBusError as error:
         return Finding(False, "gateway", f"{error}: is the order gateway up? {to_type('run')} starts it")
     said = f"{', '.join(status.reasons) or 'ready'}, generation {status.generation}"
@@ -300,8 +312,8 @@ def trader_begun(
 ) -> tuple[Finding, TraderStatus | None]:
     """Return whether a running trader has begun to trade, and what it then says about itself."""
     try:
-        question = {"op": "status", "id": 1}
-        status = told(ask(context, settings.trader_control, question, timeout_ms), TraderStatus)
+        answer = _ask(context, settings.trader_control, {"op": "status"}, timeout_ms)
+        status = told(answer, TraderStatus)
     except KalshiBusError as error:
         waits = "it begins once the order gateway has said whose account it has"
         said = f"{error}" if settings.mode == "paper" else f"{error}: {waits}"
@@ -323,9 +335,7 @@ def trader_trades(status: TraderStatus) -> Finding:
 def alerts_well(context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000) -> Iterator[Finding]:
     """Yield whether alerts are judged and get out, and what is wrong with that."""
     try:
-        answer = told(
-            ask(context, settings.alerts_control, {"op": "alerts", "id": 1}, timeout_ms), AlertsAnswer
-        )
+        answer = told(_ask(context, settings.alerts_control, {"op": "alerts"}, timeout_ms), AlertsAnswer)
     except KalshiBusError as error:
         yield Finding(False, "alerts_control", f"{error}: are the alerts up? {to_type('run')} starts them")
         return

@@ -43,7 +43,11 @@ def _described(hint: object) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(str, get_args(hint)))
     if get_origin(hint) is Annotated:
-        metas = (meta for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta))
-        return next((meta.description for meta in metas if meta.description), "")
+        base, *metas = get_args(hint)
+        if base is bool or get_origin(base) is Literal:
+            return _described(base)
+        found = (meta.description for meta in metas if isinstance(meta, msgspec.Meta))
+        description = next(filter(None, found), "").removesuffix(".")
+        return description[:1].lower() + description[1:]
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else ()
     return next(filter(None, map(_described, choices)), "")

@@ -233,7 +233,10 @@ class ListedSettlement(Shape, frozen=True, kw_only=True):
 
 
 class Movement(Shape, frozen=True, kw_only=True):
-    """Cash that came, went or moved between shards: kind `deposit`, `withdrawal` or `transfer`."""
+    """Cash that came, went or moved between shards: kind `deposit`, `withdrawal` or `transfer`.
+
+    What comes from Kalshi's exchange of margined contracts is a deposit, what goes there a withdrawal.
+    """
 
     id: str
     kind: str

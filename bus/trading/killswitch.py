@@ -22,8 +22,8 @@ WORD: Final = "UNLOCK"
 BY_HAND: Final = "by hand"
 """The reason of a kill without one."""
 
-MAX_REASON: Final = 500
-"""How many characters of a reason are kept."""
+MAX_REASON: Final = 300
+"""How many characters of a reason are kept, of a kill or a pause."""
 
 MAX_FILE_BYTES: Final = 100_000
 """How much of the file is read at most."""
@@ -48,6 +48,15 @@ class KillOutcome(msgspec.Struct, frozen=True):
     trouble: str | None
 
 
+def kept(reason: str) -> tuple[str, str | None]:
+    """Return a reason as it is kept, and what to say to whoever gave it if that is not the whole of it.
+
+    Nothing is refused because it says too much.
+    """
+    said = f"only the first {MAX_REASON} characters of the reason count"
+    return utf8(reason[:MAX_REASON]), said if len(reason) > MAX_REASON else None
+
+
 class KillSwitch:
     """The kill switch of one data directory. Any process may set it; only the trader clears it."""
 
@@ -68,13 +77,14 @@ class KillSwitch:
             reason = json.loads(text)["reason"]
         except (ValueError, KeyError, TypeError, RecursionError):
             reason = text.strip()
-        return Killed(at_ms, utf8(str(reason)[:MAX_REASON]) or "the kill file is there")
+        return Killed(at_ms, kept(str(reason))[0] or "the kill file is there")
 
     def set(self, reason: str) -> KillOutcome:
         """Kill: if `holds` is set when this returns, the kill survives a power cut.
 
         The existence of the file is what kills: a full disk may only cost the reason.
         """
+        reason, said = kept(reason)
         try:
             self._write(reason)
         except OSError as error:
@@ -82,7 +92,7 @@ class KillSwitch:
         except StartupError as error:
             trouble = str(error)
         else:
-            return KillOutcome(holds=True, trouble=None)
+            return KillOutcome(holds=True, trouble=said)
         if self.read() is None:
             return KillOutcome(holds=False, trouble=f"the kill switch cannot be set: {trouble}")
         return KillOutcome(holds=True, trouble=f"its reason may be lost: {trouble}")
@@ -93,7 +103,7 @@ class KillSwitch:
         fd = os.open(self.path, flags, 0o600)
         try:
             os.truncate(fd, 0)
-            os.write(fd, json.dumps({"reason": utf8(reason[:MAX_REASON])}).encode())
+            os.write(fd, json.dumps({"reason": reason}).encode())
         finally:
             try:
                 os.fsync(fd)

@@ -22,7 +22,7 @@ from markets.errors import BadRecord, KalshiBusError, StartupError
 from markets.json.words import COST
 from publisher.drift import DriftWatch
 
-from . import faults
+from . import answers, faults
 from .budget import Budget, backoff_s
 from .signing import ApiKey, KeySource
 
@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S: Final = 3.05
 READ_TIMEOUT_S: Final = 8.0
-BODY_TIMEOUT_S: Final = 20.0
 ATTEMPTS: Final = 6
 GIVE_UP_AFTER_S: Final = 20.0
 """No further attempt after this time, however few there have been."""
@@ -153,6 +152,8 @@ class Client:
         self._drift = drift
         self._turn = threading.Lock()
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, answers.Adapter())
         # No proxy for our own machine, and never credentials from ~/.netrc.
         self._session.trust_env = urlsplit(base_url).scheme == "https"
         self._session.auth = lambda request: request
@@ -294,7 +295,8 @@ class Client:
             raise ExchangeError("timeout", f"{where}: no answer in time") from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             outcome = faults.connection_outcome(error)
-            raise ExchangeError(outcome, f"{where}: {_reason(error)}") from None
+            reason = "no complete answer in time" if outcome == "timeout" else _reason(error)
+            raise ExchangeError(outcome, f"{where}: {reason}") from None
         except requests.RequestException as error:
             raise ExchangeError("bad_reply", f"{where}: {type(error).__name__}") from None
         finally:
@@ -332,7 +334,6 @@ class Client:
             raise Stopped
 
     def _body(self, response: requests.Response, where: str) -> bytes:
-        end_ns = self._clock.monotonic_ns() + int(BODY_TIMEOUT_S * 1e9)
         parts: list[bytes] = []
         size = 0
         for part in response.iter_content(262_144):
@@ -340,8 +341,6 @@ class Client:
             size += len(part)
             if size > MAX_BODY_BYTES:
                 raise ExchangeError("bad_reply", f"{where}: more than {MAX_BODY_BYTES} bytes")
-            if self._clock.monotonic_ns() > end_ns:
-                raise ExchangeError("timeout", f"{where}: body not complete after {BODY_TIMEOUT_S:g} s")
             if self._stop.is_set():
                 raise Stopped
         self.bytes_received += size

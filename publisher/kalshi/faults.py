@@ -220,4 +220,6 @@ def connection_outcome(error: BaseException) -> str:
         return "tls"
     if any(issubclass(kind, socket.gaierror) for kind in found):
         return "unresolved"
+    if any(issubclass(kind, TimeoutError) for kind in found):
+        return "timeout"
     return "unreachable"

@@ -39,6 +39,9 @@ _NAMES: Final = {
 }
 """List -> the member that names an element, `id` otherwise."""
 
+EVENTS: Final = "event_contract"
+"""The exchange instance that all this is about; a transfer from or to another one brings or takes cash."""
+
 NAME_MOST: Final = 60
 
 
@@ -56,6 +59,7 @@ class Listing:
     since_ms: int
     requests: int
     ours: Callable[[SeenOrder], bool] = lambda _seen: True
+    subaccount: int = 0
     as_of_ms: int = 0
     cash_e6: dict[int, int] = field(default_factory=dict)
     positions: list[ListedPosition] = field(default_factory=list)
@@ -76,7 +80,7 @@ class Listing:
             self.cash_e6 = _balances(replies.members(body))
             return ""
         if what == "netting":
-            self.netting = _netting(replies.members(body))
+            self.netting = _netting(replies.members(body), self.subaccount)
             return ""
         found, cursor = replies.page(body, KEYS[what])
         for at, one in enumerate(found):
@@ -238,12 +242,12 @@ def _balances(found: dict[str, Any]) -> dict[int, int]:
     return balances
 
 
-def _netting(found: dict[str, Any]) -> bool | None:
+def _netting(found: dict[str, Any], subaccount: int) -> bool | None:
     rows = found.get("netting_configs")
     for row in rows if isinstance(rows, list) else ():
         if (
             isinstance(row, dict)
-            and row.get("subaccount_number") == 0
+            and row.get("subaccount_number") == subaccount
             and isinstance(row.get("enabled"), bool)
         ):
             return bool(row["enabled"])
@@ -293,15 +297,20 @@ def _movements(what: str, one: Any) -> list[Movement]:
             return []
         amount_e6 = money_e6(found, "amount")
         made_ms = time_ms(whole_of(found, "created_ts"), "created_ts")
+        ends = [
+            (end, sign, kind)
+            for end, sign, kind in (("source", -1, "withdrawal"), ("destination", 1, "deposit"))
+            if found.get(end, EVENTS) == EVENTS
+        ]
         return [
             Movement(
                 id=text(found, "transfer_id"),
-                kind="transfer",
+                kind="transfer" if len(ends) == 2 else kind,
                 exchange_index=whole_of(found, f"{end}_exchange_shard"),
                 amount_e6=sign * amount_e6,
                 time_ms=made_ms,
             )
-            for end, sign in (("source", -1), ("destination", 1))
+            for end, sign, kind in ends
         ]
     kind = what.removesuffix("s")
     if found.get("status") not in (None, "applied", "complete", "completed"):

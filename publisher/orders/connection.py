@@ -18,7 +18,8 @@ import certifi
 from bus.clock import Clock
 from markets.errors import StartupError
 from publisher.kalshi import faults
-from publisher.kalshi.client import BODY_TIMEOUT_S, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from publisher.kalshi.answers import Answer, Plain, Secure
+from publisher.kalshi.client import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from publisher.kalshi.signing import ApiKey, KeySource
 
 from .steps import AHEAD_MS, Reply, Request
@@ -184,10 +185,9 @@ class Connection:
     def _answer(self, request: Request, sent_ms: int) -> tuple[int, bytes, int | None]:
         """Return an answer's status and body, and the time that its headers state."""
         assert self._open is not None
-        response = http.client.HTTPResponse(self._open.sock, method=request.method)
+        response = Answer(self._open.sock, method=request.method)
         try:
             response.begin()
-            end_ns = self._clock.monotonic_ns() + int(BODY_TIMEOUT_S * 1e9)
             parts: list[bytes] = []
             size = 0
             while part := response.read(_PIECE):
@@ -195,8 +195,6 @@ class Connection:
                 size += len(part)
                 if size > MAX_BODY_BYTES:
                     raise http.client.HTTPException(f"more than {MAX_BODY_BYTES} bytes")
-                if self._clock.monotonic_ns() > end_ns:
-                    raise TimeoutError
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
             headers = dict(response.getheaders())
@@ -219,17 +217,13 @@ class Connection:
 
     def _made(self) -> http.client.HTTPConnection:
         if not self._secure:  # our own machine: no proxy
-            return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+            return Plain(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
         context = ssl.create_default_context(cafile=certifi.where())
         proxy = "" if proxy_bypass(self._host) else getproxies().get("https", "")
         if not proxy:
-            return http.client.HTTPSConnection(
-                self._host, self._port, timeout=CONNECT_TIMEOUT_S, context=context
-            )
+            return Secure(self._host, self._port, timeout=CONNECT_TIMEOUT_S, context=context)
         by = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        opened = http.client.HTTPSConnection(
-            by.hostname or "", by.port or 3128, timeout=CONNECT_TIMEOUT_S, context=context
-        )
+        opened = Secure(by.hostname or "", by.port or 3128, timeout=CONNECT_TIMEOUT_S, context=context)
         headers = {}
         if by.username:
             login = f"{unquote(by.username)}:{unquote(by.password or '')}".encode()

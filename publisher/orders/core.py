@@ -25,7 +25,7 @@ from bus.trading.gateway import (
     TransferAsk,
 )
 from markets.errors import StartupError
-from markets.orders import Intent
+from markets.orders import Intent, Sent
 
 from . import limits, records, replies, requests
 from .account import listed_order, shards
@@ -122,7 +122,9 @@ class Core:
             self._sending.answered(Answered(request_id, lost), now)
         for journal in state.journals.values():
             for order in journal.orders.values():
-                if order.created != "none" and now.wall_ms - order.signed_ms < 60_000:
+                # By when they were taken: those that still wait for their turn count, too.
+                taken = order.events[0] if order.events else None
+                if taken is not None and isinstance(taken.event, Sent) and now.wall_ms - taken.at_ms < 60_000:
                     self._desk.rate.note(now.steady_ms)
         for order in state.active.values():
             work = self._desk.work(order)
@@ -156,6 +158,7 @@ class Core:
             desk.fenced = True
         elif isinstance(what, Limits):
             self._sending.budget.resize(what, now.steady_ms)
+            self._looking.subaccount = what.subaccount
         elif isinstance(what, ExchangeTime):
             desk.dated(what.exchange_ms, now)
         elif isinstance(what, PrivateHint):
@@ -194,7 +197,8 @@ class Core:
             for at in (self._desk.next_due_ms, self._sending.wait_ms, self._looking.next_ms)
             if at is not None
         ]
-        times += self._transfer_due.values()
+        if not self._desk.holds:
+            times += self._transfer_due.values()
         return min(times, default=None)
 
     def exchange_ms(self, now: Now) -> int:
@@ -431,7 +435,7 @@ class Core:
         out: list[Send] = []
         for own, due_ms in list(self._transfer_due.items()):
             moved = self._state.transfers[own]
-            if due_ms > now.steady_ms or self._desk.fenced or self._desk.killed:
+            if due_ms > now.steady_ms or self._desk.holds:
                 continue
             asked = requests.transfer(_uuid(own), moved.from_shard, moved.to_shard, moved.amount_e6)
             wait_ms = self._sending.budget.wait_ms("create", asked.cost, 0, now.steady_ms)

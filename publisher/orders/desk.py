@@ -211,6 +211,11 @@ class Desk:
 
     # -- whether an order may leave
 
+    @property
+    def holds(self) -> bool:
+        """Whether nothing new leaves until somebody says so."""
+        return self.fenced or self.killed
+
     def halted(self, now: Now, shard: int | None = None) -> str | None:
         """Return why no order may leave at all, None if they may."""
         if self.fenced:

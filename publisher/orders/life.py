@@ -316,7 +316,8 @@ class Draft:
         self.conclude()
 
     def _renewed(self, doubt: Doubt, order_id: str) -> None:
-        self.change(Change(undoubted=True, order_id=order_id, lease_ms=doubt.lease_ms))
+        new_id = order_id if order_id != self.order.order_id else None
+        self.change(Change(undoubted=True, order_id=new_id, lease_ms=doubt.lease_ms))
         self.conclude()
 
     def _amend_over(self, reason: str) -> None:

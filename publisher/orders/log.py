@@ -19,6 +19,9 @@ MAGIC: Final = b"kalshi-bus orders 1\n"
 FRAME_MOST: Final = 256 * 1_048_576
 """The longest frame: a greater length is damage."""
 
+GROWN: Final = 8 * 1_048_576
+"""From this size on a log is rewritten whenever it has doubled."""
+
 _HEAD: Final = 8
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(list[bytes])
@@ -40,7 +43,7 @@ class OrderLog:
             OSError: it cannot be opened or made.
         """
         self._path = path
-        self.cut = 0
+        self.cut = self._rewritten = 0
         fresh = not path.exists() or path.stat().st_size < len(MAGIC)
         if fresh:
             _replace(path, MAGIC)
@@ -56,6 +59,11 @@ class OrderLog:
             os.ftruncate(self._file, self.size)
             os.fdatasync(self._file)
         os.lseek(self._file, self.size, os.SEEK_SET)
+
+    @property
+    def grown(self) -> bool:
+        """Whether it is time to rewrite it, however little of it turns out to be of no use any more."""
+        return self.size > max(GROWN, 2 * self._rewritten)
 
     def records(self) -> Iterator[bytes]:
         """Yield, and then release, all records that were there when it was opened."""
@@ -97,7 +105,7 @@ class OrderLog:
         _replace(self._path, content)
         os.close(self._file)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        self.size = os.lseek(self._file, 0, os.SEEK_END)
+        self.size = self._rewritten = os.lseek(self._file, 0, os.SEEK_END)
 
     def close(self) -> None:
         """Close it."""

@@ -11,13 +11,13 @@ import msgspec
 
 from bus.trading.gateway import ForeignFill
 
-from . import reading
+from . import reading, requests
 from .account import Account, Listing, event_of
 from .desk import Desk
 from .life import CERTAIN_MS, READ_LAG_MS, Draft, Key, Order
 from .reading import Failed, Looked
 from .records import Foreign, Swept
-from .replies import Named, SeenFill, SeenOrder
+from .replies import Named, SeenFill, SeenOrder, TornFill
 from .requests import Asked
 from .sending import Sending
 from .state import AHEAD_MOST_MS
@@ -40,6 +40,9 @@ TARGETED_MS: Final = 5_000
 
 STALE_READS_MS: Final = 90_000
 """The greatest age of a list."""
+
+TORN_KEPT_MS: Final = 86_400_000
+"""A fill that cannot be read is asked for again for this long: a later build may be able to read it."""
 
 SIGNED_BEFORE_MS: Final = 60_000
 """Whatever the clocks, an order is never created this long before it was signed."""
@@ -88,6 +91,7 @@ class Looking:
     Attributes:
         queues: how many contracts are before each order that rests, as asked for last.
         queues_ms: when that was, by the wall clock; 0: never.
+        subaccount: the only one of which anything counts, None for all that is listed.
         trouble: why the account could not be listed whole when last tried, "" if it could.
     """
 
@@ -107,6 +111,7 @@ class Looking:
         self._queues_ms = 0
         self.queues: dict[Key, int] = {}
         self.queues_ms = 0
+        self.subaccount: int | None = None
         self._strangers: dict[str, tuple[int, list[SeenFill]]] = {}
         self._asked_strangers: dict[str, int] = {}
         self._differing: set[str] = set()
@@ -195,12 +200,11 @@ class Looking:
             self._sending.budget.pay("read", asked.cost, 0, now.steady_ms)
             self._requests -= 1  # reads are not in the log, so their numbers are below 0
             lane.request_id = self._requests
+            query = asked.query
+            if self.subaccount is not None and asked.what in requests.ACROSS:
+                query = (*query, ("subaccount", str(self.subaccount)))
             out.append(
-                Send(
-                    Request(
-                        lane.request_id, asked.what, asked.method, asked.path, asked.query, cost=asked.cost
-                    )
-                )
+                Send(Request(lane.request_id, asked.what, asked.method, asked.path, query, cost=asked.cost))
             )
         return out
 
@@ -290,18 +294,20 @@ class Looking:
             orders, lost = yield from reading.orders_since(since_ms, self._ours)
             self._listed(orders, as_of_ms)  # at once, so that what is found need not wait for the fills
             self._sought.clear()
-            fills, lost_too = None, 0
+            fills, torn = None, list[TornFill]()
             if with_moment:  # otherwise fills are fetched if something was found to have some
-                fills, lost_too = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
+                fills, torn = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
         except Failed:
             self.failures += 1
             self._look_again(FAILED_MS)
             return
-        looked = Looked(as_of_ms, orders, lost + lost_too)
+        looked = Looked(as_of_ms, orders, lost, torn)
         if fills is not None:
             self._filled(fills)
-            self._swept(began, looked.unreadable)
-        if looked.as_of_ms and not looked.unreadable:
+            self._swept(began, whole=not torn)
+        if looked.unreadable:
+            self._desk.alarm("orders are listed that cannot be read, and may be ours")
+        elif looked.as_of_ms:
             self._not_placed(looked, unresolved)
         if self._unresolved():
             self._looks += 1
@@ -328,9 +334,19 @@ class Looking:
             )
             if order.intent.client_order_id in listed or stranger or order.intent.exchange_index in lagging:
                 continue
+            if any(self._may_be_of(order, torn) for torn in looked.torn):
+                continue
             draft = Draft(order)
             draft.not_placed()
             self._desk.learn(draft, "listed", self._now)
+
+    def _may_be_of(self, order: Order, torn: TornFill) -> bool:
+        """Whether a fill that cannot be read may be one of an order whose id is not known."""
+        return (
+            self._state.by_id.get(torn.order_id, order.key) == order.key
+            and torn.ticker in ("", order.intent.ticker)
+            and (torn.time_ms is None or torn.time_ms >= order.signed_ms - SIGNED_BEFORE_MS)
+        )
 
     def _lagging(self, looked: Looked) -> set[int]:
         """Return shards whose lists lack what the exchange told us long enough ago."""
@@ -359,12 +375,12 @@ class Looking:
         try:
             if late and self._fills_tried % 2:
                 order = min(late, key=lambda order: self._desk.work(order).unlisted_ms or 0)
-                fills, unreadable = yield from reading.fills_since(0, order.order_id)
+                fills, _ = yield from reading.fills_since(0, order.order_id)
                 self._filled(fills)
             else:
-                fills, unreadable = yield from reading.fills_since(self._fills_since(began))
+                fills, torn = yield from reading.fills_since(self._fills_since(began))
                 self._filled(fills)
-                self._swept(began, unreadable)
+                self._swept(began, whole=not torn)
         except Failed:
             self.failures += 1
             self._fills_ms = self._now.steady_ms + FAILED_MS
@@ -381,14 +397,16 @@ class Looking:
         exchange_ms = self._desk.exchange_ms(now)
         return min(self._state.swept_ms, exchange_ms) - STALE_READS_MS
 
-    def _swept(self, began: Now, unreadable: int) -> None:
+    def _swept(self, began: Now, *, whole: bool) -> None:
+        """Note up to when all fills are known; `whole`: all that were listed could be read."""
         self._swept_steady_ms = self._now.steady_ms
         # Not far beyond our clock, however sure of another we are: no more than that can a wrong time do.
         until_ms = min(self._desk.exchange_ms(began), began.wall_ms + AHEAD_MOST_MS)
-        if not unreadable and until_ms > self._state.swept_ms + 60_000:
+        if not whole:
+            self._desk.alarm("fills are listed that cannot be read")
+            until_ms -= TORN_KEPT_MS
+        if until_ms > self._state.swept_ms + 60_000:
             self._state.commit(Swept(until_ms))
-        if unreadable:
-            self._desk.alarm("orders or fills are listed that cannot be read")
 
     def _check_job(self, order: Order) -> reading.Job:
         """One order of ours, by its id."""
@@ -444,6 +462,7 @@ class Looking:
             self.since_ms or began.wall_ms - 86_400_000,
             self._state.requests,
             self._ours,
+            self.subaccount or 0,
         )
         try:
             yield from reading.account(listing)

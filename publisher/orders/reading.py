@@ -11,7 +11,7 @@ from markets.errors import BadRecord
 
 from . import replies, requests
 from .account import LISTS, VITAL, Listing
-from .replies import Named, SeenFill, SeenOrder
+from .replies import Named, SeenFill, SeenOrder, TornFill
 from .requests import Asked
 from .steps import Reply
 
@@ -21,11 +21,15 @@ AHEAD_MOST_MS: Final = 5_000
 
 
 class Looked(NamedTuple):
-    """All orders since a moment; `as_of_ms` is 0 if it was not asked for."""
+    """All orders since a moment, and the fills that could not be read.
+
+    `as_of_ms` is 0 if it was not asked for; `unreadable` orders may be ours.
+    """
 
     as_of_ms: int
     orders: list[SeenOrder]
     unreadable: int
+    torn: list[TornFill]
 
 
 class Failed(Exception):
@@ -101,14 +105,17 @@ def _somebodys(one: object, ours: Callable[[Named], bool]) -> bool:
     return bool(name.client_order_id) and not ours(name)
 
 
-def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tuple[list[SeenFill], int]]:
-    """Return all fills since a moment, or of an order, oldest first, and how many could not be read.
+def fills_since(
+    since_ms: int, order_id: str = ""
+) -> Generator[Asked, Reply, tuple[list[SeenFill], list[TornFill]]]:
+    """Return all fills since a moment, or of an order, oldest first, and those that could not be read.
 
     Raises:
         Failed: a page of them could not be had.
     """
     found: list[SeenFill] = []
-    unreadable, cursor = 0, ""
+    torn: list[TornFill] = []
+    cursor = ""
     seen: set[str] = set()
     while True:
         reply = yield (
@@ -119,10 +126,10 @@ def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tu
             try:
                 found.append(replies.fill(one))
             except BadRecord:
-                unreadable += 1
+                torn.append(replies.torn_fill(one))
         if not goes_on(cursor, seen):
             found.reverse()
-            return found, unreadable
+            return found, torn
 
 
 def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:

@@ -80,6 +80,14 @@ class SeenFill(NamedTuple):
     fill: Fill
 
 
+class TornFill(NamedTuple):
+    """What can be read of a fill that cannot be read; "" and None are unknown."""
+
+    order_id: str
+    ticker: str
+    time_ms: int | None
+
+
 def members(body: bytes) -> dict[str, Any]:
     """Return a JSON object.
 
@@ -300,11 +308,29 @@ def fill(found: Any) -> SeenFill:
             count_e2=filled_e2,
             fee_e6=money_e6(found, "fee_cost"),
             shown_e2=filled_e2,
-            time_ms=parse_time_ms(found.get("created_time"), "created_time"),
+            time_ms=_filled_ms(found),
             id=text(found, "fill_id" if found.get("fill_id") else "trade_id"),
             maker=found.get("is_taker") is False,
         ),
     )
+
+
+def torn_fill(found: object) -> TornFill:
+    """Return what can be read of a fill."""
+    name = named(found)
+    try:
+        at_ms = _filled_ms(found) if isinstance(found, dict) else None
+    except BadRecord:
+        at_ms = None
+    return TornFill(name.order_id, name.ticker, at_ms)
+
+
+def _filled_ms(found: dict[str, Any]) -> int:
+    """Return when a fill was made, as precisely as it says; both members are optional."""
+    told, seconds = found.get("created_time"), whole(found.get("ts"))
+    if told is None and seconds is not None:
+        return time_ms(seconds, "ts") + 999  # rather not yet in a list than already
+    return parse_time_ms(told, "created_time")
 
 
 def _side(found: dict[str, Any]) -> str:

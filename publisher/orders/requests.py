@@ -23,6 +23,9 @@ PAGE: Final = 1000
 QUEUES_MOST: Final = 50
 """Markets in one question for places in the queue: its length stays that of any address."""
 
+ACROSS: Final = frozenset({"orders", "resting", "fills", "settlements"})
+"""What lists all subaccounts unless one is named; all else is of the key's own, or else of the first."""
+
 TIMES_IN_FORCE: Final = {
     "ioc": "immediate_or_cancel",
     "fok": "fill_or_kill",

@@ -283,6 +283,7 @@ class Gateway:
                 write_capacity=terms.write.capacity,
                 read_per_s=terms.read.refill_per_s * READ_SHARE,
                 read_capacity=terms.read.capacity * READ_SHARE,
+                subaccount=terms.subaccount,
             )
             self._core.take(limits, self._now())
 
@@ -397,7 +398,7 @@ class Gateway:
 
     def _compact(self, core: Core, now: Now) -> None:
         assert self._log is not None
-        if core.compactable(now):
+        if core.compactable(now) or self._log.grown:
             try:
                 self._log.compact(core.base(now), core.keeps)
             except OSError as error:

@@ -239,6 +239,8 @@ class State:
                 trouble=record.trouble,
                 sent_ms=max(sent.sent_ms, record.signed_ms),
             )
+            if sent.what == "renew" and any(change.lease_ms is not None for change in record.changes):
+                self._outdate(order, record.request_id)
         self._index(order, record.changes)
         if not isinstance(record, Requested):
             order.events += record.events
@@ -247,6 +249,12 @@ class State:
                 order.ended_ms = order.ended_ms or (
                     record.received_ms if isinstance(record, Replied) else record.at_ms
                 )
+
+    def _outdate(self, order: Order, renewal: int) -> None:
+        """Leave out the renewals before one that succeeded: while an order rests, there is no end of them."""
+        for request_id in [id_ for id_, sent in order.exchanged.items() if sent.what == "renew"]:
+            if request_id < renewal and request_id not in self.under_way:
+                del order.exchanged[request_id]
 
     def _index(self, order: Order, changes: Iterable[Change]) -> None:
         for change in changes:
@@ -330,7 +338,13 @@ class State:
             return record.intent.number in self.journals[record.journal].orders
         if isinstance(record, Requested | Replied | Learned):
             journal = self.journals.get(record.journal)
-            return journal is not None and record.number in journal.orders
+            order = journal.orders.get(record.number) if journal is not None else None
+            if order is None or isinstance(record, Learned) or record.request_id in order.exchanged:
+                return order is not None
+            # Of a renewal that others have followed, all else is as they say.
+            return any(change.order_id for change in record.changes) or (
+                isinstance(record, Replied) and bool(record.events)
+            )
         if isinstance(record, Foreign):
             return record.event.number > self.journals[record.journal].acked
         return isinstance(record, Moved)

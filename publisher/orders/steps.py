@@ -134,12 +134,16 @@ class Fenced(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The account's buckets: tokens per second and capacity; for reads, the gateway's share."""
+    """The account's buckets: tokens per second and capacity; for reads, the gateway's share.
+
+    `subaccount` is the one that the key's orders, cash and positions are of; None: not known.
+    """
 
     write_per_s: float
     write_capacity: float
     read_per_s: float
     read_capacity: float
+    subaccount: int | None = None
 
 
 class ExchangeTime(msgspec.Struct, frozen=True):

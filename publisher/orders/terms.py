@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -52,6 +52,7 @@ class Terms(msgspec.Struct, frozen=True):
         folder: where its log lies.
         barred: why this key can place no order, None if nothing is known against it.
         warning: which of its orders will be refused, in a sentence; None for none.
+        subaccount: the one it trades for, None if that is not known.
     """
 
     exchange: str
@@ -61,6 +62,15 @@ class Terms(msgspec.Struct, frozen=True):
     write: Tier = BASIC_WRITE
     barred: str | None = None
     warning: str | None = None
+    subaccount: int | None = None
+
+
+class Rights(NamedTuple):
+    """What the key may do: the members of `Terms` of the same name."""
+
+    barred: str | None = None
+    warning: str | None = None
+    subaccount: int | None = None
 
 
 class _Stats(msgspec.Struct):
@@ -70,6 +80,7 @@ class _Stats(msgspec.Struct):
 class _Key(msgspec.Struct):
     api_key_id: str = ""
     scopes: list[str] | None = None
+    subaccount: int | None = None
 
 
 class _Keys(msgspec.Struct):
@@ -95,6 +106,7 @@ class TermsSource:
         self._keys = keys
         self._clock = clock
         self._stop = stop
+        self._said = Rights()
         base = endpoints(settings).rest
         self._place = Place.of(settings.env, base)
         # A handful of requests in ten minutes: the full bucket, so that the first need not wait.
@@ -151,9 +163,9 @@ class TermsSource:
             raise StartupError("no key is configured: orders cannot be sent without one")
         exchange = self._exchange()
         (read, write), _ = self._client.get("/account/limits", read=_tiers, attempts=2)
-        barred, warning = self._rights(key.key_id)
         account = account_name(key.key_id)
-        return Terms(exchange, account, self.folder_of(exchange, account), read, write, barred, warning)
+        folder = self.folder_of(exchange, account)
+        return Terms(exchange, account, folder, read, write, *self._rights(key.key_id))
 
     def folder_of(self, exchange: str, account: str) -> Path:
         """Return where the log of an account lies; a new simulated exchange has a new one."""
@@ -172,28 +184,17 @@ class TermsSource:
         except NotFound:
             return "sim"
 
-    def _rights(self, key_id: str) -> tuple[str | None, str | None]:
-        """Return why the key cannot place orders, and what will be refused; None where nothing says so."""
+    def _rights(self, key_id: str) -> Rights:
+        """Return what the key may do, as the exchange has said last; nothing before it has."""
         try:
             found, _ = self._client.get("/api_keys", read=keys_of, attempts=1)
         except KeyRefused:
             raise
         except ExchangeError as error:
             log.info("key.rights_unknown", error=str(error))
-            return None, None
-        scopes = next((key.scopes for key in found.api_keys if key.api_key_id == key_id), None)
-        barred = None
-        if scopes is not None and not {"write", "write::trade"}.intersection(scopes):
-            said = faults.printable(", ".join(scopes)) or "none"
-            barred = f"the API key may not trade (scopes: {said}): make one with the scope write at Kalshi"
-        warning = None
-        until_s = found.api_key_region_expiration_ts
-        if until_s is not None and until_s * 1000 <= self._clock.now_ms():
-            warning = (
-                "the API key's attestation of where you are has run out: orders in Sports, Elections and "
-                "Entertainment are refused until you renew it at Kalshi"
-            )
-        return barred, warning
+        else:
+            self._said = rights(found, key_id, self._clock.now_ms())
+        return self._said
 
     def words(self, error: ExchangeError | StartupError) -> str:
         """Return an error's meaning and its remedy."""
@@ -212,6 +213,24 @@ class TermsSource:
 def account_name(key_id: str) -> str:
     """Return the name of a key's account: always the same, and giving no hint of the key."""
     return hashlib.blake2s(key_id.encode(), digest_size=5, person=b"account").hexdigest()
+
+
+def rights(keys: _Keys, key_id: str, now_ms: int) -> Rights:
+    """Return what a list of keys says of one."""
+    key = next((key for key in keys.api_keys if key.api_key_id == key_id), None)
+    scopes = None if key is None else key.scopes
+    barred = None
+    if scopes is not None and not {"write", "write::trade"}.intersection(scopes):
+        said = faults.printable(", ".join(scopes)) or "none"
+        barred = f"the API key may not trade (scopes: {said}): make one with the scope write at Kalshi"
+    warning = None
+    until_s = keys.api_key_region_expiration_ts
+    if until_s is not None and until_s * 1000 <= now_ms:
+        warning = (
+            "the API key's attestation of where you are has run out: orders in Sports, Elections and "
+            "Entertainment are refused until you renew it at Kalshi"
+        )
+    return Rights(barred, warning, None if key is None else key.subaccount or 0)
 
 
 def _tiers(body: bytes) -> tuple[Tier, Tier]:

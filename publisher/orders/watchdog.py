@@ -293,7 +293,7 @@ class Takeover:
                     shard=shard,
                 )
             )
-        answers = [self._answers.get() for _ in wanted]
+        answers = [self._answer() for _ in wanted]
         for request, reply in answers:
             bucket = self._reads if request.method == "GET" else self._writes
             if reply.status == 429:
@@ -302,6 +302,13 @@ class Takeover:
         if offset_s is not None:  # a clock that was set: signatures use the exchange's time
             self._sender.ahead_ms = int(-offset_s * 1000) if abs(offset_s) > CLOCK_OFF_S else 0
         return answers
+
+    def _answer(self) -> tuple[Request, Reply]:
+        """Wait for the next answer: it may come slowly, and meanwhile this process is seen to live."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._answers.get(timeout=ALIVE_MS / 1000)
+            self._wait(0)
 
     def _steady_ms(self) -> int:
         return self._clock.monotonic_ns() // 1_000_000

@@ -232,6 +232,32 @@ def test_what_the_readme_shows_runs(live: Live, short_dir: Path) -> None:
     assert "4500" in printed
 
 
+def test_a_script_that_closes_nothing_ends_and_prints_only_its_own(live: Live, short_dir: Path) -> None:
+    script = """
+import bus
+print(len(bus.connect().quotes()))
+"""
+    assert run_script(live, short_dir, "-c", script) == f"{len(live.publisher.home)}\n"
+
+
+def test_a_script_with_a_callback_ends_with_the_callback(live: Live, short_dir: Path) -> None:
+    script = """
+import threading
+import bus
+from bus.protocol.state import Changed
+
+def told(update):
+    threading.main_thread().join()
+    print(update.key)
+    found.close()
+
+live = bus.connect()
+found = live.on_update(told, "quote")
+found.listen([Changed(1, 0, [("quote", ["A-1-X"])])])
+"""
+    assert run_script(live, short_dir, "-c", script) == "A-1-X\n"
+
+
 def test_recording_is_replayed_to_a_users_subscriber(short_dir: Path) -> None:
     path = short_dir / "day.mcap"
     publisher = Publisher(START_MS, random.Random(5), TICKERS)

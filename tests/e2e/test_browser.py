@@ -39,7 +39,7 @@ def _stack() -> Iterator[Stack]:
     try:
         stack.wait_working(2 * START_S)
         stack.send_rivals_away()
-        eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
+        eventually(lambda: stack.journal().fills, 3 * START_S, "the trader has traded")
         yield stack
     finally:
         runner.close()

@@ -64,7 +64,7 @@ def test_a_rolling_restart_under_load_is_quick_and_loses_and_repeats_nothing(sta
     stack.start(*ALL)
     stack.wait_working()
     stack.send_rivals_away()
-    eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
+    eventually(lambda: stack.journal().fills, 3 * START_S, "the trader has traded")
     epoch = stack.health()["epoch"]
     stream = http.client.HTTPConnection("127.0.0.1", stack.runner.ui_port, timeout=10)
     stream.request("GET", "/api/events")
@@ -137,7 +137,7 @@ def test_killed_processes_come_back_by_themselves_and_trade_nothing_twice(stack:
     known = all_running(stack)
     assert set(known) == {*ALL, *BESIDE}
     stack.send_rivals_away()
-    eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
+    eventually(lambda: stack.journal().fills, 3 * START_S, "the trader has traded")
 
     with Hammer(urls(stack)) as hammer:
         for name in ("publisher", "snapshot_server", "trader", "ui"):

@@ -98,6 +98,25 @@ def test_sweep_older_than_the_stream_is_refused_and_a_newer_one_wins(streamed: S
     assert not world.held.disputed
 
 
+def test_a_market_that_ticks_all_the_time_still_shows_what_only_lists_say(streamed: Streamed) -> None:
+    world = streamed.world
+    listed = world.exchange.events["E"]["markets"][0]
+
+    def sweep(close_time: str, age_ms: int) -> tuple[int | None, int | None, int]:
+        listed.update(close_time=close_time, volume_24h_fp="777.00")
+        world.clock.advance(11_000)
+        streamed.publish(streamed.tick(4300))
+        world.client.cache_age_ms = lambda _path: age_ms
+        world.run(1_000)
+        quote = streamed.state.quotes["E-A"]
+        return streamed.state.markets["E-A"].close_ms, quote.volume_24h_e2, quote.yes_bid_e4
+
+    assert sweep("2027-01-01T00:00:00Z", 2_000) == (1_798_761_600_000, 77_700, 4300)
+    assert sweep("2027-01-02T00:00:00Z", 15_000) == (1_798_761_600_000, 77_700, 4300)  # an older copy
+    assert sweep("2027-01-02T00:00:00Z", 2_000) == (1_798_848_000_000, 77_700, 4300)
+    assert world.held.older == 3, "it is examined again until nothing is newer than its reply"
+
+
 def test_sweep_with_the_bytes_of_before_does_not_confirm_a_streamed_quote(streamed: Streamed) -> None:
     world = streamed.world
     world.clock.advance(1000)

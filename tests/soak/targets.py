@@ -47,7 +47,7 @@ from tests.trader.test_crash import POINTS, die_and_go_on
 from tests.trader.week import Week
 
 EXAMPLES: Final = 25
-GATEWAY_KILLS: Final = 6
+GATEWAY_KILLS: Final = 3
 INPUTS: Final = 100
 LOSSES: Final = 20
 WEEK_HOURS: Final = 168

@@ -33,8 +33,11 @@ def test_a_command_answers_with_the_state_afterwards(bench: Bench) -> None:
 
 
 def test_a_kill_is_not_refused_because_its_reason_is_long(bench: Bench) -> None:
-    assert told(bench.ask("kill", reason="é" * 5_000), CommandAnswer).state == "killed"
-    assert bench.taken == [("kill", "é" * 300)]
+    said = "only the first 300 characters of the reason count"
+    for op, state in (("pause", "paused"), ("kill", "killed")):
+        answer = told(bench.ask(op, reason="é" * 5_000), CommandAnswer)
+        assert answer == CommandAnswer(state=state, warning=said)
+    assert bench.taken == [("pause", "é" * 300), ("kill", "é" * 300)]
 
 
 def test_a_kill_on_a_full_disk_holds_and_says_what_it_may_have_lost(bench: Bench) -> None:

@@ -149,7 +149,7 @@ def test_only_our_page_and_local_programs_can_send_commands(
         (400, {}, {"Host": "evil.example"}),
         (415, "reason=x", {"Content_Type": "application/x-www-form-urlencoded"}),
         (415, "{}", {"Content_Type": "text/plain"}),
-        (413, "x" * 2_000, {}),
+        (413, "x" * 20_000, {}),
         (400, "[" * 1_000, {}),
         (400, {"nonsense": 1}, {}),
         (400, b'{"reason": "\xff"}', {}),

@@ -32,12 +32,9 @@ HEADER: Final = "X-Kalshi-Bus"
 VALUE: Final = "command"
 """A header that no form can send; another site's script would need a CORS preflight, which never succeeds."""
 
-BODY_MAX: Final = 1_024
+BODY_MAX: Final = 16_384
 _NOT_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What decoding a body may raise. A byte that is not UTF-8 inside a string does not raise DecodeError."""
-
-REASON_MAX: Final = 200
-"""How many characters of a reason are kept."""
 
 WORD_MAX: Final = 200
 
@@ -176,8 +173,7 @@ def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
         type_ = PREPARE_BODIES[what]
     read = asked(given, type_)
     if isinstance(read, ReasonBody):
-        # A kill is not refused because it says too much.
-        reason = read.reason.strip()[:REASON_MAX] or BY_HAND_HERE
+        reason = read.reason.strip() or BY_HAND_HERE
         return KillCommand(reason=reason) if op == "kill" else PauseCommand(reason=reason)
     if isinstance(read, WordBody):
         if len(read.word) > WORD_MAX:

@@ -118,8 +118,8 @@ export function startControl(live) {
   }
 
   function words(op, told) {
-    if (op !== "kill") return `The trader is ${told.state}.`;
     const but = told.warning ? ` But ${told.warning}.` : "";
+    if (op !== "kill") return `The trader is ${told.state}.${but}`;
     if (!told.answered) return `Killed. No trader is answering; the switch also applies to the next one.${but}`;
     const some = (number, name) => `${number ?? "an unknown number of"} ${name}${number === 1 ? "" : "s"}`;
     return `Killed: nothing more will be bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settlement.${but}`;

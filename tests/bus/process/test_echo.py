@@ -54,6 +54,7 @@ def test_a_path_is_repeated_as_far_as_it_exists(tmp_path: Path) -> None:
     assert shown_path(tmp_path) == str(tmp_path)
     assert shown_path(tmp_path / "kalshi-prod.pem") == f"{tmp_path}/kalshi-prod.pem"
     assert shown_path(tmp_path / "keys" / "none.pem") == f"{tmp_path}/keys/none.pem"
+    assert shown_path(tmp_path / ".run" / "sim_key.pem") == f"{tmp_path}/.run/sim_key.pem"
     assert shown_path(tmp_path / KEY_ID) == f"{tmp_path}/(a name of 36 characters, hidden)"
     assert KEY_ID not in shown_path(tmp_path / f"{KEY_ID}.pem")
     assert "canary" not in shown_path(tmp_path / ("canary" * 1_000))

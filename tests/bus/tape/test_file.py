@@ -136,6 +136,9 @@ def test_backward_seek_is_a_new_epoch_and_forward_goes_on(
         tell("resume")
         assert replica.wait(lambda r: r.status().live and r.state.digest() == digest, 10)
         assert replica.state.epoch == epoch
+        assert "warning" not in tell("seek", to_ms=times[0] // 1_000_000)
+        assert "yet: it plays from the beginning" in tell("seek", to_ms=0)["warning"]
+        assert "any more: it goes to the end" in tell("seek", to_ms=10**13)["warning"]
         assert tell("seek", to_ms="noon")["error"]["code"] == "bad_request"
         assert tell("dance")["error"]["code"] == "bad_request"
 

@@ -37,6 +37,8 @@ from tests.publisher.exchange import (
 )
 from tests.publisher.kalshi.answering import NO_KEY, Waiting
 from tests.publisher.kalshi.answering import clock as clock  # noqa: PLC0414  a fixture
+from tests.publisher.orders import peer as peer_module
+from tests.publisher.orders.peer import Peer
 
 
 @pytest.fixture
@@ -230,6 +232,35 @@ def test_silent_server_times_out(
             client.get("/events", read=events_of)
 
     assert failure.value.outcome == "timeout"
+
+
+@pytest.mark.parametrize("head", [1, 600])
+def test_an_answer_that_comes_a_byte_at_a_time_times_out(
+    clock: ManualClock,
+    waiting: Waiting,
+    budget: Budget,
+    monkeypatch: pytest.MonkeyPatch,
+    head: int,
+) -> None:
+    monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("publisher.kalshi.answers.BODY_TIMEOUT_S", 0.02)
+    slowly = b"HTTP/1.1 200 OK\r\nX-Long: %b\r\nContent-Length: 600\r\n\r\n{}" % (b"x" * head)
+    with Peer() as peer:
+        peer.answers.put(peer_module.Answer(slowly + b" " * 598, pause_s=0.001))
+        client = Client(peer.url, NO_KEY, budget, clock, Random(1), waiting)
+
+        with pytest.raises(ExchangeError) as failure:
+            client.get("/events", read=events_of, attempts=1)
+
+    assert failure.value.outcome == "timeout"
+
+
+def test_each_answer_is_that_of_its_own_request(clock: ManualClock, waiting: Waiting, budget: Budget) -> None:
+    with Peer() as peer:
+        peer.answers.put(peer_module.Answer(b"HTTP/1.1 103 Early Hints\r\n\r\n" + peer_module.OK))
+        client = Client(peer.url, NO_KEY, budget, clock, Random(1), waiting)
+
+        assert client.get("/events", read=bytes, attempts=1)[0] == b"{}"
 
 
 def test_endless_body_is_refused(

@@ -9,8 +9,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Answer(NamedTuple):
+    """`pause_s`: between its bytes, unless it comes at once."""
+
     content: bytes = OK
     ends: bool = False
+    pause_s: float | None = None
 
 
 class Peer:
@@ -22,6 +25,7 @@ class Peer:
         self.heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self.connections = 0
+        self._stop = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -44,12 +48,23 @@ class Peer:
                     request += part
                 self.heard.put(request)
                 answer = self.answers.get()
-                peer.sendall(answer.content)
-                if answer.ends:
+                if not self._say(peer, answer) or answer.ends:
                     return
+
+    def _say(self, peer: socket.socket, answer: Answer) -> bool:
+        """Return whether it was heard to its end."""
+        parts = [answer.content] if answer.pause_s is None else map(bytes, zip(answer.content, strict=True))
+        try:
+            for part in parts:
+                peer.sendall(part)
+                self._stop.wait(answer.pause_s or 0)
+        except OSError:
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop.set()
         self.listener.close()

@@ -74,7 +74,14 @@ def settings(**members: Any) -> CoreSettings:
 class Desk:
     """A core with an exchange that answers reads with nothing, and writes only when told to."""
 
-    def __init__(self, log: tuple[bytes, ...] = (), generation: int = 1, ms: int = 0, **members: Any) -> None:
+    def __init__(
+        self,
+        log: tuple[bytes, ...] = (),
+        generation: int = 1,
+        ms: int = 0,
+        subaccount: int | None = None,
+        **members: Any,
+    ) -> None:
         self.ms = ms
         self.reads = Counter[str]()
         self.one_order: dict[str, Any] | None = None
@@ -84,7 +91,7 @@ class Desk:
         self.core = Core(settings(**members))
         self.core.replay(log)
         self.core.open(generation, "exchange", "account", self.now)
-        self.core.take(WIDE, self.now)
+        self.core.take(msgspec.structs.replace(WIDE, subaccount=subaccount), self.now)
         self.core.take(FeedHeard(3, 1, WALL, "live"), self.now)
         self.writes: list[Request] = []
         self.turn()
@@ -246,6 +253,20 @@ def test_limits_hold_at_their_boundaries_over_all_orders() -> None:
     assert reason(desk) == "gateway_orders_per_minute"
 
 
+def test_a_restart_takes_no_more_orders_a_minute_than_a_gateway_that_goes_on() -> None:
+    desk = Desk(orders_per_minute=3)
+    desk.core.take(Limits(write_per_s=1, write_capacity=10, read_per_s=100, read_capacity=100), desk.now)
+    desk.place(*(intent(number, count_e2=100) for number in (1, 2, 3)))  # some wait for their turn
+
+    again = Desk(tuple(desk.log), 2, ms=desk.ms, orders_per_minute=3)
+    again.place(intent(4, count_e2=100))
+
+    assert again.events()[-1] == Ended(4, "gateway_orders_per_minute", OrderState.REJECTED)
+    later = Desk(tuple(desk.log), 2, ms=desk.ms + 60_000, orders_per_minute=3, stale_after_ms=90_000)
+    later.place(intent(4, count_e2=100, valid_until_ms=WALL + 90_000))
+    assert later.events()[-1] == Sent(4)
+
+
 def test_a_shard_without_the_cash_is_said_with_what_to_move() -> None:
     desk = Desk()
     assert desk.place(intent(exchange_index=1, count_e2=2_000)) == []
@@ -310,6 +331,32 @@ def test_a_lease_counts_from_the_last_sign_of_the_trader() -> None:
     assert last["expiration_time"] == (WALL + 6_100 + 20_000) // 1000
 
 
+def test_an_order_that_rests_for_days_makes_neither_memory_nor_log_grow() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    count = 0
+    for _ in range(300):
+        desk.events()
+        for renewal in desk.pass_ms(1_000):
+            count += 1
+            status = 503 if count == 4 else 200  # its answer is lost, and the next one settles it
+            order_id = "o2" if count > 2 else "o1"
+            desk.answer(renewal, status, order_id=order_id, client_order_id=intent().client_order_id)
+    assert count > 8
+    order = desk.core.order(OrderAsk(journal="j", number=1))
+    assert [sent.what for sent in order.exchanged] == ["create", "renew"]
+
+    kept = [desk.core.base(desk.now), *(record for record in desk.log if desk.core.keeps(record))]
+
+    assert len(kept) < 10
+    core = Core(settings())
+    core.replay(kept)
+    again = core.order(OrderAsk(journal="j", number=1))
+    assert again == order
+    assert (again.order_id, core._state.by_id) == ("o2", {"o1": ("j", 1), "o2": ("j", 1)})
+
+
 def test_a_create_that_would_leave_after_its_lease_is_refused() -> None:
     desk = Desk(lease_ms=10_000)
     desk.core.take(Limits(write_per_s=0.8, write_capacity=10, read_per_s=100, read_capacity=100), desk.now)
@@ -333,6 +380,15 @@ def test_an_amend_is_answered_or_refused_and_the_order_rests_as_before() -> None
     desk.answer(amend, 400, error={"code": "invalid_price", "message": "m"})
     assert desk.events()[-1] == AmendRefused(1, "invalid_price")
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
+
+
+def test_only_the_subaccount_of_the_key_is_listed() -> None:
+    desk = Desk(subaccount=7)
+    desk.core.account(AccountAsk(journal="j"), desk.now.steady_ms, desk.now)
+    desk.pass_ms(50)
+    named = {request.what for request in desk.asked if ("subaccount", "7") in request.query}
+    assert named >= {"resting", "fills", "settlements"}
+    assert named.isdisjoint({"balance", "positions"}), "of a key that is restricted, they are its own anyway"
 
 
 def test_places_in_the_queue_are_asked_for_rarely_while_something_rests_and_told_when_they_are_new(
@@ -464,6 +520,21 @@ def test_a_transfer_is_asked_for_until_it_is_certain_and_carried_out_once() -> N
     assert other.state == "refused"
 
 
+def test_a_transfer_that_the_kill_file_holds_back_wants_no_turn() -> None:
+    desk = Desk()
+    desk.core.take(KillSwitch(True), desk.now)
+    assert (
+        desk.core.transfer(TransferAsk(transfer_id="a", from_shard=0, to_shard=1, amount_e6=100), desk.now)
+        is None
+    )
+    assert desk.pass_ms(5_000) == []
+    assert (desk.core.next_ms(desk.now) or 0) > desk.now.steady_ms, (
+        "it would be asked again and again at once"
+    )
+    desk.core.take(KillSwitch(False), desk.now)
+    assert [request.what for request in desk.turn()] == ["transfer"]
+
+
 def test_an_order_that_never_left_is_over_and_one_cancelled_before_it_left_too() -> None:
     desk = Desk()
     (create,) = desk.place(intent(1))
@@ -586,6 +657,28 @@ def test_an_account_that_cannot_be_read_whole_is_said_to_be_so_with_the_member_a
     assert (status.error, status.state) == (None, "ready")
 
 
+def test_cash_that_goes_to_the_other_exchange_of_kalshi_s_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def transfer(source: str, destination: str) -> dict[str, Any]:
+        return {
+            "transfer_id": f"{source} {destination}", "source": source, "destination": destination,
+            "source_exchange_shard": 0, "destination_exchange_shard": 1, "amount": "2.500000",
+            "status": "complete", "created_ts": WALL // 1000,
+        }  # fmt: skip
+
+    kinds = ("event_contract", "margined")
+    listed = [transfer(source, destination) for source in kinds for destination in kinds]
+    monkeypatch.setitem(READS, "transfers", {"transfers": listed})
+    desk = Desk()
+    answer = desk.core.account(AccountAsk(journal="j"), 0, desk.now)
+    assert answer is not None
+    assert [(one.kind, one.exchange_index, one.amount_e6) for one in answer.movements] == [
+        ("transfer", 0, -2_500_000),
+        ("transfer", 1, 2_500_000),
+        ("withdrawal", 0, -2_500_000),
+        ("deposit", 1, 2_500_000),
+    ]
+
+
 def test_a_fill_of_nothing_is_told_if_it_has_a_fee_and_keeps_nothing_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -614,6 +707,21 @@ def test_a_fill_of_nothing_is_told_if_it_has_a_fee_and_keeps_nothing_open(
     assert "fill of 0.00 contracts" in (desk.core.gateway(desk.now).error or "")
     swept = [told.until_ms for told in map(records.decode, desk.log) if isinstance(told, Swept)]
     assert max(swept) > WALL + 90_000, "fills are looked for from there on, not for ever from this one"
+
+
+@pytest.mark.parametrize("created_time", [{}, {"created_time": None}])
+def test_a_fill_that_says_its_time_in_seconds_alone_is_booked(
+    created_time: dict[str, None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent())
+    desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="0.00")
+    fill = {name: value for name, value in FILL.items() if name != "created_time"}
+    fill |= {**created_time, "ts": WALL // 1000}
+    monkeypatch.setitem(READS, "fills", {"fills": [fill], "cursor": ""})
+    desk.pass_ms(31_000)
+    filled, ended = desk.events()[-2:]
+    assert (filled.fill.time_ms // 1000, ended.reason) == (WALL // 1000, "nothing_left")
 
 
 def test_a_fill_by_hand_beside_one_of_an_order_without_an_answer_is_foreign_once_that_has_its_id(
@@ -841,6 +949,43 @@ def test_an_illegible_order_keeps_ours_unknown_only_where_it_may_be_ours(
     monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:48Z"})
     desk.pass_ms(50_000)
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == state
+
+
+@pytest.mark.parametrize(
+    ("members", "state"),
+    [
+        ({}, "unknown"),
+        ({"ticker": 5, "created_time": "soon", "order_id": None}, "unknown"),
+        ({"ticker": "KXB-1-X"}, "rejected"),
+        ({"created_time": "2026-10-19T17:00:00Z"}, "rejected"),
+        ({"order_id": "o2"}, "rejected"),
+    ],
+)
+def test_an_illegible_fill_keeps_ours_unknown_only_where_it_may_be_of_it(
+    members: dict[str, object], state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    create, other = desk.place(intent(), intent(2, count_e2=100))
+    desk.answer(create, None)
+    desk.answer(other, 201, order_id="o2", fill_count="0.00", remaining_count="0.00")
+    illegible = {**FILL, "order_id": "of whom", "fill_id": "f9", "fee_cost": "half", **members}
+    monkeypatch.setitem(READS, "fills", {"fills": [illegible], "cursor": ""})
+    monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:48Z"})
+    desk.pass_ms(50_000)
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == state
+    assert desk.core.gateway(desk.now).error == "fills are listed that cannot be read"
+
+
+def test_an_illegible_fill_is_asked_for_again_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(READS, "fills", {"fills": [{**FILL, "fee_cost": "half"}], "cursor": ""})
+    desk = Desk()
+    first, *_ = [request.query for request in desk.asked if request.what == "fills"]
+    for hours, same in ((23, True), (26, False)):
+        desk.ms = hours * 3_600_000
+        for _ in range(2):
+            desk.pass_ms(31_000)
+        last = [request.query for request in desk.asked if request.what == "fills"][-1]
+        assert (last == first) is same
 
 
 @pytest.mark.parametrize("date", [True, False])

@@ -66,6 +66,23 @@ def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> No
     assert path.read_bytes() == b"x" * 100
 
 
+def test_a_log_is_written_anew_whenever_it_has_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publisher.orders.log.GROWN", 500)
+    log = OrderLog(tmp_path / "log")
+    grown = []
+    for _ in range(2):
+        log.append([b"x" * 300])
+        grown.append(log.grown)
+    log.compact(b"base", lambda _record: True)  # nothing of it could be left out: that is not tried each time
+    for _ in range(4):
+        grown.append(log.grown)
+        log.append([b"x" * 300])
+    log.close()
+    assert grown == [False, True, False, False, False, True]
+
+
 def test_a_log_written_anew_has_what_is_kept_and_goes_on(tmp_path: Path) -> None:
     log = OrderLog(tmp_path / "log")
     log.append([b"keep 1", b"drop"])

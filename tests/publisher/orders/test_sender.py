@@ -15,7 +15,7 @@ from publisher.kalshi.signing import KeySource
 from publisher.orders.connection import Connection, _alive
 from publisher.orders.sender import Sender
 from publisher.orders.steps import AHEAD_MS, Reply, Request
-from tests.publisher.orders.peer import Answer, Peer
+from tests.publisher.orders.peer import OK, Answer, Peer
 from tests.support import eventually
 
 CREATE = Request(1, "create", "POST", "/portfolio/events/orders", (), b'{"count":"1.00"}', "create")
@@ -95,6 +95,39 @@ def test_a_reply_that_is_none_may_have_left_and_is_not_asked_for_again(
     assert connection.exchange(CANCEL).status == 200
     assert peer.heard.get(timeout=5).startswith(b"DELETE ")
     assert peer.heard.empty()
+    connection.close()
+
+
+SLOWLY = b"HTTP/1.1 200 OK\r\nX-Long: %b\r\nContent-Length: 600\r\n\r\n{}" + b" " * 598
+
+
+@pytest.mark.parametrize("head", [1, 600])
+def test_an_answer_that_comes_a_byte_at_a_time_is_none(
+    peer: Peer, keys: KeySource, monkeypatch: pytest.MonkeyPatch, head: int
+) -> None:
+    monkeypatch.setattr("publisher.orders.connection.READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("publisher.kalshi.answers.BODY_TIMEOUT_S", 0.02)
+    connection = connect(peer, keys)
+    peer.answers.put(Answer(SLOWLY % (b"x" * head), pause_s=0.001))
+
+    reply = connection.exchange(CREATE)
+
+    assert (reply.status, reply.trouble, reply.left) == (None, "timeout", True)
+    peer.answers.put(Answer())
+    assert connection.exchange(CANCEL).status == 200
+    connection.close()
+
+
+def test_what_is_said_before_an_answer_is_none(peer: Peer, keys: KeySource) -> None:
+    """Taken for one, it would leave the answer itself to the next request."""
+    connection = connect(peer, keys)
+    before = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    peer.answers.put(Answer(before + OK))
+
+    assert connection.exchange(CREATE).body == b"{}"
+
+    peer.answers.put(Answer(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK))
+    assert connection.exchange(CREATE).trouble == "bad_reply"
     connection.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 from markets.errors import BadRecord
 from markets.json.pages import decode_tier
 from publisher.orders.budget import Bucket
-from publisher.orders.terms import exchange_id, keys_of
+from publisher.orders.terms import exchange_id, keys_of, rights
 
 DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
@@ -32,3 +32,13 @@ def test_the_slowest_limits_are_waited_for() -> None:
     bucket = Bucket(least.refill_per_s, least.capacity, 0)
     bucket.pay(100)
     assert bucket.wait_ms(10, 20, 0) > 3_600_000
+
+
+@pytest.mark.parametrize(("told", "subaccount"), [("", 0), (',"subaccount":null', 0), (',"subaccount":7', 7)])
+def test_a_key_trades_for_the_subaccount_that_it_is_restricted_to(told: str, subaccount: int) -> None:
+    other = '{"api_key_id":"other","name":"","scopes":["read"],"subaccount":3}'
+    keys = keys_of(
+        f'{{"api_keys":[{other},{{"api_key_id":"k","name":"","scopes":["write"]{told}}}]}}'.encode()
+    )
+    assert rights(keys, "k", 0).subaccount == subaccount
+    assert rights(keys, "unlisted", 0).subaccount is None

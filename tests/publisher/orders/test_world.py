@@ -26,6 +26,22 @@ def test_without_faults_every_order_ends_and_the_money_adds_up(universe: Recorde
     assert world.counts["queues"], "the exchange says where orders stand in their queues"
 
 
+def test_what_is_done_in_another_subaccount_is_nobodys(universe: Recorded) -> None:
+    world = World(universe, 1, faults=())
+    holdings = world.exchange.ledger.holdings
+    assert world.exchange.ledger.create_subaccount(1) == 1
+    for shard in holdings.shards:
+        holdings.purse(holdings.holders[1, 1], shard).cash_e6 = 100_000_000
+    for how in ("immediate_or_cancel", "good_till_canceled"):
+        world.hand_made(subaccount=1, time_in_force=how, price="0.0100" if how[0] == "g" else "0.9900")
+    assert sum(1 for _ in world.exchange.ledger.statements.fills(1).newest()) > 0
+    world.run(world.now_ms + 61_000)
+    world.listen()
+
+    assert world.foreign == {}
+    assert world.account().orders == ()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
 def test_whatever_the_exchange_does_no_order_is_lost_or_doubled(universe: Recorded, seed: int) -> None:

@@ -68,7 +68,9 @@ TIMEOUT_MS: Final = 8_000
 SETTINGS: Final = CoreSettings(
     order_e6=200_000_000, market_e6=2_000_000_000, total_e6=20_000_000_000, orders_per_minute=100_000
 )
-LIMITS: Final = Limits(write_per_s=9_600, write_capacity=28_800, read_per_s=600, read_capacity=1_800)
+LIMITS: Final = Limits(
+    write_per_s=9_600, write_capacity=28_800, read_per_s=600, read_capacity=1_800, subaccount=0
+)
 """Wide: the soak is about lives, not about waiting. Budgets have tests of their own."""
 
 FAULTS: Final = (
@@ -546,7 +548,7 @@ class World:
         self.run(self.now_ms + rng.choice((5, 50, 200, 200, 500, 2_000)))
         self.listen()
 
-    def hand_made(self) -> None:
+    def hand_made(self, **members: object) -> None:
         """Somebody trades by hand on the same account."""
         market = self.market()
         if market is None:
@@ -554,7 +556,7 @@ class World:
         body = {
             "ticker": market.ticker, "client_order_id": f"hand-{self.rng.randrange(10**9)}", "side": "bid",
             "count": "3.00", "price": f"{market.ask_e4 / 1e4:.4f}", "time_in_force": "immediate_or_cancel",
-            "self_trade_prevention_type": "taker_at_cross",
+            "self_trade_prevention_type": "taker_at_cross", **members,
         }  # fmt: skip
         headers = {auth.KEY: "1", auth.TIMESTAMP: str(self.now_ms)}
         path = "/trade-api/v2/portfolio/events/orders"

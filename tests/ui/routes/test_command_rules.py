@@ -45,8 +45,8 @@ def test_other_pages_may_not(headers: dict[str, str]) -> None:
 def test_bodies_are_read_strictly() -> None:
     assert read_body("kill", b"") == KillCommand(reason="by hand on the dashboard")
     assert read_body("pause", b'{"reason": " lunch "}') == PauseCommand(reason="lunch")
-    assert read_body("kill", b'{"reason": "%b"}' % (b"x" * 201)) == KillCommand(reason="x" * 200)
-    assert read_body("pause", b'{"reason": "%b"}' % (b"x" * 900)) == PauseCommand(reason="x" * 200)
+    # Whoever takes it cuts it, and says so.
+    assert read_body("kill", b'{"reason": "%b"}' % (b"x" * 5_000)) == KillCommand(reason="x" * 5_000)
     assert read_body("resume", b'{"word": "UNLOCK"}') == ResumeCommand(word="UNLOCK")
     for op, body in (
         ("kill", b"["),
