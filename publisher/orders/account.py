@@ -300,7 +300,7 @@ def _movements(what: str, one: Any) -> list[Movement]:
         ends = [
             (end, sign, kind)
             for end, sign, kind in (("source", -1, "withdrawal"), ("destination", 1, "deposit"))
-            if found.get(end, EVENTS) == EVENTS
+            if (found.get(end) or EVENTS) == EVENTS
         ]
         return [
             Movement(
