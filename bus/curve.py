@@ -67,7 +67,7 @@ def check_key(text: str, what: str) -> bytes:
     if not _KEY.fullmatch(text):
         raise StartupError(
             f"{what}: got {len(text)} characters that are no key, "
-            f"expected the 40 that `{to_type('keys')}` shows"
+            f"expected the 40 that `{to_type('keys list')}` shows"
         )
     return text.encode()
 
@@ -103,7 +103,7 @@ def _read_keys(path: Path, setting: str, wanted: tuple[str, ...]) -> dict[str, b
         if not _KEY.fullmatch(found.get(name, "")):
             raise StartupError(
                 f"{shown_path(path)}: no {name} of 40 characters in it, expected a file that "
-                f"`{to_type('keys')}` has made"
+                f"`{to_type('keys make')}` has made"
             )
     keys = {name: found[name].encode() for name in wanted}
     if zmq.curve_public(keys["secret-key"]) != keys["public-key"]:

@@ -87,7 +87,7 @@ def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
     if endpoint.startswith("tcp://") and keys_of(context) is None and tcp_port(endpoint) is None:
         raise StartupError(
             f"{endpoint}: is on another machine, which is reached only with CURVE: set {KEY_SETTING} to the "
-            f"key that `{to_type('keys')}` made there"
+            f"key that `{to_type('keys make')}` made there"
         )
 
 

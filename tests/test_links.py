@@ -81,6 +81,17 @@ def unknown(typed: str) -> str | None:
     return None
 
 
+def lacks_a_word(typed: str) -> bool:
+    """Whether a command line ends with a command that wants another, such as `keys`."""
+    parser = commands()
+    for word in typed.split():
+        below = {name: each for action in parser._actions for name, each in choices(action).items()}
+        if word not in below:
+            return False
+        parser = below[word]
+    return any(choices(action) for action in parser._actions)
+
+
 def choices(action: argparse.Action) -> dict[str, argparse.ArgumentParser]:
     return dict(action.choices) if isinstance(action, argparse._SubParsersAction) else {}
 
@@ -120,6 +131,7 @@ def test_messages_and_pages_name_commands_that_exist() -> None:
     ]
     assert len(named) > 20
     assert [(name, typed) for name, typed in named if unknown(typed) is not None] == []
+    assert [(name, typed) for name, typed in named if lacks_a_word(typed)] == []
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))

@@ -92,7 +92,7 @@ class Tally:
         self.gaps: list[tuple[int, int]] = []
         self.checked = 0
         self.mismatches = 0
-        self.health = PublisherHealth(sweep="replay")
+        self.health = PublisherHealth(sweep="replay", exchange_reachable=True)
 
     def take(self, writer: Writer, run: Run) -> list[str]:
         """Apply a run to the state, whose lock the caller holds; return the topics whose digests differ."""

@@ -51,7 +51,8 @@ def backup(settings: Settings, folder: Path, *, recording: bool = False, replace
     draft = folder.with_name(f".{folder.name}.new")
     try:
         if folder.exists() and not (replace and (folder / LIST).is_file()):
-            raise StartupError(f"{shown_path(folder)}: is there already: name a new folder")
+            remedy = "--replace replaces it" if (folder / LIST).is_file() else "name a new folder"
+            raise StartupError(f"{shown_path(folder)}: is there already: {remedy}")
         shutil.rmtree(draft, ignore_errors=True)
         private_dir(draft)
         files = {}

@@ -261,6 +261,9 @@ def control(settings: Settings, action: str, value: str | None) -> int:
         raise StartupError(f"{action}: {error}") from None
     finally:
         context.term()
+    refusal = answer.get("error")
+    if isinstance(refusal, dict) and refusal.get("code") == "unknown_op":
+        raise StartupError(f"{settings.state}: a publisher answers there that is no replay")
     _say(json.dumps(answer, indent=1, default=_text))
     return 0 if answer.get("ok") is True else 1
 
@@ -273,7 +276,9 @@ def open_recording(path: Path) -> Recording:
     """
     try:
         return Recording(path)
-    except (OSError, RecordingError) as error:
+    except OSError as error:
+        raise StartupError(f"{path}: {error.strerror}") from None
+    except RecordingError as error:
         raise StartupError(str(error)) from None
 
 
@@ -351,13 +356,15 @@ def _account(verdict: Verdict) -> dict[str, Any]:
 
 
 def export(path: Path, folder: Path, format_: str, part: Part) -> int:
-    """Write the records of a recording as tables."""
+    """Write the records of a recording as tables; 1 if a part of it cannot be read, or nothing is in it."""
     recording = open_recording(path)
-    for name, rows in export_records(recording, folder, format_, part).items():
+    written = export_records(recording, folder, format_, part)
+    for name, rows in written.items():
         _say(f"{rows:>10} {name}")
-    if recording.problem:
-        _say(recording.problem, file=sys.stderr)
-    return 1 if recording.problem else 0
+    problem = recording.problem or (None if written else f"{path}: nothing that was asked for is in it")
+    if problem:
+        _say(problem, file=sys.stderr)
+    return 1 if problem else 0
 
 
 def import_frames(frames: Path, path: Path, use_yes_price: str) -> int:

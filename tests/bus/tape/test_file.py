@@ -13,6 +13,7 @@ import pytest
 
 from bus.ask import ask
 from bus.clock import SystemClock
+from bus.health import publisher_problem
 from bus.process.lifecycle import Stop
 from bus.protocol.answers import Answers
 from bus.protocol.messages import Envelope, decode, encode, encode_map
@@ -74,6 +75,9 @@ def test_replay_gives_the_recorded_messages_and_the_same_state(
         thread.start()
         with following(zmq_context, feed, state) as replica:
             eventually(lambda: recorder.keyframes and replica.status().live)
+            heartbeat = replica.heartbeat
+            assert heartbeat is not None
+            assert publisher_problem(heartbeat.publisher) is None, "it stands at the beginning"
             assert ask(zmq_context, state, {"op": "replay", "action": "resume"})["ok"]
             eventually(lambda: player.ended)
             assert replica.wait(lambda r: r.state.seq == truth.seq and r.status().live, 10)

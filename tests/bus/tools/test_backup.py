@@ -127,7 +127,7 @@ def test_a_journal_that_is_being_written_is_copied_as_of_one_moment(
 def test_an_older_backup_gives_way_only_to_a_whole_one(settings: Settings, tmp_path: Path) -> None:
     target = tmp_path / "latest"
     backup(settings, target)
-    with pytest.raises(StartupError, match="is there already"):
+    with pytest.raises(StartupError, match="is there already: --replace replaces it"):
         backup(settings, target)
     (settings.data_dir / JOURNAL).write_bytes(b"SQLite format 3\0 and no more")
     with pytest.raises(StartupError, match="no backup was made"):
@@ -139,7 +139,7 @@ def test_an_older_backup_gives_way_only_to_a_whole_one(settings: Settings, tmp_p
     assert "new" in check(target).files
     precious = tmp_path / "precious"
     precious.mkdir()
-    with pytest.raises(StartupError, match="is there already"):
+    with pytest.raises(StartupError, match="is there already: name a new folder"):
         backup(settings, precious, replace=True)
 
 

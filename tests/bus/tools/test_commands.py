@@ -206,6 +206,24 @@ def test_candles_are_rows_and_no_table_has_a_column_twice(
     assert (odd["ticker"], unread["ticker"]) == ("A-1-X", "A-1-Y")
 
 
+def test_a_mistyped_market_or_file_is_said(run: Run, day: Path, short_dir: Path) -> None:
+    told = run("export", str(day), str(short_dir / "tables"), "--market", "NO-1")
+    assert (told.code, told.out, told.err) == (1, "", f"{day}: nothing that was asked for is in it\n")
+    told = run("info", str(short_dir / "no"))
+    assert (told.code, told.err) == (2, f"info: {short_dir / 'no'}: No such file or directory\n")
+
+
+def test_a_publisher_that_is_no_replay_cannot_be_told_what_to_play(
+    run: Run, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KALSHI_BUS_STATE", live.state)
+    assert run("control", "pause") == (
+        2,
+        "",
+        f"control: {live.state}: a publisher answers there that is no replay\n",
+    )
+
+
 def test_a_part_of_a_recording_is_exported_with_books_at_a_step_and_results(
     live: Live, zmq_context: zmq.Context[Any], run: Run, short_dir: Path
 ) -> None:
