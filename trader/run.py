@@ -227,6 +227,7 @@ def on_disk(
             recovered.heard,
             lambda: "live" if follows.status().source == "live" else "replay",
             settings.live_confirmation,
+            recovered.amending,
         )
 
     return Surroundings(

@@ -381,6 +381,7 @@ class Worker:
                 loss_latched=recovered.loss_latched,
                 leg_risk=recovered.leg_risk,
                 known=recovered.known,
+                cancelling=recovered.cancelling,
             ),
             tuple(self.values.values()),
         )

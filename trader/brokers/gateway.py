@@ -78,6 +78,7 @@ class GatewayBroker:
         exchange, account: whose the journal is.
         source: of the feed that is traded on.
         confirmation: what the settings have of it.
+        amending: open order -> price and count, of amends that were asked for and not answered before.
         urge: called once all orders, amends and cancels of one step have been passed on: ask now.
 
     Attributes:
@@ -97,6 +98,7 @@ class GatewayBroker:
         heard: int = 0,
         source: Callable[[], Source] = lambda: "live",
         confirmation: str = "",
+        amending: Mapping[int, tuple[int, int]] | None = None,
         urge: Callable[[], None] = lambda: None,
     ) -> None:
         self.heard = heard
@@ -106,6 +108,7 @@ class GatewayBroker:
         self._whose = exchange, account
         self._source = source
         self._confirmation = confirmation
+        self._amending = amending or {}
         self.urge = urge
         self._arrived = heard
         self._waiting: list[AnyOrderEvent | ForeignFill] = []
@@ -158,6 +161,9 @@ class GatewayBroker:
 
     def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
         """Have a resting order changed."""
+        self._ask_amend(number, price_e4, count_e2)
+
+    def _ask_amend(self, number: int, price_e4: int, count_e2: int) -> None:
         ask = AmendAsk(journal=self._journal, number=number, price_e4=price_e4, count_e2=count_e2)
         self._errands["amend", number] = _Errand(ask)
 
@@ -185,6 +191,8 @@ class GatewayBroker:
             self._unsaid[order.intent.number] = order.intent
             if order.intent.time_in_force != "gtc":
                 self._awaited.add(order.intent.number)
+        for number, wanted in self._amending.items():  # whether or not the gateway has heard of them
+            self._ask_amend(number, *wanted)
         return []
 
     # -- the link's side

@@ -73,7 +73,7 @@ class Start(Input, frozen=True):
         taken: what earlier orders took from levels that may still be shown.
         marks: the last bids for what is held, and since when nobody bids.
         leg_risk: what was learnt about missed legs before.
-        known: what was last reported of open orders.
+        known: what was last reported of open orders. cancelling: those whose end was asked for.
     """
 
     journal_id: str
@@ -100,6 +100,7 @@ class Start(Input, frozen=True):
     marks: tuple[KeptMark, ...] = ()
     leg_risk: tuple[Learnt, ...] = ()
     known: tuple[KnownOrder, ...] = ()
+    cancelling: tuple[int, ...] = ()
 
 
 class Tick(Input, frozen=True):

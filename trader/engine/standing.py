@@ -28,6 +28,7 @@ class Standing:
         self._sent: set[int] = set()
         self._accepted: set[int] = set()
         self._cancelled: set[int] = set()
+        self._owed: set[int] = set()
 
     @property
     def rests(self) -> bool:
@@ -48,6 +49,10 @@ class Standing:
             self.send(number)
         elif state is OrderState.UNKNOWN:
             self.lose(number, reason)
+
+    def owe(self, number: int) -> None:
+        """Have `to_cancel` yield an order whose end was asked for before the process began."""
+        self._owed.add(number)
 
     def send(self, number: int) -> None:
         """Note that whoever carries the order out has it."""
@@ -84,6 +89,7 @@ class Standing:
         self._sent.discard(number)
         self._accepted.discard(number)
         self._cancelled.discard(number)
+        self._owed.discard(number)
         return accepted
 
     def withdraw(self, number: int) -> bool:
@@ -118,7 +124,7 @@ class Standing:
                 pause or at the daily loss, one that `closes`.
             closes: whether an order only sells a lot.
         """
-        stands = not (killed or lost or halts)
+        stands = not (killed or lost or halts or self._owed)
         found: list[tuple[int, str]] = []
         for number, intent in self._resting.items():
             if stands and (intent.expires_ms is None or now_ms < intent.expires_ms):
@@ -132,7 +138,9 @@ class Standing:
                 pulls = [word for word in pulls if word not in _TAKING_OFF]
             why = reasons.KILLED if killed else reasons.DAILY_LOSS if past_loss else None
             why = why or (reasons.EXPIRED if expired else next(iter(pulls), None))
+            why = why or (reasons.CANCELLED if number in self._owed else None)
             if why is not None:
                 self._cancelled.add(number)
+                self._owed.discard(number)
                 found.append((number, why))
         return found

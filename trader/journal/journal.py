@@ -32,6 +32,7 @@ from trader.engine.outputs import (
     Amended,
     AnyOutput,
     Booked,
+    Cancel,
     Corrected,
     DailyLoss,
     Day,
@@ -77,6 +78,9 @@ _INSERT_FILL: Final = (
 _INSERT_AMEND: Final = (
     "INSERT INTO amends (number, price_e4, count_e2, reserve_e6, state, step) VALUES (?, ?, ?, ?, ?, ?)"
 )
+_ASKED: Final = (
+    "SELECT price_e4, count_e2 FROM amends WHERE number = ? AND state = 'asked' ORDER BY id DESC LIMIT 1"
+)
 _KEEP: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _INSERT_SETTLEMENT: Final = (
     "INSERT INTO settlements (ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6,"
@@ -107,7 +111,8 @@ class Recovered(msgspec.Struct, frozen=True):
         loss_base_e6, loss_latched: see `Start`, whose day is the same.
         places: orders that rested -> what was ahead of each in its queue, None if that was not stored.
         marks: the last bids for what is held. leg_risk: what was learnt about missed legs.
-        known: what was last reported of open orders.
+        known: what was last reported of open orders. cancelling: those whose end was asked for.
+        amending: open order -> the price and count to which it was last asked to change, if unanswered.
     """
 
     journal_id: str
@@ -128,6 +133,8 @@ class Recovered(msgspec.Struct, frozen=True):
     marks: tuple[KeptMark, ...] = ()
     leg_risk: tuple[Learnt, ...] = ()
     known: tuple[KnownOrder, ...] = ()
+    cancelling: tuple[int, ...] = ()
+    amending: dict[int, tuple[int, int]] = {}
 
 
 class Journal:
@@ -177,6 +184,7 @@ class Journal:
                 self._db = sqlite3.connect(path, timeout=schema.BUSY_S, isolation_level=None)
                 stack.callback(self._db.close)
                 self._meta = schema.prepared(self._db, meta, path)
+                self._cancelling = set(_cancelling(self._meta))
                 self._session = self._begin(now_ms, build or schema.build_id())
             except sqlite3.Error as error:
                 raise StartupError(f"{path}: cannot be used as the trader's journal: {error}") from error
@@ -226,6 +234,8 @@ class Journal:
             )
             for output in outputs:
                 self._row(output)
+            if outputs:
+                self._keep_cancelling(outputs)
             if isinstance(taken, Orders) and taken.heard:
                 self._db.execute(_KEEP, ("heard", str(taken.heard)))
 
@@ -454,6 +464,14 @@ class Journal:
         elif isinstance(output, Switch):
             self._keep_switch(output)
 
+    def _keep_cancelling(self, outputs: Sequence[AnyOutput]) -> None:
+        asked = {output.number for output in outputs if isinstance(output, Cancel)}
+        ended = {output.number for output in outputs if isinstance(output, Booked) and output.status.ended}
+        now = (self._cancelling | asked) - ended
+        if now != self._cancelling:
+            self._cancelling = now
+            self._db.execute(_KEEP, ("cancelling", msgspec.json.encode(sorted(now)).decode()))
+
     def _keep_switch(self, output: Switch) -> None:
         db = self._db
         if output.paused is None:
@@ -492,6 +510,10 @@ def _known(db: sqlite3.Connection) -> tuple[KnownOrder, ...]:
     return tuple((number, OrderState(status), reason or "") for number, status, reason in rows)
 
 
+def _cancelling(meta: Mapping[str, str]) -> list[int]:
+    return msgspec.json.decode(meta.get("cancelling", "[]"), type=list[int])
+
+
 def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Recovered:
     """Return what a journal of this version contains; to be called within `readable`."""
     ledger = replayed_ledger(db, meta, version)
@@ -523,4 +545,6 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         marks=msgspec.json.decode(meta.get("marks", "[]"), type=tuple[KeptMark, ...]),
         leg_risk=msgspec.json.decode(meta.get("leg_risk", "[]"), type=tuple[Learnt, ...]),
         known=_known(db),
+        cancelling=tuple(number for number in _cancelling(meta) if number in ledger.open),
+        amending={number: db.execute(_ASKED, (number,)).fetchone() for number in ledger.amending},
     )

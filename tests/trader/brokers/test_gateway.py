@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import pytest
 
 from bus.protocol.answers import Refusal
 from bus.trading import reasons
-from bus.trading.gateway import OrderAsk, OrderEventsAsk, PlaceAsk
+from bus.trading.gateway import AmendAsk, CancelAsk, OrderAsk, OrderEventsAsk, PlaceAsk
 from bus.trading.shapes import TicketAnswer
-from markets.orders import Accepted, Filled, OrderState, Unknown
+from markets.orders import Accepted, AmendWanted, AnyWanted, Filled, OrderState, Unknown
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
 from tests.trader.brokers.patient import Patient, check
 from tests.trader.brokers.patient import gateway as gateway  # noqa: PLC0414  a fixture
@@ -25,7 +25,7 @@ from trader.ledger.lots import trade_lots
 from trader.manual import ManualCommand
 from trader.reconcile import books_of, compare, whole
 from trader.report import report
-from trader.strategies import BUILT_IN
+from trader.strategies import BUILT_IN, Quiet, Update
 from trader.tickets import answer_of, ask_of
 
 Make = Callable[[], Stand]
@@ -612,6 +612,57 @@ def test_an_order_that_rested_at_a_restart_is_not_taken_for_one_on_its_way(
     assert again.worker.state == reasons.RUNNING
     assert again.worker.engine.books.matched_ms is not None
     check(again, gateway)
+
+
+class Lowering(Quiet):
+    """Asks once for a lower price of each of its orders."""
+
+    name = Patient.name
+
+    def on_update(self, update: Update) -> Sequence[AnyWanted]:
+        lowered = [
+            AmendWanted(self.name, one.event_ticker, one.number, one.price_e4 - 100, one.count_e2)
+            for one in update.orders
+            if one.number not in update.asked and one.price_e4 == 6_000
+        ]
+        return lowered or Patient().on_update(update)
+
+
+def test_a_cancel_or_an_amend_that_the_gateway_has_not_heard_of_is_asked_for_after_a_restart(
+    gateway: FakeGateway, port: FakePort, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "no_basket", Lowering)
+    gateway.plan = lambda _intent: []
+    stand = make()
+    follow(stand, basket(1, as_of_ms=NOW_MS), quiet(2))
+    ticker = quiet(2).markets[0].market.ticker
+    wanted = {"side": "yes", "count_fp": "5", "price_dollars": "0.10", "rest_seconds": 3_600}
+    ticket = by_hand(stand, "prepare", what="buy", ticker=ticker, **wanted).ticket
+    (number,) = by_hand(stand, "confirm", ticket=ticket.number).orders
+    stand.turns(5)
+
+    port.up = False  # it restarts, and so does the trader
+    stand.commit(basket(1, as_of_ms=stand.clock.now_ms()))
+    stand.turns(1)
+    ticket = by_hand(stand, "prepare", what="cancel", number=number).ticket
+    assert by_hand(stand, "confirm", ticket=ticket.number).orders == (number,)
+    amending = [*stand.worker.engine.ledger.amending]
+    assert len(amending) == 3
+    assert not any(isinstance(ask, CancelAsk | AmendAsk) for ask in gateway.asked)
+
+    port.up = True
+    again = make()
+    follow(again)
+    ledger = again.worker.engine.ledger
+    assert number not in ledger.open
+    assert not ledger.amending
+    assert {ledger.open[one].price_e4 for one in amending} == {5_900}
+    check(again, gateway)
+
+    third = make()  # nothing is asked for twice
+    asked = len([ask for ask in gateway.asked if isinstance(ask, CancelAsk | AmendAsk)])
+    follow(third)
+    assert len([ask for ask in gateway.asked if isinstance(ask, CancelAsk | AmendAsk)]) == asked
 
 
 def test_why_the_account_cannot_be_listed_is_said_as_long_as_it_lasts(
