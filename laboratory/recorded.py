@@ -145,11 +145,14 @@ class Recorded:
         clock, stand = self._clock, self.stand
         if until_ms - clock.now_ms() > LONG_MS:
             clock.advance(until_ms - clock.now_ms())
+            stand.markouts(known=False)
+        gaps = [gap for gap in self._tape.tally.gaps if gap[1] > clock.now_ms() * 1_000_000]
         while clock.now_ms() < until_ms:
             at_ms = min(until_ms, stand.due_ms, clock.now_ms() + STEP_MS)
             clock.advance(max(0, at_ms - clock.now_ms()))
             stand.turn()
-            stand.markouts()
+            now_ns = clock.now_ms() * 1_000_000
+            stand.markouts(known=not any(begin_ns < now_ns <= end_ns for begin_ns, end_ns in gaps))
 
     def _gaps_ms(self) -> list[int]:
         return [max(0, end_ns - begin_ns) // 1_000_000 for begin_ns, end_ns in self._tape.tally.gaps]

@@ -100,11 +100,13 @@ def _charts(variant: Variant) -> dict[str, str]:
 
 def _day(number: int, curves: Sequence[Curve]) -> str:
     """Return what a day of runs is called, with how much of it there was if it was not whole."""
-    hours = {min(24.0, round(one.points[-1][0] - 24 * number, 3)) for one in curves if one.points}
-    parts = [each for each in hours if each > 0]
-    if parts in ([], [24.0]):
+    spans_s = {
+        min(86_400, round(3_600 * one.points[-1][0]) - 86_400 * number) for one in curves if one.points
+    }
+    parts = [each for each in spans_s if each > 0]
+    if parts in ([], [86_400]):
         return f"day {number + 1}"
-    return f"day {number + 1}, {span(parts[0] / 24) if len(parts) == 1 else 'in part'}"
+    return f"day {number + 1}, {span(parts[0] / 86_400) if len(parts) == 1 else 'in part'}"
 
 
 def _run(outcome: Outcome) -> tuple[object, ...]:

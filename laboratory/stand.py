@@ -165,10 +165,12 @@ class Stand:
         line = f"strategy {dropped.strategy} was dropped, {dropped.call} raised {dropped.error}"
         self._notes.fail(f"{line}{place_of(dropped.trace)}")
 
-    def markouts(self) -> None:
-        """Record the markouts that are due."""
-        state = self._feed.state
-        self._notes.pass_time(lambda ticker: worth_of(state.markets.get(ticker), state.quotes.get(ticker)))
+    def markouts(self, *, known: bool = True) -> None:
+        """Record the markouts that are due; where nothing is `known`, only of markets that are decided."""
+        state, self._notes.now_ms = self._feed.state, self._clock.now_ms()
+        self._notes.pass_time(
+            lambda ticker: worth_of(state.markets.get(ticker), state.quotes.get(ticker) if known else None)
+        )
 
     def point(self) -> None:
         """Record the state of the account."""

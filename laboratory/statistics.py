@@ -168,7 +168,7 @@ def calibration(trades: Iterable[Trade], bins: int = 10) -> list[Bin]:
 
 
 class After(msgspec.Struct, frozen=True):
-    """Fills some minutes later: how many were measured, and how many not, as nobody quoted their market.
+    """Fills some minutes later: how many were measured, and how many not, as nobody quoted it, or in a gap.
 
     `cents`: how much more a contract was worth than was paid, on average over contracts.
     """

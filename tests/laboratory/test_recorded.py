@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from bus.protocol.messages import PublisherHealth
 from bus.tape.file import PROFILE, segment_path
@@ -13,7 +14,7 @@ from laboratory.outcome import Outcome, Plan
 from laboratory.recorded import Recorded
 from laboratory.runs import run
 from markets.orders import Fill
-from markets.units import HOUR_MS
+from markets.units import HOUR_MS, MINUTE_MS
 from tests.bus.tape.planted import TICKERS, a_recording
 from tests.bus.tape.planted import Recorded as Written
 from tests.bus.world import Publisher
@@ -142,6 +143,25 @@ def test_a_recorder_or_publisher_that_began_anew_leaves_a_gap_that_is_no_time_ea
     (note, of_gap) = figures.report([found], "t", "c").notes
     assert "lasts 1 s" not in note
     assert of_gap.startswith(f"Recording {short_dir}/day: 1 gap, 16 h")
+
+
+@pytest.mark.parametrize("gap_ms", [16 * HOUR_MS, 45 * MINUTE_MS])
+def test_what_a_contract_was_worth_in_a_gap_is_not_known(gap_ms: int, short_dir: Path) -> None:
+    recorded = Written(short_dir / "day")
+    recorded.segment()
+    later_ms = recorded.publisher.now_ms + gap_ms
+    recorded.publisher = Publisher(later_ms, random.Random(8), TICKERS)
+    recorded.publisher.now_ms = later_ms
+    recorded.segment()
+    recorded.publisher.now_ms += HOUR_MS
+    recorded.segment()
+    recorded.folder.close()
+    bench = Recorded(Plan(recording=str(short_dir / "day")), short_dir)
+    order = intent(1, TICKERS[0])
+    bench._notes.placed(order)
+    bench._notes.filled(order, Fill(5_000, 100, 0, 100, bench._notes.now_ms))
+    found = bench.run().markouts
+    assert [(one.minutes, one.more_e4) for one in found] == [(1, None), (10, None), (60, None)]
 
 
 def test_silence_is_a_gap_too_and_what_the_publisher_missed_is_said(short_dir: Path) -> None:

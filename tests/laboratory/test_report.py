@@ -183,7 +183,7 @@ def test_a_day_that_was_not_whole_says_how_much_of_it_there_was() -> None:
         return re.findall(r"<title>(day [^:]*): \$", report.html(figures.report(runs, "t", "c")))
 
     assert days(2 * DAY_MS) == ["day 1", "day 2"]
-    assert days(DAY_MS + 3 * HOUR_MS) == ["day 1", "day 2, 3 h"]
+    assert days(DAY_MS + HOUR_MS // 3) == ["day 1", "day 2, 20 min"]
     assert days(DAY_MS + 3 * HOUR_MS, 2 * DAY_MS) == ["day 1", "day 2, in part"]
 
 
@@ -195,6 +195,15 @@ def test_a_mean_over_recordings_goes_on_to_the_end_of_the_shortest_whenever_thei
     assert figures.mean_curve([one, other]) == [(0.1, 0.5), (0.2, 3.0), (0.25, 4.0), (0.3, 5.0)]
     assert figures.mean_curve([other, other]) == [(hours, floor) for hours, floor, *_ in other.points]
     assert figures.mean_curve([]) == figures.mean_curve([one, figures.Curve("recording c", [])]) == []
+
+
+def test_a_comparison_says_over_how_many_runs_it_is_where_these_are_not_all() -> None:
+    one = [outcome(seed, [seed * 1_000_000]) for seed in (1, 2, 3)]
+    other = [outcome(seed, [seed * 2_000_000], min_edge="0.02") for seed in (2, 3, 4)]
+    page = report.html(figures.report([*one, *other], "t", "c"))
+    assert "$2.50" in page
+    assert page.count("of 2 in common") == 1
+    assert "in common</span>" not in report.html(figures.report([*one[1:], *other[:2]], "t", "c"))
 
 
 def test_a_report_that_cannot_be_written_leaves_the_earlier_one_whole_and_names_the_file(
