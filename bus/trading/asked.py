@@ -9,10 +9,11 @@ import msgspec
 
 from bus.protocol.messages import DECODE_FAULTS
 from markets.errors import BadRecord
+from markets.texts import carried
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_MEMBER: Final = re.compile(r".* - at `\$\.(\w+).*`|Object .* field `(\w+)`", re.DOTALL)
+_MEMBER: Final = re.compile(r".* - at `\$\.(\w+).*`|Object .* field `(.*)`", re.DOTALL)
 _TYPES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -28,12 +29,19 @@ def asked(given: Mapping[str, object], type_: type[T]) -> T:
     except DECODE_FAULTS as error:
         found = _MEMBER.fullmatch(str(error))
         name = (found[1] or found[2]) if found else None
+        if name is None and (name := next(filter(lambda one: _is_cut(given[one]), given), None)) is not None:
+            raise BadRecord(name, given[name], "text in UTF-8") from None
         if name is None:
             raise BadRecord("request", dict(given), f"other members ({error})") from None
         hint = get_type_hints(type_, include_extras=True).get(name)
         expected = f"only {', '.join(type_.__struct_fields__)}" if hint is None else _described(hint)
         said = expected or str(error).removeprefix("Expected ").partition(" - at")[0].partition(", got")[0]
         raise BadRecord(name, given.get(name), said) from None
+
+
+def _is_cut(value: object) -> bool:
+    """Return whether there are texts in a value that UTF-8 cannot carry."""
+    return carried(value) is not value
 
 
 def _described(hint: object) -> str:

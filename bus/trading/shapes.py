@@ -1005,7 +1005,10 @@ class ConfirmCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="conf
 class AdoptCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="adopt"):
     """Accept drift: all `lines` as the status shows them, and the word ADOPT."""
 
-    lines: Annotated[tuple[str, ...], msgspec.Meta(max_length=1_000)]
+    lines: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(max_length=1_000, description="the lines of drift as the status shows them, in a list"),
+    ]
     word: Literal["ADOPT"]
 
 

@@ -138,6 +138,7 @@ def test_a_mistyped_ticker_is_answered_with_the_nearest(seen: Seen) -> None:
         ("market", {}, "market: ticker: got None, expected a market's ticker, such as "),
         ("market", {"ticker": 7}, "market: ticker: got 7, expected a market's ticker, such as "),
         ("market", {"ticker": "A", "now": True}, "market: now: got True, expected only ticker"),
+        ("market", {"ticker": "A", "a b": 7}, "market: a b: got 7, expected only ticker"),
         ("search_markets", {"text": "x", "limit": 10**9}, "expected the maximum number of rows, 1 to 100"),
         ("opportunities", {"kind": "free_money"}, "kind: got 'free_money', expected one of"),
         ("results", {"since": "yesterday"}, "since: got 'yesterday', expected a UTC day, such as 2026-01-31"),

@@ -32,6 +32,7 @@ def test_what_is_right_is_read() -> None:
         ({"side": None}, "side: got None, expected yes or no"),
         ({"ticker": b"\xff"}, r"ticker: got b'\xff', expected a ticker, 1 to 200 characters"),
         ({"ticker": ""}, "ticker: got '', expected a ticker, 1 to 200 characters"),
+        ({"side": "\ud800"}, r"side: got '\ud800', expected text in UTF-8"),
     ],
 )
 def test_a_wrong_member_is_named_with_what_it_must_be(changes: dict[str, Any], said: str) -> None:
