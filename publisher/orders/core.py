@@ -54,11 +54,8 @@ from .steps import (
     TradingStatus,
 )
 
-DROP_AFTER_MS: Final = 86_400_000
-"""An order that ended longer ago is left out of a rewritten log, once its journal has all of it."""
-
 DROP_LEAST: Final = 2_000
-"""How many such orders make a rewrite worthwhile."""
+"""How many orders that can be left out make a rewrite worthwhile."""
 
 EVENTS_MOST: Final = 10_000
 TRANSFER_AGAIN_MS: Final = 2_000
@@ -88,7 +85,7 @@ class Core:
         return self._state.generation
 
     def replay(self, log: Iterable[bytes]) -> None:
-        """Take the records of the log, in order, before `open`.
+        """Take records of the log, in order, all of them before `open`.
 
         Raises:
             DecodeError: a record is of a later version, or not ours.
@@ -477,11 +474,11 @@ class Core:
 
     def compactable(self, now: Now) -> bool:
         """Tell whether so much of the log has become useless that rewriting it is worthwhile."""
-        return len(self._state.droppable(now.wall_ms - DROP_AFTER_MS)) >= DROP_LEAST
+        return len(self._state.droppable(now.wall_ms)) >= DROP_LEAST
 
     def base(self, now: Now) -> bytes:
         """Return the first record of a rewritten log, and forget what it leaves out."""
-        self._state.drop(self._state.droppable(now.wall_ms - DROP_AFTER_MS), now.wall_ms)
+        self._state.drop(self._state.droppable(now.wall_ms), now.wall_ms)
         return records.encode(self._state.base())
 
     def keeps(self, record: bytes) -> bool:

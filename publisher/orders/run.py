@@ -11,7 +11,8 @@ Threads:
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -90,6 +91,10 @@ WATCHDOG_STILL_MS: Final = 15_000
 
 NOTE_MOST: Final = 300
 COMPACT_MS: Final = 60_000
+PIECE: Final = 1_000
+"""Records of the log that are read in one go, some 50 ms."""
+
+ENDED: Final = object()
 TOPIC_ORDERS: Final = "orders."
 WRITES: Final = frozenset({"create", "renew"})
 """What the kill file holds back; cancels and reads go on."""
@@ -113,6 +118,7 @@ class Gateway:
         self._clock = clock
         self._probe = probe
         self._core: Core | None = None
+        self._opening: Iterator[None] | None = None
         self._log: OrderLog | None = None
         self._fence: Fence | None = None
         self._lock: int | None = None
@@ -234,7 +240,16 @@ class Gateway:
             opened = OrderLog(folder / "log")
         except OSError as error:
             raise StartupError(f"{folder / 'log'}: {error.strerror}: nothing is sent") from error
-        settings = self._settings
+        self._log, self._fence, self._terms = opened, fence, terms
+        self._opening = self._open(opened, fence, terms)
+
+    def _open(self, opened: OrderLog, fence: Fence, terms: Terms) -> Iterator[None]:
+        """Read the log into a core, a piece at a time: heartbeats and questions go on, however long it is.
+
+        Raises:
+            StartupError: it cannot be read, or another one has taken over.
+        """
+        folder, settings = fence.folder, self._settings
         core = Core(
             CoreSettings(
                 env=settings.env,
@@ -249,13 +264,16 @@ class Gateway:
             )
         )
         try:
-            core.replay(opened.records())
+            kept = opened.records()
+            while piece := tuple(islice(kept, PIECE)):
+                core.replay(piece)
+                yield
         except DecodeError as error:
             raise StartupError(f"{folder / 'log'}: {error}: nothing is sent") from error
         self._generation = fence.raise_()
         core.open(self._generation, terms.exchange, terms.account, self._now())
-        self._core, self._log, self._fence, self._terms = core, opened, fence, terms
-        self._limit(terms)
+        self._core = core
+        self._limit(self._terms or terms)
         log.info(
             "orders.opened",
             exchange=terms.exchange,
@@ -296,6 +314,9 @@ class Gateway:
 
     def _turn(self) -> int | None:
         """Look around, do what needs doing, and return when to look again."""
+        if self._opening is not None and self._failed is None:
+            self._guarded(self._go_on)
+            return self._now().steady_ms
         if self._core is not None and self._failed is None:
             self._guarded(self._look_and_act)
         return None if self._core is None else self._next_ms(self._core)
@@ -305,6 +326,12 @@ class Gateway:
         due_ms = core.next_ms(now)
         latest_ms = now.steady_ms + TURN_MS
         return latest_ms if due_ms is None else max(now.steady_ms, min(due_ms, latest_ms))
+
+    def _go_on(self) -> None:
+        """Read the next piece of the log."""
+        assert self._opening is not None
+        if next(self._opening, ENDED) is ENDED:
+            self._opening = None
 
     def _look_and_act(self) -> None:
         self._look()
@@ -454,9 +481,13 @@ class Gateway:
 
     def _ready(self) -> Core:
         if self._core is None:
-            why = self._source.problem or "the order gateway is starting"
+            why = self._starting or "the order gateway is starting"
             raise Refusal("not_ready", why, retry_ms=250)
         return self._core
+
+    @property
+    def _starting(self) -> str | None:
+        return "the log of the orders is being read" if self._opening is not None else self._source.problem
 
     def _account(self, core: Core, ask: AccountAsk) -> Later:
         asked_ms = self._now().steady_ms
@@ -492,7 +523,7 @@ class Gateway:
                 exposure_e6=0,
                 writes=nothing,
                 reads=nothing,
-                error=self._source.problem,
+                error=self._starting,
                 watchdog=self._watchdog,
             )
         status = self._core.gateway(self._now())

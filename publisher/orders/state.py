@@ -4,7 +4,7 @@ While the gateway runs, an order is changed first and the record made from that 
 records (`replay`). Both give the same state.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -33,7 +33,14 @@ FILLS_KEPT_MS = 3_600_000
 """How long fills are remembered by their ids, counted back from the last sweep, or from when the oldest order
 that has not ended was signed."""
 
-HEARD_KEPT_MS = 7 * 86_400_000
+DROP_AFTER_MS = 86_400_000
+"""An order that ended longer ago is left out of a rewritten log, once its journal has all of it."""
+
+ENDED_MOST = 5_000
+"""Of the others that ended, the newest so many are kept: starts and the watchdog read the whole log."""
+
+SETTLED_MS = 600_000
+"""However many there are, one is kept this long, while requests of it or fills may still turn up."""
 
 AHEAD_MOST_MS = 60_000
 """A sweep that a log dates later than this from now was dated by a wrong clock."""
@@ -276,16 +283,19 @@ class State:
 
     # -- rewriting the log
 
-    def droppable(self, before_ms: int) -> list[Order]:
-        """Return orders that ended before a moment and whose journal has everything told about them."""
-        return [
+    def droppable(self, now_ms: int) -> list[Order]:
+        """Return the orders that a rewritten log leaves out: their journals have all that was told."""
+        settled = [
             order
             for journal in self.journals.values()
             for order in journal.orders.values()
             if order.ended
-            and order.ended_ms < before_ms
+            and order.ended_ms < now_ms - SETTLED_MS
             and all(event.number <= journal.acked for event in order.events)
         ]
+        settled.sort(key=lambda order: order.ended_ms)
+        old = bisect_left(settled, now_ms - DROP_AFTER_MS, key=lambda order: order.ended_ms)
+        return settled[: max(old, len(settled) - ENDED_MOST)]
 
     def drop(self, orders: Iterable[Order], now_ms: int) -> None:
         """Forget orders, the events that their journals already have, and fills that are not listed again."""

@@ -19,6 +19,8 @@ from bus.tools.doctor import gateway_ready
 from bus.trading.gateway import GatewayStatus
 from bus.trading.reasons import why_ended
 from markets.errors import StartupError
+from publisher.orders import records
+from publisher.orders.log import OrderLog
 from publisher.orders.run import Gateway
 from tests.publisher.orders.drills import Way
 from tests.publisher.orders.floor import START_S, Floor
@@ -138,7 +140,9 @@ def test_a_second_gateway_names_the_first(floor: Floor, tmp_path: Path) -> None:
         assert f"gateway already running, pid {os.getpid()}" in second.ends()
 
 
-def test_a_log_that_is_damaged_or_none_refuses_the_start_and_is_left_alone(floor: Floor) -> None:
+def test_a_log_that_is_damaged_or_none_refuses_the_start_and_is_left_alone_and_a_long_one_is_read_in_pieces(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Running(floor):
         floor.wait_ready()
         floor.place(*(floor.intent() for _ in range(3)))
@@ -155,7 +159,17 @@ def test_a_log_that_is_damaged_or_none_refuses_the_start_and_is_left_alone(floor
     assert f"{log}: Is a directory: nothing is sent" in Running(floor).ends()
     log.rmdir()
     log.write_bytes(whole)
+    seen, kept = threading.Event(), OrderLog.records
+
+    def long(opened: OrderLog) -> Iterator[bytes]:
+        yield from kept(opened)
+        while not seen.is_set():
+            yield records.encode(records.Joined(floor.journal, 1))
+
+    monkeypatch.setattr(OrderLog, "records", long)
     with Running(floor):
+        says(floor, "the log of the orders is being read")
+        seen.set()
         floor.wait_ready()
         numbers = range(floor.number - 2, floor.number + 1)
         for number in numbers:

@@ -22,7 +22,7 @@ from markets.orders import Amended, AmendRefused, Ended, Filled, Intent, OrderSt
 from publisher.orders import life, limits, records, requests
 from publisher.orders.core import Core
 from publisher.orders.looking import STALE_READS_MS
-from publisher.orders.records import Base, Joined, Replied, Swept
+from publisher.orders.records import Base, Joined, Replied, Swept, Taken
 from publisher.orders.state import FILLS_KEPT_MS
 from publisher.orders.steps import (
     Answered,
@@ -142,7 +142,8 @@ class Desk:
         return [told.event for told in answer.events]
 
     def answer(self, request: Request, status: int | None, **body: Any) -> list[Request]:
-        self.core.take(Answered(request.id, Reply(status, msgspec.json.encode(body))), self.now)
+        reply = Reply(status, msgspec.json.encode(body), received_ms=self.now.wall_ms)
+        self.core.take(Answered(request.id, reply), self.now)
         return self.turn()
 
 
@@ -498,6 +499,30 @@ def test_a_log_written_anew_forgets_orders_and_no_number() -> None:
     assert len(again.place(intent(4))) == 1
     answer = again.core.order_events(OrderEventsAsk(journal="j", after=last), again.now)
     assert [told.number for told in answer.events] == [last + 1]
+
+
+def test_of_the_orders_that_ended_within_a_day_the_newest_stay_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("publisher.orders.state.ENDED_MOST", 2)
+    desk = Desk(orders_per_minute=100)
+    for number in (1, 2, 3, 4):
+        (create,) = desk.place(intent(number, count_e2=100))
+        desk.answer(create, 400, error={"code": "invalid_order", "message": "m"})
+        desk.pass_ms(100)
+    desk.events(after=8)
+
+    def kept(now: Now) -> list[int]:
+        desk.core.base(now)
+        found = map(records.decode, filter(desk.core.keeps, desk.log))
+        return [record.intent.number for record in found if isinstance(record, Taken)]
+
+    assert kept(desk.now) == [1, 2, 3, 4], "something of them may still turn up"
+    desk.ms += 600_100
+    assert kept(desk.now) == [3, 4]
+    assert desk.place(intent(1, count_e2=100)) == [], "its number stays known"
+    desk.ms += 86_400_000
+    assert kept(desk.now) == []
 
 
 def test_a_transfer_is_asked_for_until_it_is_certain_and_carried_out_once() -> None:
