@@ -17,6 +17,12 @@ from .machine import Machine
 _ONE: Final = re.compile(r"/trade-api/v2/(?:markets|events)/([^/]{1,200})(?:/orderbook)?")
 """Routes about one market or event."""
 
+_NOT_KEPT: Final = re.compile(
+    r"/trade-api/v2/(?:markets/trades|.*candlesticks|exchange/schedule|historical/cutoff|account/endpoint_costs"
+    r"|(?:series|events)/fee_changes|search/.*)"
+)
+NOT_KEPT: Final = "no moment of the recording holds this: ask without at"
+
 
 def respond_past(request: HttpRequest, machine: Machine) -> HttpResponse:
     """Return the answer to a request, its body complete. Never raises, whatever the request contains."""
@@ -37,6 +43,8 @@ def _respond(request: HttpRequest, machine: Machine) -> HttpResponse:
         if request.path != "/markets" and not request.path.startswith(trade_api.ROOT + "/"):
             expected = f"/markets, /health or what is below {trade_api.ROOT}/"
             return said(404, "not_found", f"path: got {request.path!r:.200}, expected {expected}")
+        if _NOT_KEPT.fullmatch(request.path):
+            return said(404, "not_found", NOT_KEPT)
         given = [text for name, text in pairs_of(request.query) if name == "at"]
         at = parse_at(given[0] if len(given) == 1 else ", ".join(given))
         rest = "&".join(part for part in request.query.split("&") if part.partition("=")[0] != "at")

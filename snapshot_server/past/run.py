@@ -30,7 +30,7 @@ from snapshot_server.http import BUSY, CRASHED, HttpRequest, HttpResponse
 from snapshot_server.ops import SnapshotOps
 from snapshot_server.view import NOTHING
 
-from .http import respond_past
+from .http import NOT_KEPT, respond_past
 from .machine import Machine, Shown
 
 log = structlog.get_logger()
@@ -44,6 +44,7 @@ NICE: Final = 10
 """Questions about the past get the processor time that live answers leave."""
 
 _ABOUT_NOW: Final = frozenset(("ping", "schema"))
+_NOT_KEPT: Final = frozenset(("history", "movers"))
 _NAMED: Final = ("ticker", "event_ticker")
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -103,6 +104,8 @@ class PastAnswers(Answers):
                 return [encode_map({"ok": True, "id": id_, **told})]
             if asked.get("op") in _ABOUT_NOW:
                 return super().answer(question, now_ms)
+            if asked.get("op") in _NOT_KEPT:
+                return self._refused(id_, Refusal("not_found", NOT_KEPT))
             at = parse_at(asked.pop("at", None))
             named = frozenset(name for key in _NAMED if isinstance(name := asked.get(key), str))
             shown = self._shown = self._machine.show(at, named or None)

@@ -115,6 +115,9 @@ def test_what_was_not_recorded_or_is_no_moment_is_refused(short_dir: Path) -> No
         (f"/markets?at={START_MS}:99999", 404, "after_end"),
         ("/metrics?at=1790000000000", 404, "not_found"),
         ("/markets?at=%ff", 400, "bad_request"),
+        (f"/trade-api/v2/markets/trades?at={START_MS}", 404, "not_found"),
+        (f"/trade-api/v2/series/A/markets/A-1-X/candlesticks?at={START_MS}", 404, "not_found"),
+        (f"/trade-api/v2/exchange/schedule?at={START_MS}", 404, "not_found"),
     ):
         assert error_of(machine, path) == (status, code), path
     foreign = HttpRequest("GET", "/markets", f"at={START_MS}", {"host": "evil.example"})
@@ -162,6 +165,10 @@ def test_ops_with_at_are_answered_as_then(short_dir: Path) -> None:
         assert head["digest"] == recorded.publisher.history[epoch, head["as_of"]]
         assert asked("markets", at=at)["seq"] == seq
     assert asked("ping")["ok"]
+    for op in ("history", "movers"):
+        assert asked(op, ticker="A-1-X", at=START_MS)["error"]["code"] == "not_found", (
+            "it is not in the state"
+        )
     for more, code in (
         ({}, "bad_request"),
         ({"at": "noon"}, "bad_request"),
