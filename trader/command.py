@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -56,6 +56,7 @@ from .tax import as_csv, closed_in
 
 TIMEOUT_MS = 3_000
 READS_MAX = 500
+_IS_UP: Final = f"does a trader run here? {to_type('doctor')}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -137,7 +138,10 @@ def _with_sockets(settings: Settings, parsed: argparse.Namespace) -> int:
     except Refusal as refusal:
         print(f"trader: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
-    except (NoAnswer, DecodeError) as error:
+    except NoAnswer as error:
+        print(f"trader: {error}: {_IS_UP}", file=sys.stderr)
+        return EXIT_CRASHED
+    except DecodeError as error:
         print(f"trader: {error}", file=sys.stderr)
         return EXIT_CRASHED
     finally:
@@ -260,13 +264,18 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
     except Refusal as refusal:
         print(f"trader: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
-    except KalshiBusError as error:
-        print(f"trader: {error}", file=sys.stderr)
-        if isinstance(error, NoAnswer) and killing:
+    except NoAnswer as error:
+        if killing:
+            print(f"trader: {error}", file=sys.stderr)
             print("trader: no trader runs here; the kill switch is set for the next one")
             return 0 if KillSwitch(settings.data_dir).read() else EXIT_CRASHED
-        if isinstance(error, NoAnswer) and parsed.command == "resume":
+        if parsed.command == "resume":
+            print(f"trader: {error}", file=sys.stderr)
             return _resume_alone(settings, parsed.word)
+        print(f"trader: {error}: {_IS_UP}", file=sys.stderr)
+        return EXIT_CRASHED
+    except KalshiBusError as error:
+        print(f"trader: {error}", file=sys.stderr)
         return EXIT_CRASHED
     finally:
         context.term()

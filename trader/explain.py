@@ -332,7 +332,7 @@ def order_text(found: Mapping[str, Any]) -> str:
         f"  at {_time(intent['created'])}, valid until {_time(intent['valid_until'])}",
         f"  {intent['time_in_force']}, client order id {intent['client_order_id']}",
         f"  reserves {intent['reserve_dollars']}, edge {intent['edge_dollars']}",
-        f"  probability of YES {intent['probability']}",
+        *([f"  probability of YES {intent['probability']}"] if intent["probability"] is not None else []),
         "order gateway",
         *_gateway_lines(found["gateway"]),
         f"became {found['status']}" + (f": {why_ended(found['reason'])}" if found["reason"] else ""),

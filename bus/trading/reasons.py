@@ -170,7 +170,7 @@ DRIFT_CHANGED: Final = "drift_changed"
 NOT_DONE: Final = {
     TICKET_UNKNOWN: "there is no such ticket, or the trader has restarted since: prepare it again",
     TICKET_EXPIRED: "the ticket is older than 60 s: prepare it again",
-    PRICE_MOVED: "the price is worse than the one shown",
+    PRICE_MOVED: "the best price is worse than the limit, or than the one shown",
     SIZE_MOVED: "holdings or orders have changed since it was shown: prepare it again",
     OTHER_EPOCH: "it was decided on data from before the publisher restarted",
     MORE_THAN_HELD: "more is to be sold than is held",

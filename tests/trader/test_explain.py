@@ -50,6 +50,7 @@ def test_an_order_of_a_strategy_is_explained_from_what_it_was_decided_on(person:
     assert [one["order"] for one in found["trade_orders"]] == [1, 2, 3]
     assert json.loads(json.dumps(found)) == found
     assert "a trade of strategy no_basket" in order_text(found)
+    assert "None" not in order_text(found)
 
 
 def test_a_person_s_order_is_explained_to_its_settlement_and_money(person: Person) -> None:

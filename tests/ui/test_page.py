@@ -645,7 +645,9 @@ def test_tickets_buy_sell_cancel_and_flatten(
         eventually(lambda: own.client.json("/api/status")["seq"] == own.stage.writer.state.seq)
         eventually(lambda: own.client.json("/api/trader")["status"]["seq"] == own.stage.writer.state.seq)
         go.click()
-        expect(figures).to_contain_text("Not done: the price is worse than the one shown", timeout=20_000)
+        expect(figures).to_contain_text(
+            "Not done: the best price is worse than the limit, or than the one shown", timeout=20_000
+        )
         expect(go).to_be_hidden()
         page.get_by_role("button", name="Prepare again").click()
         expect(figures).to_contain_text(f"sell 15 YES of Vancouver ({market}) at 38¢", timeout=20_000)
