@@ -472,7 +472,10 @@ class Api:
             wanted = msgspec.json.decode(body, type=dict[str, object])
             unknown = [name for name in wanted if name not in OrderSwitches.__slots__]
             if unknown:
-                raise ApiError(error(400, "bad_switches", f"unknown switch {unknown[0]!r}"))
+                known = ", ".join(OrderSwitches.__slots__)
+                raise ApiError(
+                    error(400, "bad_switches", f"got {unknown[0]!r:.100}, expected some of {known}")
+                )
             changed = msgspec.convert({**to_builtins(switches), **wanted}, OrderSwitches)
         except (msgspec.DecodeError, msgspec.ValidationError) as problem:
             raise ApiError(error(400, "bad_switches", str(problem))) from None

@@ -140,7 +140,10 @@ def test_faults_end_when_deleted(client: Client) -> None:
     ("document", "words"),
     [
         (b"no json", "JSON"),
-        ({"rules": [{"fault": "magic", "route": "*"}]}, "magic"),
+        (
+            {"rules": [{"fault": "magic", "route": "*"}]},
+            "rules[0].fault: got 'magic', expected one of latency,",
+        ),
         ({"rules": [{"fault": "drop", "route": "*"}]}, "rules[0].fault"),
         ({"rules": [{"fault": "latency", "frame": "*"}]}, "rules[0].fault"),
         ({"rules": [{"fault": "latency"}]}, "exactly one of route and frame"),
