@@ -186,7 +186,7 @@ class Access:
         elif scope.get("method") == "GET" and "text/html" in headers.get("accept", ""):
             await reply.go("/login")
         else:
-            said = "Authorization: expected Bearer and the token, or the cookie of /login"
+            said = "no token: expected a header Authorization with Bearer and it, or the cookie of /login"
             await reply.say(401, "no_token", said, [(b"www-authenticate", b"Bearer")])
 
     def _address(self, scope: Scope, headers: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from bus.clock import ManualClock
 from bus.process.access import COOKIE, REQUESTS_AT_ONCE, SESSION_MS, Access, guarded, make_token, read_token
+from bus.process.logs import redact
 from bus.process.settings import Settings
 from markets.errors import SettingsError, StartupError
 
@@ -81,6 +82,7 @@ def test_nothing_is_answered_without_the_token(path: str) -> None:
     status, headers, body = Site().ask(path)
     assert (status, headers["www-authenticate"]) == (401, "Bearer")
     assert b"no_token" in body
+    assert redact(body.decode()) == body.decode(), "the doctor and the logs say all of it"
 
 
 def test_a_health_check_needs_none() -> None:
