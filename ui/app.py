@@ -66,6 +66,7 @@ def make_app(
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
     app.jinja_env.filters.update(
         moment=lambda time_ms: display.moment(time_ms, preferences().zone.info),
+        instant=lambda time_ms: display.instant(time_ms, preferences().zone.info),
         stamp=lambda time_ms, now_ms: display.stamp(time_ms, now_ms, preferences().zone.info),
     )
     assets, pages, api = Assets(), PageRoutes(service, wish, past), ApiRoutes(service)

@@ -114,6 +114,11 @@ def moment(time_ms: int | None, zone: tzinfo = UTC) -> str:
     return f"{_at(time_ms, zone):%d %b %Y %H:%M}".lstrip("0")
 
 
+def instant(time_ms: int, zone: tzinfo = UTC) -> str:
+    """A time to the second, as the scripts write it: ``22 Nov 2026 18:00:05``."""
+    return f"{_at(time_ms, zone):%d %b %Y %H:%M:%S}".lstrip("0")
+
+
 def stamp(time_ms: int | None, now_ms: int, zone: tzinfo = UTC) -> str:
     """A time, as short as is clear: ``18:00:05`` today, else ``21 Nov 18:00``."""
     if time_ms is None:

@@ -92,6 +92,7 @@ export function startChart(live) {
     const plans = [
       [
         plot(HEIGHTS[0], {
+          padding: [10, 14, many ? 0 : 6, 0], // without times below, the lowest price would be cut in half
           scales: { x: x, y },
           axes: [times(Boolean(many)), values((tick) => cents(tick))],
           series: [{}, ...series],

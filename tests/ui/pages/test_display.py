@@ -48,6 +48,7 @@ from ui.pages import display
         (display.countdown(1_000, 61_000), "1 m ago"),
         (display.countdown(61_000, 1_000), "in 1 m"),
         (display.moment(1_795_387_290_076), "22 Nov 2026 22:41"),
+        (display.instant(1_795_387_290_076), "22 Nov 2026 22:41:30"),
         (display.plain("the **high** of it"), "the high of it"),
     ],
 )
