@@ -6,6 +6,7 @@ either complete or absent; a file that is broken, newer or another exchange's is
 log.
 """
 
+import contextlib
 import io
 import os
 import struct
@@ -119,20 +120,27 @@ def save(directory: Path, state: State, source: str, now_ms: int) -> int:
     temporary = directory / f"{NAME}.new"
     # O_NONBLOCK: a pipe in its place gives an error instead of a wait.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    fd = os.open(temporary, flags, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        hashed = _Hashed(file)
-        with zstandard.ZstdCompressor(level=1).stream_writer(cast(BinaryIO, hashed), closefd=False) as out:
-            _put(out, encode_map(head))
-            for topic in topics:
-                for chunk in state.chunk(topic):
-                    _put(out, encode_chunk(chunk))
-            _put(out, b"")
-        file.write(hashed.digest())
-        file.flush()
-        os.fsync(file.fileno())
-        size = file.tell()
-    temporary.rename(path)
+    try:
+        fd = os.open(temporary, flags, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            hashed = _Hashed(file)
+            with zstandard.ZstdCompressor(level=1).stream_writer(
+                cast(BinaryIO, hashed), closefd=False
+            ) as out:
+                _put(out, encode_map(head))
+                for topic in topics:
+                    for chunk in state.chunk(topic):
+                        _put(out, encode_chunk(chunk))
+                _put(out, b"")
+            file.write(hashed.digest())
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        temporary.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):  # what is of no use must not keep a disk full
+            temporary.unlink(missing_ok=True)
+        raise
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory_fd)

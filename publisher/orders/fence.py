@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bus.files import write_whole
 from bus.process.locks import holder
 from markets.errors import StartupError
 
@@ -64,7 +65,7 @@ class Fence:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # held only during a write
                 raised = self.read() + 1
-                self._write(raised)
+                write_whole(self._path, f"{raised}\n".encode())
             finally:
                 os.close(lock)
         except OSError as error:
@@ -88,18 +89,3 @@ class Fence:
                 break
             wait(0.01)
         return pid
-
-    def _write(self, generation: int) -> None:
-        new = self._path.with_name(f"{_NAME}.new")
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, f"{generation}\n".encode())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        new.replace(self._path)
-        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

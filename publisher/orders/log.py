@@ -13,6 +13,7 @@ from zlib import crc32
 
 import msgspec
 
+from bus.files import write_whole
 from markets.errors import StartupError
 
 MAGIC: Final = b"kalshi-bus orders 1\n"
@@ -46,7 +47,7 @@ class OrderLog:
         self.cut = self._rewritten = 0
         fresh = not path.exists() or path.stat().st_size < len(MAGIC)
         if fresh:
-            _replace(path, MAGIC)
+            write_whole(path, MAGIC)
         self._content = path.read_bytes()
         if not self._content.startswith(MAGIC):
             raise StartupError(
@@ -102,7 +103,7 @@ class OrderLog:
             len(body).to_bytes(4, "little") + crc32(body).to_bytes(4, "little") + body
             for body in (_ENCODER.encode(kept[at : at + 1000]) for at in range(0, len(kept), 1000))
         )
-        _replace(self._path, content)
+        write_whole(self._path, content)
         os.close(self._file)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         self.size = self._rewritten = os.lseek(self._file, 0, os.SEEK_END)
@@ -129,25 +130,6 @@ def read_log(path: Path) -> list[bytes]:
     while at + _HEAD <= len(content) and (after := _frame_end(content, at)) is not None:
         end = at = after
     return list(_records(memoryview(content)[:end]))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file atomically, readable by its owner alone."""
-    new = path.with_name(path.name + ".new")
-    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        written = 0
-        while written < len(content):
-            written += os.write(file, memoryview(content)[written:])
-        os.fsync(file)
-    finally:
-        os.close(file)
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _frame_end(content: bytes | memoryview, at: int) -> int | None:

@@ -5,6 +5,7 @@ A damaged file is logged and left where it is: what it held becomes a hole.
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +76,8 @@ class Disk:
                 file.write(encode_segment(segment))
             temporary.rename(path)
         except OSError as error:
+            with suppress(OSError):  # what is of no use must not keep a disk full
+                temporary.unlink(missing_ok=True)
             self._failed(error)
         else:
             self._failing = False

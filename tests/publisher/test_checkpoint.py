@@ -1,5 +1,6 @@
 """A checkpoint opens the next epoch with the same records and true ages; a broken one is ignored."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -74,6 +75,22 @@ def test_checkpoint_is_private_and_replaces_the_last_one(world: World, tmp_path:
     path = tmp_path / NAME
     assert path.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == [NAME]
+
+
+def test_what_could_not_be_written_takes_no_space(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    save(tmp_path, world.state, SOURCE, 1)
+    before = (tmp_path / NAME).read_bytes()
+    monkeypatch.setattr("publisher.checkpoint.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, world.state, SOURCE, 2)
+
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == [NAME]
+    assert (tmp_path / NAME).read_bytes() == before
 
 
 def test_no_checkpoint_is_an_empty_start(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What happened: nothing is lost, nothing made up, in bounded bytes, through restarts."""
 
+import errno
+import os
 import random
 import uuid
 from collections.abc import Iterable
@@ -239,6 +241,16 @@ def reloaded(folder: Path) -> Store:
     Disk(folder, "sim").load(store)
     store.remember(BEGIN_MS)
     return store
+
+
+def test_what_could_not_be_written_takes_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "rename", full)
+    filled(tmp_path)
+
+    assert [path.name for path in (tmp_path / "history/sim").iterdir() if path.suffix == ".new"] == []
 
 
 def test_a_restart_forgets_nothing_and_repeats_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The gateway's log on disk: what was synced is there, what is torn is cut off, damage is refused."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,23 @@ def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> No
     with pytest.raises(StartupError, match="log of the order gateway"):
         OrderLog(path)
     assert path.read_bytes() == b"x" * 100
+
+
+def test_a_log_that_cannot_be_written_anew_goes_on_and_leaves_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = OrderLog(tmp_path / "log")
+    log.append([b"one"])
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        log.compact(b"base", lambda _record: True)
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    log.append([b"two"])
+    log.close()
+    assert list(OrderLog(tmp_path / "log").records()) == [b"one", b"two"]
 
 
 def test_a_log_is_written_anew_whenever_it_has_doubled(
