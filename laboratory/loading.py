@@ -14,7 +14,7 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import msgspec
 
@@ -28,9 +28,12 @@ from trader.minder import LIMIT_MS, Minder
 from trader.strategies import Strategy
 
 from .inputs import files_of, modules_of_own
-from .processes import stdout_to_stderr
+from .processes import STUCK_S, stdout_to_stderr
 from .quiet import quiet
 from .simulated import START_MS
+
+_BETWEEN_MS: Final = round(STUCK_S * 1000)
+"""How long what is not a call may take: checking parameters, and reading files."""
 
 
 class Loaded(NamedTuple):
@@ -41,11 +44,11 @@ class Loaded(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """What a person's code is called for; without a limit: it is not."""
+    """What is under way, most often a call of a person's code, and how long it may take."""
 
     strategy: str
     call: str
-    limit_ms: int | None
+    limit_ms: int
 
 
 def loaded(strategies: Sequence[str]) -> Loaded:
@@ -65,7 +68,7 @@ def loaded(strategies: Sequence[str]) -> Loaded:
         _load(strategies, telling, parent_pid)
     telling.close()  # or its end would not be noticed
     try:
-        return _heard(told)
+        return _heard(told, _Call(", ".join(strategies), "loading", _BETWEEN_MS))
     finally:
         told.close()
         for kill in (os.killpg, os.kill):  # what it has begun, too
@@ -74,9 +77,8 @@ def loaded(strategies: Sequence[str]) -> Loaded:
         os.waitpid(pid, 0)
 
 
-def _heard(told: Connection) -> Loaded:
-    at = _Call("", "", None)
-    while told.poll(None if at.limit_ms is None else at.limit_ms / 1000):
+def _heard(told: Connection, at: _Call) -> Loaded:
+    while told.poll(at.limit_ms / 1000):
         try:
             said = told.recv()
         except EOFError:
@@ -88,7 +90,7 @@ def _heard(told: Connection) -> Loaded:
             raise StartupError(said)
         at = said
     else:
-        why = f"{at.call} did not return within {(at.limit_ms or 0) / 1000:g} s"
+        why = f"{at.call} did not return within {at.limit_ms / 1000:g} s"
     raise StartupError(f"{FAMILY.setting}: {at.strategy}: {why}")
 
 
@@ -134,7 +136,8 @@ class _Telling(Minder):
 
     def ends(self) -> None:
         if self.running is not None:
-            self._telling.send(_Call(self.running.strategy, f"what follows {self.running.call}", None))
+            call = f"what follows {self.running.call}"
+            self._telling.send(_Call(self.running.strategy, call, _BETWEEN_MS))
         super().ends()
 
 

@@ -13,6 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bus.tape.file import segment_path
+from laboratory import loading
 from laboratory.__main__ import main, parser
 from laboratory.inputs import OURS, is_own
 from laboratory.outcome import Plan, names
@@ -385,6 +386,22 @@ def test_a_strategy_that_never_returns_and_holds_the_interpreter_is_refused(tmp_
     mine.write_text(f"import re\n{MINE}\n    def on_start(self, now_ms):\n        {body}\n")
     with pytest.raises(UsageError, match=r"^--strategies: mine: on_start did not return within 2 s$"):
         simulated("--strategies", f"{mine}:Mine")
+
+
+def test_a_default_that_never_returns_does_not_hang_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_BETWEEN_MS", 300)
+    mine = tmp_path / "mine.py"
+    default = "msgspec.field(default_factory=lambda: time.sleep(600))"
+    mine.write_text(
+        "import msgspec, time\nfrom trader.extensions.params import Parameters\n"
+        f"{MINE}\n    class Params(Parameters):\n        a: list[int] = {default}\n"
+    )
+    with pytest.raises(
+        UsageError, match=r"^--strategies: mine: what follows on_start did not return within 0"
+    ):
+        simulated("--strategies", f"{mine}:Mine(a=[2])")
 
 
 def test_a_strategy_that_ends_the_process_that_loads_it_is_refused(tmp_path: Path) -> None:
