@@ -16,8 +16,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from bus.clock import SystemClock
 
-BODY_TIMEOUT_S: Final = 20.0
-"""From the last header until the body is complete. The headers have the time of the socket's single reads."""
+BODY_TIMES: Final = 2.5
+"""How many times the time of the headers, that of a single read of the socket, the body has after them:
+so what is asked with little patience is given up soon, too."""
+
+LONGEST_S: Final = 20.0
+"""The time of a socket that sets none."""
 
 SWITCHING: Final = 101
 
@@ -30,11 +34,11 @@ class _Timed(io.RawIOBase):
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock = sock
         self._raw = raw
-        self._each_s = sock.gettimeout() or BODY_TIMEOUT_S
-        self.within(self._each_s)
+        self._each_s = sock.gettimeout() or LONGEST_S
+        self.begin(1.0)
 
-    def within(self, seconds: float) -> None:
-        self._end_ns = _clock.monotonic_ns() + int(seconds * 1e9)
+    def begin(self, times: float) -> None:
+        self._end_ns = _clock.monotonic_ns() + int(times * self._each_s * 1e9)
 
     def readable(self) -> bool:
         return True
@@ -71,7 +75,7 @@ class Answer(HTTPResponse):
                 raise HTTPException("another protocol, which nobody asked for")
             self.headers = None  # type: ignore[assignment]  # by which it knows whether it has begun
             super().begin()
-        self._timed.within(BODY_TIMEOUT_S)
+        self._timed.begin(BODY_TIMES)
 
 
 class Plain(HTTPConnection):

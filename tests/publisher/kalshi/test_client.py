@@ -242,8 +242,8 @@ def test_an_answer_that_comes_a_byte_at_a_time_times_out(
     monkeypatch: pytest.MonkeyPatch,
     head: int,
 ) -> None:
-    monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("publisher.kalshi.answers.BODY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.15)
+    monkeypatch.setattr("publisher.kalshi.answers.BODY_TIMES", 0.1)
     slowly = b"HTTP/1.1 200 OK\r\nX-Long: %b\r\nContent-Length: 600\r\n\r\n{}" % (b"x" * head)
     with Peer() as peer:
         peer.answers.put(peer_module.Answer(slowly + b" " * 598, pause_s=0.001))
@@ -390,3 +390,17 @@ def test_a_route_beside_the_prices_says_nothing_of_the_exchange_once_that_has_an
             client.get("/series", read=bytes)
         client.beside = False
         assert (client.reachable, client.trouble is None) == (answered, answered)
+
+
+def test_the_body_of_what_is_asked_with_little_patience_is_waited_for_as_little(
+    clock: ManualClock, waiting: Waiting, budget: Budget
+) -> None:
+    slowly = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{}" + b" " * 898
+    with Peer() as peer:
+        peer.answers.put(peer_module.Answer(slowly, pause_s=0.001))
+        client = Client(peer.url, NO_KEY, budget, clock, Random(1), waiting)
+
+        with pytest.raises(ExchangeError) as failure:
+            client.get("/exchange/status", read=bytes, attempts=1, within_s=0.1)
+
+    assert failure.value.outcome == "timeout"

@@ -105,8 +105,8 @@ SLOWLY = b"HTTP/1.1 200 OK\r\nX-Long: %b\r\nContent-Length: 600\r\n\r\n{}" + b" 
 def test_an_answer_that_comes_a_byte_at_a_time_is_none(
     peer: Peer, keys: KeySource, monkeypatch: pytest.MonkeyPatch, head: int
 ) -> None:
-    monkeypatch.setattr("publisher.orders.connection.READ_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("publisher.kalshi.answers.BODY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("publisher.orders.connection.READ_TIMEOUT_S", 0.15)
+    monkeypatch.setattr("publisher.kalshi.answers.BODY_TIMES", 0.1)
     connection = connect(peer, keys)
     peer.answers.put(Answer(SLOWLY % (b"x" * head), pause_s=0.001))
 
