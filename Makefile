@@ -1,5 +1,6 @@
 # Needs CPython 3.11 or later and make (make bench a C compiler, too); everything else is installed into .venv by the first target used.
 #   make run      everything against the simulator; Ctrl-C stops it
+#   make install  what a run needs, into .venv; make run does it by itself
 #   make install-dev  what tests and checks need, into .venv; the targets that need it do it by themselves
 #   make quick    the tests that need no process of their own and no browser: while working
 #   make test     all tests, two at a time   (ARGS="-k words" for some)
@@ -13,6 +14,7 @@
 #   make lab      what the default strategies earn: 20 seeds of a day, with and without rivals (40 minutes on two cores)
 #   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
 #   make settings docs/settings.md and kalshi-bus.example.toml, after a setting was changed
+#   make clean    remove what was installed, .run and caches; never .data
 #   make lock     resolve pyproject.toml's ranges again into requirements.lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

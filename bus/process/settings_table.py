@@ -661,7 +661,7 @@ class HttpRows(Rows):
 
 
 class SimulatorRows(Rows):
-    """For the simulator.
+    """For the simulator that `make run` starts; one by hand takes options: docs/simulator.md.
 
     bus.process.supervise passes these rows on its command line.
     """
