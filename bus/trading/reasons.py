@@ -211,6 +211,7 @@ GATEWAY: Final = {
 
 EXCHANGE: Final = {
     "insufficient_balance": "the exchange says that there is not enough cash",
+    "available_balance_too_low": "the exchange says that there is not enough cash",
     "trading_is_paused": "the exchange has paused trading",
     "exchange_is_paused": "the exchange is paused",
     "market_inactive": "the exchange says that the market does not trade",

@@ -44,6 +44,7 @@ FICKLE: Final = frozenset(
         "trading_is_paused",
         "exchange_is_paused",
         "insufficient_balance",
+        "available_balance_too_low",
         "too_many_requests",
         "market_inactive",
     }

@@ -1028,7 +1028,7 @@ def test_lists_as_of_a_time_to_come_prove_nothing(date: bool, monkeypatch: pytes
     assert reason(desk) == "not_placed"
 
 
-@pytest.mark.parametrize("code", ["trading_is_paused", "insufficient_balance"])
+@pytest.mark.parametrize("code", ["trading_is_paused", "available_balance_too_low"])
 @pytest.mark.parametrize("comes_after_all", [False, True])
 def test_a_refusal_that_may_change_is_believed_once_no_copy_of_the_request_can_arrive(
     code: str, comes_after_all: bool, monkeypatch: pytest.MonkeyPatch
