@@ -101,7 +101,8 @@ class Notes(MemoryJournal):
 
     def placed(self, intent: Intent) -> None:
         """See MemoryJournal."""
-        self._placed_ms[intent.number] = self.now_ms
+        # What is due by time is decided as of then, between two steps of the clock.
+        self._placed_ms[intent.number] = intent.created_ms
         self.outcome.orders += 1
         self._want(intent.number, intent.count_e2)
         trade = self._trades.get(intent.trade)

@@ -167,7 +167,7 @@ class Recorded:
             longest_ms, whole_ms = max(gaps_ms), outcome.ended_ms - outcome.began_ms
             lacks.append(
                 f"{_times(len(gaps_ms), 'gap')}, {_span(sum(gaps_ms))} of {_span(whole_ms)} in all, the"
-                f" longest {_span(longest_ms)}: nothing is decided in them, and they do not count as time"
+                f" longest {_span(longest_ms)}: nothing is bought in them, and they do not count as time"
             )
         missed = [gap for gap in verdict.gaps if gap.whose == "exchange" and gap.end_ns > gap.begin_ns]
         if missed:

@@ -10,7 +10,7 @@ import pytest
 
 from laboratory import charts, figures, report
 from laboratory.outcome import Outcome, Plan, common, names, span
-from laboratory.statistics import estimate
+from laboratory.statistics import estimate, walk_forward
 from markets.units import HOUR_MS
 from tests.bus.trading.disk import full_disk
 from tests.laboratory.outcomes import DAY_MS, outcome, trade
@@ -195,6 +195,17 @@ def test_a_mean_over_recordings_goes_on_to_the_end_of_the_shortest_whenever_thei
     assert figures.mean_curve([one, other]) == [(0.1, 0.5), (0.2, 3.0), (0.25, 4.0), (0.3, 5.0)]
     assert figures.mean_curve([other, other]) == [(hours, floor) for hours, floor, *_ in other.points]
     assert figures.mean_curve([]) == figures.mean_curve([one, figures.Curve("recording c", [])]) == []
+
+
+@pytest.mark.parametrize(("variants", "reminds"), [(2, False), (3, True)])
+def test_the_best_of_several_is_said_to_be_flattered_unless_the_report_says_by_how_much(
+    variants: int, reminds: bool
+) -> None:
+    runs = [outcome(seed, [seed], min_edge=str(edge)) for edge in range(variants) for seed in (1, 2)]
+    assert ("flattered by being the best" in report.html(figures.report(runs, "t", "c"))) is reminds
+    assert "flattered by being the best" not in report.html(
+        figures.report(runs, "t", "c", walk_forward(runs, 2))
+    )
 
 
 def test_a_comparison_says_over_how_many_runs_it_is_where_these_are_not_all() -> None:

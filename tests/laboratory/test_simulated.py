@@ -219,6 +219,17 @@ def test_a_basket_that_wants_less_of_one_leg_misses_none_by_getting_what_it_want
     assert notes.outcome.trades[0].first == first
 
 
+def test_an_order_lives_from_its_decision_which_may_lie_between_two_steps_of_the_clock() -> None:
+    notes = Notes(0, Outcome(plan=PLAN), START_MS)
+    order = msgspec.structs.replace(intent(1), created_ms=START_MS)
+    notes.now_ms = START_MS + 179
+    notes.placed(order)
+    notes.now_ms = START_MS + 500
+    notes.ended(order)
+    notes.end({})
+    assert notes.outcome.order_ms == [500]
+
+
 def test_what_an_amended_order_asks_for_is_what_it_asks_for_now() -> None:
     notes = Notes(0, Outcome(plan=PLAN), START_MS)
     order = intent(1, "A", "yes", 2_000, 1_000)
