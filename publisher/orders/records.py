@@ -172,12 +172,14 @@ class JournalBase(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         last: number of its newest event. dropped: intents left out, from and to, both included.
+        acked: the last event that it has, as far as it has said.
     """
 
     journal: str
     joined_ms: int
     last: int
     dropped: tuple[tuple[int, int], ...] = ()
+    acked: int = 0
 
 
 class Base(Record, frozen=True):

@@ -146,7 +146,7 @@ class State:
         for told in base.journals:
             journal = self._journal(told.journal, told.joined_ms)
             journal.last = told.last
-            journal.dropped = list(told.dropped)
+            journal.dropped, journal.acked = list(told.dropped), told.acked
 
     def _journal(self, name: str, at_ms: int) -> Journal:
         journal = self.journals.get(name)
@@ -336,7 +336,7 @@ class State:
             self.requests,
             self.swept_ms,
             tuple(
-                JournalBase(name, journal.joined_ms, journal.last, tuple(journal.dropped))
+                JournalBase(name, journal.joined_ms, journal.last, tuple(journal.dropped), journal.acked)
                 for name, journal in self.journals.items()
             ),
             tuple(self.fills.items()),

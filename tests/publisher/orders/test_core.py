@@ -525,6 +525,25 @@ def test_of_the_orders_that_ended_within_a_day_the_newest_stay_in_the_log(
     assert kept(desk.now) == []
 
 
+def test_what_a_journal_has_stays_known_so_that_one_that_is_never_heard_again_keeps_no_orders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("publisher.orders.state.ENDED_MOST", 2)
+    desk = Desk()
+    for number in (1, 2, 3, 4):
+        (create,) = desk.place(intent(number, count_e2=100))
+        desk.answer(create, 400, error={"code": "invalid_order", "message": "m"})
+    desk.events(after=8)
+    log = [desk.core.base(desk.now), *filter(desk.core.keeps, desk.log)]
+    assert len(log) == 1 + 4 * 3
+
+    again = Core(settings())
+    again.replay(log)
+    log = [again.base(Now(WALL + 700_000, 0)), *filter(again.keeps, log[1:])]
+
+    assert len(log) == 1 + 2 * 3
+
+
 def test_a_transfer_is_asked_for_until_it_is_certain_and_carried_out_once() -> None:
     desk = Desk()
     ask = TransferAsk(transfer_id="t1", from_shard=0, to_shard=1, amount_e6=5_000_000)
