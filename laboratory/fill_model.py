@@ -10,10 +10,8 @@ exchange does not know of the trader; the day's profit is what a report on its r
 first fill at the exchange the two days also differ by chance, so only sums over many orders can be compared.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +31,7 @@ from trader.worker import risk_limits
 
 from .matching import MatchingBroker
 from .outcome import Outcome, Plan
-from .quiet import quiet
-from .runs import seldom_collected
+from .runs import carrying_out, seldom_collected
 from .simulated import Simulated
 from .stand import STEP_MS, Progress, settings_of
 from .statistics import Estimate, estimate, promise
@@ -205,9 +202,9 @@ def at_exchange(plan: Plan, progress: Progress, within: Path | None = None) -> A
     """Carry out a simulated plan at the exchange, and ask the model about each order.
 
     Raises:
-        StartupError: a setting or strategy of the plan cannot be used.
+        KalshiBusError: a setting or strategy of the plan cannot be used, or see `carrying_out`.
     """
-    with _bench(within) as folder:
+    with carrying_out(plan, within) as folder, seldom_collected():
         settings = settings_of(plan, folder)
         run = _Heard(plan, folder, lambda broker: Shadowed(broker, _on_paper(plan, settings)))
         outcome = run.run(progress)
@@ -219,19 +216,13 @@ def on_paper(plan: Plan, progress: Progress, within: Path | None = None) -> Outc
     """Carry out a simulated plan on paper.
 
     Raises:
-        StartupError: a setting or strategy of the plan cannot be used.
+        KalshiBusError: a setting or strategy of the plan cannot be used, or see `carrying_out`.
     """
-    with _bench(within) as folder:
+    with carrying_out(plan, within) as folder, seldom_collected():
         settings = settings_of(plan, folder)
         outcome = _Heard(plan, folder, lambda _broker: _on_paper(plan, settings)).run(progress)
         outcome.differs.clear()  # the account at the exchange has none of its positions
         return outcome
-
-
-@contextmanager
-def _bench(within: Path | None) -> Iterator[Path]:
-    with quiet(), seldom_collected(), tempfile.TemporaryDirectory(prefix="kb-lab-", dir=within) as name:
-        yield Path(name)
 
 
 class FillError(msgspec.Struct, frozen=True):

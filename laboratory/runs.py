@@ -31,26 +31,40 @@ def run(plan: Plan, progress: Progress = lambda _done: None, within: Path | None
     """
     began_s = time.process_time()
     try:
-        _require_same(plan)
-        known = modules_of_own()
-        with quiet(), tempfile.TemporaryDirectory(prefix="" if within else "kb-lab-", dir=within) as name:
-            folder = Path(name)
+        with carrying_out(plan, within) as folder:
             bench = Recorded(plan, folder) if plan.recording else Simulated(plan, folder)
             with seldom_collected():
                 outcome = bench.run(progress)
-        unforeseen = modules_of_own() - known - {Path(path).resolve() for path in plan.files}
-        if plan.files and unforeseen:
-            raise KalshiBusError(f"{min(unforeseen)} was imported otherwise than by an import statement")
-        for path, state in plan.files.items():
-            if state_of(Path(path)) != state:
-                raise KalshiBusError(f"{path} was changed while the run went on: run over a copy of it")
-        _require_same(plan)  # it may still be recorded
     except KalshiBusError as error:
         outcome = Outcome(plan=plan, error=str(error))
     except Exception as error:  # noqa: BLE001, the report shows it, and the other runs continue
         outcome = Outcome(plan=plan, error=f"{type(error).__name__}: {error}")
     outcome.cpu_s = time.process_time() - began_s
     return outcome
+
+
+@contextmanager
+def carrying_out(plan: Plan, within: Path | None) -> Iterator[Path]:
+    """Provide a folder for the files of a run; raise an error in the end if what it read is not its plan's.
+
+    Args:
+        within: where to make it; None: where temporary files are.
+
+    Raises:
+        KalshiBusError: something has changed, or was imported that the plan does not know of.
+        OSError: a file of the plan is not there any more.
+    """
+    _require_same(plan)
+    known = modules_of_own()
+    with quiet(), tempfile.TemporaryDirectory(prefix="" if within else "kb-lab-", dir=within) as name:
+        yield Path(name)
+    unforeseen = modules_of_own() - known - {Path(path).resolve() for path in plan.files}
+    if plan.files and unforeseen:
+        raise KalshiBusError(f"{min(unforeseen)} was imported otherwise than by an import statement")
+    for path, state in plan.files.items():
+        if state_of(Path(path)) != state:
+            raise KalshiBusError(f"{path} was changed while the run went on: run over a copy of it")
+    _require_same(plan)  # it may still be recorded
 
 
 def _require_same(plan: Plan) -> None:

@@ -15,11 +15,14 @@ import pytest
 from bus.tape.file import segment_path
 from laboratory import loading
 from laboratory.__main__ import main, parser
+from laboratory.fill_model import at_exchange, on_paper
 from laboratory.inputs import OURS, is_own
 from laboratory.outcome import Plan, names
 from laboratory.plans import UsageError, plans_of
+from laboratory.processes import Task
 from laboratory.runs import Store, run
 from laboratory.stand import settings_of
+from markets.errors import KalshiBusError
 from tests.bus.tape.planted import Recorded, a_recording
 from tests.support import ROOT, eventually
 
@@ -191,6 +194,18 @@ def test_a_file_that_changes_during_a_run_spoils_it(tmp_path: Path) -> None:
     assert run(plan).error == ""
     mine.write_text(MINE + "\n")
     assert run(plan).error == f"{mine} was changed while the run went on: run over a copy of it"
+
+
+@pytest.mark.parametrize("task", [at_exchange, on_paper])
+def test_a_file_that_changes_while_the_fill_model_is_measured_spoils_that(
+    task: Task, short_dir: Path
+) -> None:
+    mine = short_dir / "mine.py"
+    deed = "Path(__file__).write_text(Path(__file__).read_text() + '#')"
+    mine.write_text(f"from pathlib import Path\n{MINE}\n    def on_timer(self, now_ms):\n        {deed}\n")
+    (plan,) = simulated("--strategies", f"{mine}:Mine", "--markets", "60")
+    with pytest.raises(KalshiBusError, match="was changed while the run went on"):
+        task(plan, lambda _done: None, short_dir)
 
 
 def test_a_recording_that_grows_during_a_run_is_reported(tmp_path: Path) -> None:
