@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bus.tape.file import segment_path
-from laboratory import loading
+from laboratory import inputs, loading
 from laboratory.__main__ import main, parser
 from laboratory.fill_model import at_exchange, on_paper
 from laboratory.inputs import OURS, is_own
@@ -126,6 +126,27 @@ def test_compiled_modules_and_what_an_import_hook_finds_belong_to_a_run(
         f"fast{EXTENSION_SUFFIXES[0]}",
     ]
     assert run(plan).error == ""
+
+
+def test_a_module_that_many_files_import_is_looked_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, asked = tmp_path / "plans_many", list[str]()
+    package.mkdir()
+    for number in range(20):
+        (package / f"m{number}.py").write_text("import plans_absent\nfrom plans_many import m1\n")
+    (package / "mine.py").write_text("from plans_many import m0\n")
+
+    class Hook:
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+            asked.append(name)
+            return None
+
+    monkeypatch.setattr(sys, "meta_path", [Hook, *sys.meta_path])
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len(inputs._with_imports([package / "mine.py"])) == 21
+    assert sorted(asked) == ["plans_absent", "plans_many"]
 
 
 def test_packages_beside_a_strategy_belong_to_it(tmp_path: Path) -> None:
