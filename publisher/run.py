@@ -39,7 +39,7 @@ from .held import Held
 from .intake import Intake
 from .kalshi.budget import BASIC, Budget
 from .kalshi.client import Client
-from .kalshi.faults import Place
+from .kalshi.faults import Ahead, Place
 from .kalshi.hosts import endpoints
 from .kalshi.signing import KeySource
 from .kalshi.stream import KalshiStream
@@ -105,8 +105,9 @@ class Publisher:
             self._commits.open_from(found.cycle)
         quarantine = Quarantine(data_dir / "quarantine")
         budget = Budget(BASIC, rng, clock.monotonic_ns() / 1e9)
+        ahead = Ahead()
         clients = [
-            Client(hosts.rest, self._keys, budget, clock, Rng(rng.random()), stop, drift)
+            Client(hosts.rest, self._keys, budget, clock, Rng(rng.random()), stop, drift, ahead)
             for _ in range(2 + CONNECTIONS_MAX)
         ]
         sweeping, enriching = clients[:-1], clients[-1]
@@ -122,7 +123,9 @@ class Publisher:
         self._stream: KalshiStream | None = None
         self._live: Live | None = None
         if self._keys.configured and settings.stream == "yes":
-            self._stream = KalshiStream(hosts.websocket, self._keys, clock, Rng(rng.random()), stop, drift)
+            self._stream = KalshiStream(
+                hosts.websocket, self._keys, clock, Rng(rng.random()), stop, drift, lambda: ahead.ms
+            )
             self._live = Live(held, self.server.submit, self._stream.want, self._stream.verify, clock)
         self._account = Account(
             self._keys,

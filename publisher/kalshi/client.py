@@ -110,6 +110,7 @@ class Client:
         base_url: with its path, such as ``https://host/trade-api/v2``.
         stop: ends every wait.
         drift: checks every answer; None for no checks.
+        ahead: takes the time of every answer.
 
     Attributes:
         requests: how many were sent. bytes_received: bytes of bodies, decoded.
@@ -132,6 +133,7 @@ class Client:
         rng: Random,
         stop: StopSignal,
         drift: DriftWatch | None = None,
+        ahead: faults.Ahead | None = None,
     ) -> None:
         self.requests = 0
         self.bytes_received = 0
@@ -150,6 +152,7 @@ class Client:
         self._rng = rng
         self._stop = stop
         self._drift = drift
+        self._ahead = ahead or faults.Ahead()
         self._turn = threading.Lock()
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -302,6 +305,7 @@ class Client:
         finally:
             self._asking = None
         self.clock_offset_s = faults.clock_offset_s(response.headers, sent_ms, received_ms)
+        self._ahead.note(response.headers, sent_ms, received_ms)
         if response.status_code != 200 and self._drift is not None:
             self._drift.refusal(path, response.status_code, body)
         self._judge(where, response, body)

@@ -201,6 +201,23 @@ def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -
     return min(0.0, received_ms / 1000 - theirs_s)
 
 
+class Ahead:
+    """How far our clock is ahead of the exchange's, as far as the Dates of its answers prove. Any thread.
+
+    Each proves it to a second; many of them, to about the time that an answer takes.
+    """
+
+    def __init__(self) -> None:
+        self.ms = 0
+
+    def note(self, headers: Mapping[str, str], sent_ms: int, received_ms: int) -> None:
+        """Take an answer. What a cache has had says nothing: its Age is not exact."""
+        theirs_s = None if "Age" in headers else stated_s(headers)
+        if theirs_s is not None:
+            least_ms, most_ms = sent_ms - 1000 * (theirs_s + 1), received_ms - 1000 * theirs_s
+            self.ms = max(0, min(max(self.ms, least_ms), most_ms))
+
+
 def clock_words(offset_s: float) -> str:
     """Say by how much this machine's clock is wrong."""
     return f"this machine's clock differs by {offset_s:+.0f} s: set it"

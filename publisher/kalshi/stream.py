@@ -10,6 +10,7 @@ from random import Random
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.http11 import Response
@@ -18,6 +19,7 @@ from websockets.sync.connection import Connection
 
 from bus.clock import Clock
 from markets.errors import StartupError
+from markets.records import Book, BookDelta, Suspect, Trade
 from publisher.drift import DriftWatch
 
 from . import faults
@@ -45,6 +47,8 @@ class KalshiStream:
     Args:
         url: of the WebSocket.
         keys: signs the upgrade; its key must be configured.
+        ahead_ms: how far our clock is ahead of the exchange's. What the stream says bears the exchange's
+            time; facts bear ours, like everything that is read, so that it is clear which of two is newer.
 
     Attributes:
         counters: those of all connections so far. state: as in PublisherHealth. reconnects: connections after
@@ -61,6 +65,7 @@ class KalshiStream:
         rng: Random,
         stop: StopSignal,
         drift: DriftWatch | None = None,
+        ahead_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self.counters = Counters()
         self.state = "connecting"
@@ -75,6 +80,7 @@ class KalshiStream:
         self._rng = rng
         self._stop = stop
         self._drift = drift
+        self._ahead_ms = ahead_ms
         self._sink: Callable[[Sequence[Fact]], None] = lambda _facts: None
         self._lock = threading.Lock()
         self._wanted: tuple[str, ...] = ()
@@ -139,13 +145,13 @@ class KalshiStream:
         ) as connection:
             log.info("stream.open")
             self.state = "live"
-            session.open(self._clock.now_ms())
+            session.open(self._there_ms())
             with self._lock:
                 self._wishes_changed = True
             try:
                 self._serve(connection, session)
             except (OSError, WebSocketException, Broken) as error:
-                session.closed(f"stream down: {type(error).__name__}", self._clock.now_ms())
+                session.closed(f"stream down: {type(error).__name__}", self._there_ms())
                 raise
             finally:
                 self.books = self.unsure = 0
@@ -163,11 +169,12 @@ class KalshiStream:
             now_ns = self._clock.monotonic_ns()
             if now_ns - ticked_ns >= 1_000_000_000:
                 ticked_ns = now_ns
-                session.tick(self._clock.now_ms())
+                session.tick(self._there_ms())
             self._hand_over(session)
             self._say_refusals(session)
             self.books, self.unsure = len(session.live), session.unsure
-            self.since_ms = session.since_ms
+            since_ms = session.since_ms
+            self.since_ms = None if since_ms is None else since_ms + self._ahead_ms()
             if self.error is not None and session.counters.frames > heard:
                 self.error = None  # it proved useful
 
@@ -179,7 +186,7 @@ class KalshiStream:
                 text = connection.recv(timeout=wait_s, decode=False)
             except TimeoutError:
                 return
-            session.receive(text, self._clock.now_ms())
+            session.receive(text, self._there_ms())
             wait_s = 0
 
     def _say_refusals(self, session: StreamSession) -> None:
@@ -202,16 +209,32 @@ class KalshiStream:
             wanted = self._wanted if self._wishes_changed else None
             self._wishes_changed = False
             verify, self._verify = self._verify, set()
-        now_ms = self._clock.now_ms()
+        now_ms = self._there_ms()
         if wanted is not None:
             session.want(wanted, now_ms)
         if verify:
             session.verify(sorted(verify), now_ms)
 
     def _hand_over(self, session: StreamSession) -> None:
-        facts = session.facts()
+        facts, ahead_ms = session.facts(), self._ahead_ms()
         if facts:
-            self._sink(facts)
+            self._sink([_later(fact, ahead_ms) for fact in facts] if ahead_ms else facts)
+
+    def _there_ms(self) -> int:
+        """Return the exchange's time."""
+        return self._clock.now_ms() - self._ahead_ms()
+
+
+def _later(fact: Fact, ms: int) -> Fact:
+    """Return a fact by a clock that is ahead; a trade keeps the exchange's own time."""
+    if isinstance(fact, Trade):
+        return fact
+    if isinstance(fact, Suspect):
+        since_ms = None if fact.since_ms is None else fact.since_ms + ms
+        return msgspec.structs.replace(fact, since_ms=since_ms)
+    if isinstance(fact, Book | BookDelta):
+        return msgspec.structs.replace(fact, as_of_ms=fact.as_of_ms + ms)
+    return fact._replace(as_of_ms=fact.as_of_ms + ms)
 
 
 def _refused(response: Response) -> tuple[str, str]:

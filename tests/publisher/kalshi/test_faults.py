@@ -53,6 +53,24 @@ def test_what_a_library_says_is_said_without_the_user_of_a_proxy() -> None:
     assert said == "cannot connect to proxy http://[redacted]@proxy:3128/ for https://[redacted]@host/a@b"
 
 
+def test_how_far_ahead_our_clock_is_is_known_ever_better_and_anew_once_it_is_set() -> None:
+    ahead = faults.Ahead()
+
+    def answer(ours_ms: int, off_ms: int, **headers: str) -> int:
+        """Take an answer that was under way for 40 ms; our clock is `off_ms` ahead."""
+        theirs = datetime.fromtimestamp((ours_ms - off_ms + 20) // 1000, UTC)
+        ahead.note({"Date": format_datetime(theirs, usegmt=True), **headers}, ours_ms, ours_ms + 40)
+        return ahead.ms
+
+    begin_ms = NOW_S * 1000
+    found = [answer(begin_ms + number * 1_370, 3_400) for number in range(30)]
+    assert found == sorted(found)
+    assert 3_300 <= found[-1] <= 3_400
+    assert answer(begin_ms + 100_000, 90_000, Age="3") == found[-1], "what a cache had says nothing"
+    assert [answer(begin_ms + 200_000 + number * 1_370, 0) for number in range(30)][-1] <= 40
+    assert [answer(begin_ms + 300_000 + number * 1_370, -7_000) for number in range(2)][-1] == 0
+
+
 @given(st.text())
 def test_any_address_can_be_named(text: str) -> None:
     for said in (faults.host_of(text), faults.moved_to(text), faults.host_of(f"https://{text}")):

@@ -9,9 +9,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from bus.clock import ManualClock
+from bus.process.lifecycle import Stop
 from markets.json.frames import StatusChange, TickerUpdate
 from markets.records import Book, BookDelta, Status, Suspect, Trade
 from markets.units import format_count, format_price, parse_count_e2, parse_price_e4
+from publisher.kalshi.signing import KeySource
+from publisher.kalshi.stream import KalshiStream
 from publisher.kalshi.stream_session import ASK_AGAIN_MS, REFRESH_MS, Fact, StreamSession
 from publisher.kalshi.subscriptions import PROBE_AFTER_MS, STALLED_AFTER_MS, Broken
 from tests.publisher.kalshi.sessions import NOW_MS, load
@@ -451,6 +455,25 @@ def test_nonsense_is_counted(text: str) -> None:
 
 
 # -- other channels
+
+
+def test_a_clock_that_is_ahead_makes_nothing_older_than_what_is_read() -> None:
+    clock, facts, stop = ManualClock(), list[Fact](), Stop()
+    keys = KeySource(None, None, None)
+    stream = KalshiStream("ws://nowhere", keys, clock, Random(1), stop, ahead_ms=lambda: 3_000)
+    stop.close()
+    session = StreamSession(channels=())
+    stream._sink = facts.extend
+    frame = ticker_frame(ts_ms=clock.now_ms() - 3_010)
+    del frame["sid"]
+    session.receive(json.dumps(frame), stream._there_ms())
+    session.closed("gone", stream._there_ms())
+
+    stream._hand_over(session)
+
+    (tick,) = facts
+    assert isinstance(tick, TickerUpdate)
+    assert tick.as_of_ms == clock.now_ms() - 10
 
 
 def ticker_frame(sid: int = 1, **members: Any) -> dict[str, Any]:
