@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import time
@@ -223,7 +224,7 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
         found = Store(folder).all(others)
         if not found:
             raise UsageError(f"{folder}: none of its results can be read")
-        found.sort(key=lambda outcome: (outcome.plan.variant, outcome.plan.seed, outcome.plan.recording))
+        found.sort(key=_place_of)
         for outcome in found:
             known = outcomes.setdefault(outcome.plan.name, outcome)
             if known.error and not outcome.error:
@@ -244,6 +245,13 @@ def _compare(asked: argparse.Namespace, arguments: Sequence[str]) -> int:
     print(f"\n{page}")
     failed = any(outcome.error or outcome.differs for outcome in outcomes.values())
     return 1 if failed or others or apart else 0
+
+
+def _place_of(outcome: Outcome) -> tuple[list[str | float], int, str]:
+    """Return where an outcome stands among those of a folder: what has numbers goes by their size."""
+    plan = outcome.plan
+    parts = re.split(r"([0-9]+(?:\.[0-9]+)?)", plan.variant)  # numbers are at odd places
+    return [float(part) if at % 2 else part for at, part in enumerate(parts)], plan.seed, plan.recording
 
 
 def _fills(asked: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ import msgspec
 from bus.process.settings import Settings
 from bus.scan.membership import scan_limits
 from markets.opportunities import MarketView
-from markets.orders import AnyOrderEvent, Filled, Intent
+from markets.orders import Amended, AnyOrderEvent, Filled, Intent
 from markets.records import Trade
 from markets.units import PRICE_ONE_E4, opposite
 from simulator.floor.model import Market
@@ -107,7 +107,6 @@ class Shadowed:
         self._shadow.cancel(number, present)
 
     def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
-        self._pairs[number].wanted_e2 = count_e2
         self._broker.amend(number, price_e4, count_e2, present)
         self._shadow.amend(number, price_e4, count_e2, present)
 
@@ -138,6 +137,8 @@ class Shadowed:
                 pair = self._pairs[event.number]
                 pair.got_e2 += event.fill.count_e2
                 pair.cost_e6 += event.fill.cost_e6 + event.fill.fee_e6
+            elif isinstance(event, Amended):
+                self._pairs[event.number].wanted_e2 = event.count_e2
         return heard
 
     def pairs(self) -> list[Pair]:

@@ -374,6 +374,21 @@ def test_what_one_run_leaves_behind_in_modules_beside_its_strategy_is_in_no_othe
     ]
 
 
+def test_a_comparison_lists_variants_by_size(tmp_path: Path) -> None:
+    for ms, edge in ((1_000, "0.005"), (500, "0.005"), (1_000, "0.01"), (500, "0.1"), (500, "0.01")):
+        plan = Plan(seed=7, latency_ms=ms, settings={"min_edge": edge})
+        Store(tmp_path / "a").put(Outcome(plan=plan, ended_ms=86_400_000))
+    assert main(["compare", str(tmp_path / "a"), "--out", str(tmp_path / "out")]) == 0
+    names = [one["name"] for one in json.loads((tmp_path / "out" / "report.json").read_bytes())["variants"]]
+    assert names == [
+        "min_edge 0.005, latency 500 ms",
+        "min_edge 0.005, latency 1000 ms",
+        "min_edge 0.01, latency 500 ms",
+        "min_edge 0.01, latency 1000 ms",
+        "min_edge 0.1, latency 500 ms",
+    ]
+
+
 def test_two_results_of_the_same_run_that_differ_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,21 +9,23 @@ import msgspec
 import pytest
 
 from bus.clock import ManualClock
+from bus.scan.membership import scan_limits
 from laboratory import figures
 from laboratory.feed import ExchangeFeed
-from laboratory.fill_model import at_exchange, error_of, on_paper
+from laboratory.fill_model import Shadowed, at_exchange, error_of, on_paper
 from laboratory.matching import ACCOUNT, MatchingBroker
 from laboratory.notes import Notes, worth_of
 from laboratory.outcome import Outcome, Plan
 from laboratory.quiet import quiet
 from laboratory.runs import run
 from laboratory.simulated import MEMORY, OF_A_DAY, START_MS, Simulated
-from laboratory.stand import OURS, STEP_MS, place_of
+from laboratory.stand import OURS, STEP_MS, place_of, settings_of
 from laboratory.statistics import CUTS, cut, promise
 from markets.json.read import decode_market
 from markets.orders import (
     Accepted,
     Amended,
+    AmendRefused,
     AnyOrderEvent,
     Ended,
     Fill,
@@ -45,10 +47,12 @@ from simulator.matching.orders import ASK
 from simulator.universe.templates import load
 from tests.markets.builders import quote as quote_of
 from tests.trader.ledger.builders import intent
+from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import Present, Tick
 from trader.engine.outputs import Amended as AmendBooked
 from trader.engine.outputs import Booked, Place
 from trader.ledger.ledger import JOINED
+from trader.worker import risk_limits
 
 PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"limit_payout_hours": "8760"})
 
@@ -434,6 +438,33 @@ def test_within_a_day_what_stood_a_day_ago_needs_no_minutes() -> None:
         assert one.markets.keys() == other.markets.keys()
         for ticker, market in one.markets.items():
             assert day_ago(market, one.now_ms) == day_ago(other.markets[ticker], other.now_ms)
+
+
+def test_an_order_asks_the_model_for_more_once_the_exchange_has_amended_it(tmp_path: Path) -> None:
+    exchange = Exchange(load(None), 60, 2, START_MS, Activity(bursts=False), memory=OF_A_DAY)
+    exchange.ledger.open(ACCOUNT, 1_000_000_000)
+    exchange.matching.open(ACCOUNT)
+    broker = MatchingBroker(exchange, 500)
+    settings = settings_of(PLAN, tmp_path)
+    both = Shadowed(broker, PaperBroker(500, risk_limits(settings).leg_age_ms, scan_limits(settings)))
+    market = next(one for one in exchange.markets.values() if one.status == ACTIVE and one.ask_e4 > 500)
+    order = msgspec.structs.replace(
+        intent(1, market.ticker, "yes", 100, 1_000), time_in_force="gtc", valid_until_ms=START_MS + MINUTE_MS
+    )
+    said: list[AnyOrderEvent] = []
+
+    def pass_to(ms: int) -> int:
+        said.extend(both.due(Present(START_MS + ms, ms), lambda _ticker: None, None, 0))
+        return both.pairs()[0].wanted_e2
+
+    both.place(order, Present(START_MS, 0))
+    pass_to(500)
+    both.amend(1, 100, 1_600, Present(START_MS + 500, 500))
+    assert pass_to(900) == 1_000
+    assert pass_to(1_000) == 1_600
+    both.amend(1, 50_000, 9_900, Present(START_MS + 1_000, 1_000))
+    assert pass_to(1_500) == 1_600
+    assert [type(event) for event in said][-2:] == [Amended, AmendRefused]
 
 
 def test_the_fill_model_is_compared_with_the_exchange() -> None:
