@@ -10,6 +10,8 @@ export function startCurve() {
   let drawn = 0;
   let busy = false;
 
+  // On an axis: $40,000 or $40,000.40.
+  const tickOf = (value) => `${value < 0 ? "−" : ""}$${Math.abs(value).toLocaleString("en", { minimumFractionDigits: Number.isInteger(value) ? 0 : 2, maximumFractionDigits: 2 })}`;
   const dollars = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : ""}$${Math.abs(value).toFixed(2)}`);
 
   function options(box, label, height, stroke, more) {
@@ -22,7 +24,7 @@ export function startCurve() {
       legend: { show: false },
       hooks: { setCursor: [point] },
       scales: { y: more.scale ?? {} },
-      axes: [times(more.times), values((tick) => `${tick < 0 ? "−" : ""}$${Math.abs(tick).toLocaleString("en")}`)],
+      axes: [times(more.times), values(tickOf, { size: 74 })],
       series: [{}, { label, stroke, width: 1.5, fill: more.fill, points: { show: false } }, ...(more.second ?? [])],
     };
   }
@@ -39,7 +41,7 @@ export function startCurve() {
   function make(box, data) {
     // A level curve is centred in a range of one dollar, not of twice its value.
     const around = (_chart, least, most) => (least === null ? [null, null] : most - least >= 1 ? uPlot.rangeNum(least, most, 0.1, true) : [(least + most - 1) / 2, (least + most + 1) / 2]);
-    const low = (_chart, least) => [Math.min(least ?? 0, -0.01), 0];
+    const low = (_chart, least) => [Math.min(least ?? 0, -1), 0];
     const plans = [
       options(box, "At bid", HEIGHTS[0], colour("--muted"), { times: false, scale: { range: around }, second: [{ label: "At settlement", stroke: colour("--link"), width: 1.5, points: { show: false } }] }),
       options(box, "Drawdown", HEIGHTS[1], colour("--neg"), { times: true, fill: colour("--neg-bg"), scale: { range: low } }),
