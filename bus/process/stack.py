@@ -1,8 +1,9 @@
 """supervisord as ``make run`` becomes it: ``python -m bus.process.stack``, with the SUPERVISE_* variables.
 
-It differs from supervisord's own command in two ways. A closed terminal (SIGHUP) stops everything, as Ctrl-C
-does, where supervisord would restart everything: there are no settings to reload. And it checks its processes
-every LOOK_S, not every second: one that has ended is reaped at one check and started at the next.
+It differs from supervisord's own command in three ways. A closed terminal (SIGHUP) stops everything, as
+Ctrl-C does, where supervisord would restart everything: there are no settings to reload. And it checks its
+processes every LOOK_S, not every second: one that has ended is reaped at one check and started at the next.
+And whoever hangs up before its answer, as our processes do after a second, is no error on the terminal.
 """
 
 import os
@@ -12,6 +13,7 @@ import sys
 from types import FrameType
 from typing import Final
 
+from supervisor.http import deferring_http_channel
 from supervisor.loggers import StreamHandler
 from supervisor.medusa import asyncore_25
 from supervisor.options import ServerOptions
@@ -70,11 +72,20 @@ class StackOptions(ServerOptions):  # type: ignore[misc]
         self.signal_receiver.receive(signal.SIGTERM, frame)
 
 
+def close_quietly(channel: deferring_http_channel) -> None:
+    """Close a channel over an error, which is told unless its client has only hung up."""
+    if isinstance(sys.exc_info()[1], ConnectionError):
+        channel.close()
+    else:
+        asyncore_25.dispatcher.handle_error(channel)
+
+
 def main() -> None:
     """Keep everything up until told to stop."""
     no_arguments("bus.process.stack", "supervisord, as make run becomes it.")
     if "SUPERVISE_FOLDER" not in os.environ:
         sys.exit("bus.process.stack: make run starts it, with all that supervisord.conf needs")
+    deferring_http_channel.handle_error = close_quietly
     options = StackOptions()
     options.first, options.test = True, False
     command = ["-n", "-c", str(data_file("supervisord.conf"))]
