@@ -19,7 +19,12 @@ GIVE_UP_MS: Final = 90_000
 IDLE_ROUNDS: Final = 3
 """How many rounds without anything to do end it."""
 
-_LATER: Final = frozenset({reasons.RETRY_LATER, reasons.ORDERS_PER_MINUTE, reasons.OPEN_ORDERS})
+_LASTING: Final = {reasons.KILLED, reasons.HALTED, reasons.DRIFT, reasons.OTHER_ACCOUNT}
+"""Why nothing is traded until a person does something about it."""
+
+_LATER: Final = frozenset(
+    {reasons.RETRY_LATER, reasons.ORDERS_PER_MINUTE, reasons.OPEN_ORDERS, reasons.STALE_LEG, reasons.DEGRADED}
+) | (reasons.HALTS.keys() - _LASTING)
 """Reasons that pass with time."""
 
 
@@ -36,6 +41,8 @@ class Flattening:
 
     Attributes:
         number: counts flattenings since the trader started, from 1.
+        least_e4: the least prices on the ticket confirmed last (`People.least_e4`); they hold for as long as
+            it goes on, also if a session ends meanwhile.
         began_ms, ended_ms: by the steady clock; the latter None while it goes on.
         due_ms: when the next round is due.
         rounds, cancels, sales: how many there have been.
@@ -44,6 +51,7 @@ class Flattening:
 
     def __init__(self, number: int, steady_ms: int) -> None:
         self.number = number
+        self.least_e4: dict[str, int | None] = {}
         self.began_ms = self.due_ms = steady_ms
         self.ended_ms: int | None = None
         self.rounds = self.cancels = self.sales = self.open = 0

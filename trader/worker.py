@@ -646,11 +646,13 @@ class Worker:
         if self.flattening is None or self.flattening.ended_ms is not None:
             number = 1 if self.flattening is None else self.flattening.number + 1
             self.flattening = Flattening(number, self._steady_ms())
+        self.flattening.least_e4 = self.engine.people.least_e4
         return [*outputs, *self._flatten(self.flattening)]
 
     def _flatten(self, flattening: Flattening) -> Sequence[AnyOutput]:
         """Do one round of flattening."""
-        outputs = self.session.by_hand(Flatten(flattening.rounds + 1), self._present())
+        ask = Flatten(flattening.rounds + 1, flattening.least_e4)
+        outputs = self.session.by_hand(ask, self._present())
         flattening.note(outputs, self.engine.ledger, self._steady_ms())
         left = [f"{left.ticker}: {left.reason}" for left in flattening.left]
         ended = flattening.ended_ms is not None
@@ -665,7 +667,8 @@ class Worker:
         steady_ms = self._steady_ms()
         self._tell_of_dropped()
         flattening = self.flattening
-        if flattening is not None and flattening.ended_ms is None and steady_ms >= flattening.due_ms:
+        flattens = flattening is not None and flattening.ended_ms is None
+        if flattening is not None and flattens and steady_ms >= flattening.due_ms:
             self._flatten(flattening)
         if steady_ms >= self._look_ms:
             self._look_ms = steady_ms + LOOK_MS
@@ -689,7 +692,8 @@ class Worker:
                 self._keep_marks(journal)
             journal.commit()
         over_ms = self.session.present.steady_ms - self._renew_ms
-        if over_ms >= 0 and (not self.engine.ledger.open or over_ms >= RENEW_LATE_MS):
+        waits = bool(self.engine.ledger.open) and over_ms < RENEW_LATE_MS
+        if over_ms >= 0 and not waits and not flattens:  # a new session sells nothing before it is reconciled
             self._begin_anew()
 
     def _wish(self) -> None:

@@ -153,9 +153,40 @@ def test_a_flattening_counts_nothing_as_sold_that_risk_refuses_and_can_be_confir
     assert f"confirm {ticket.number}" in said
 
     person.ask("confirm", ticket=ticket.number)
+    person.stand.turns(20, ms=1_000)
+    assert person.status().flatten.state == "works"
     person.stand.commit(quiet(as_of_ms=person.stand.clock.now_ms()))
     person.stand.turns(30)
     assert person.status().flatten.state == "flat"
+
+
+def bids(person: Person, bid_e4: int) -> None:
+    event, now_ms = event_of(), person.stand.clock.now_ms()
+    sides = (bid_e4, 10_000), (bid_e4 + 600, 10_000)
+    person.stand.commit(view_of(event, leg(event, "HOM", *sides, as_of_ms=now_ms)))
+
+
+def test_a_flattening_keeps_to_its_prices_whatever_becomes_of_the_session(person: Person) -> None:
+    person.buy()
+    bids(person, 3_000)
+    worker = person.stand.worker
+    ticket = person.ask("prepare", what="flatten").ticket
+    assert ticket.sales[0].price_dollars == "0.3000"
+    bids(person, 400)
+    person.ask("confirm", ticket=ticket.number)
+    session = worker.session
+
+    worker._renew_ms = 0  # a day is over
+    person.stand.turns(5)
+    assert worker.session is session
+
+    worker._begin_anew()  # as after the journal could not be written for a moment
+    assert worker.session is not session
+    bids(person, 400)
+    person.stand.turns(60)
+    flatten = person.status().flatten
+    assert [(left.count_fp, left.reason) for left in flatten.left] == [("10.00", "price_moved")]
+    assert flatten.state == "left"
 
 
 def test_a_ticket_of_before_a_restart_is_not_confirmed_by_accident(person: Person, tmp_path: Path) -> None:

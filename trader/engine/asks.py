@@ -79,9 +79,15 @@ class ClosePosition(Ask, frozen=True):
 
 
 class Flatten(Ask, frozen=True):
-    """Cancel every order and close every position, as far as possible now. Asked in rounds, from 1."""
+    """Cancel every order and close every position, as far as possible now. Asked in rounds, from 1.
+
+    Attributes:
+        least_e4: market -> its least price on the ticket, as in `People.least_e4`; None in older journals:
+            that of the ticket confirmed last in this session.
+    """
 
     round: int
+    least_e4: dict[str, int | None] | None = None
 
 
 class Adopt(Ask, frozen=True):

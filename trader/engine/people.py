@@ -90,7 +90,11 @@ class Trading(Selling, Protocol):
 
 
 class People:
-    """What people have asked for in this session."""
+    """What people have asked for in this session.
+
+    Attributes:
+        least_e4: market -> its least price on the ticket that flattens; None: it is not sold.
+    """
 
     def __init__(self, trading: Trading) -> None:
         self._trading = trading
@@ -99,8 +103,7 @@ class People:
         """Ticket -> the orders that it placed or cancelled."""
         self._last = -1
         self._withdrawn: set[int] = set()
-        self._least_e4: Mapping[str, int | None] = {}
-        """Market -> its least price on the ticket that flattens; None: it is not sold."""
+        self.least_e4: dict[str, int | None] = {}
 
     def hear(self, ask: AnyAsk, views: Sequence[EventView]) -> Iterator[Heard]:
         """Do what a person asks; yield the results, apart from the orders that are placed.
@@ -125,6 +128,8 @@ class People:
             case ClosePosition():
                 yield from self._close(ask.ticker, ask.price_e4, seen)
             case Flatten():
+                if ask.least_e4 is not None:
+                    self.least_e4 = ask.least_e4
                 yield from self._flatten(ask.round, seen)
             case Adopt():
                 reason = self._trading.adopt_drift(ask.lines)
@@ -421,7 +426,7 @@ class People:
             if line is None or self._other_position(line, exactly=False) is not None:
                 return Undone("confirm", str(ticket.number), reasons.SIZE_MOVED)
         self._confirmed[ticket.number] = ()
-        self._least_e4 = {one.ticker: one.price_e4 for one in ticket.sales}
+        self.least_e4 = {one.ticker: one.price_e4 for one in ticket.sales}
         return FlattenConfirmed(ticket.number)
 
     # -- reducing risk
@@ -469,10 +474,10 @@ class People:
                 self._withdrawn.add(intent.number)
                 yield Cancel(intent.number, reasons.CANCELLED)
         for ticker in sorted(ledger.positions):
-            least_e4 = self._least_e4.get(ticker)
+            least_e4 = self.least_e4.get(ticker)
             if ticker in ordered:  # its fills may not all be known yet: it is closed in a later round
                 yield Undone("close", ticker, reasons.RETRY_LATER, ledger.positions[ticker].count_e2)
-            elif ticker in self._least_e4 and least_e4 is None:  # nobody bid when the ticket was made
+            elif ticker in self.least_e4 and least_e4 is None:  # nobody bid when the ticket was made
                 yield Undone("close", ticker, reasons.NO_DEPTH, ledger.positions[ticker].count_e2)
             else:
                 stays = reasons.NO_DEPTH if least_e4 is None else reasons.PRICE_MOVED
