@@ -302,7 +302,7 @@ class Core:
 
     @property
     def _trouble(self) -> str:
-        trouble = self._looking.trouble
+        trouble = self._looking.trouble or self._looking.blind
         return f"the account could not be listed whole: {trouble}" if trouble else ""
 
     def _order(self, journal: str, number: int) -> Order | None:

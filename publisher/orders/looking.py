@@ -52,6 +52,8 @@ GENERATION: Final = 10**9
 
 BUSY_MS: Final = 50
 FAILED_MS: Final = 500
+FAILED_MOST_MS: Final = 8_000
+"""The pause after a list that failed: doubling, so that there are tokens left for all others."""
 
 
 class Lane:
@@ -107,6 +109,8 @@ class Looking:
         self._fills_ms: int | None = None
         self._fills_tried = 0
         self._swept_steady_ms = 0
+        self._sweep_not_before_ms = 0
+        self._failing: dict[str, tuple[int, str]] = {}
         self._account_ms = 0
         self._queues_ms = 0
         self.queues: dict[Key, int] = {}
@@ -239,7 +243,20 @@ class Looking:
                 lane.answered(reply)
 
     def _sweep_ms(self) -> int:
-        return self._swept_steady_ms + (RESTING_SWEEP_MS if self._rests() else SWEEP_MS)
+        every_ms = RESTING_SWEEP_MS if self._rests() else SWEEP_MS
+        return max(self._swept_steady_ms + every_ms, self._sweep_not_before_ms)
+
+    def _failed(self, what: str, error: Failed) -> int:
+        """Note that a list could not be had; return how long to wait before the next try."""
+        self.failures += 1
+        count = self._failing.get(what, (0, ""))[0]
+        self._failing[what] = count + 1, f"{what}: {error}"
+        return min(FAILED_MOST_MS, FAILED_MS << min(count, 5))
+
+    @property
+    def blind(self) -> str:
+        """Why orders or fills could not be listed the last times, "" if they could."""
+        return next((said for count, said in self._failing.values() if count > 1), "")
 
     def _rests(self) -> bool:
         return any(order.rests for order in self._state.active.values())
@@ -297,10 +314,10 @@ class Looking:
             fills, torn = None, list[TornFill]()
             if with_moment:  # otherwise fills are fetched if something was found to have some
                 fills, torn = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
-        except Failed:
-            self.failures += 1
-            self._look_again(FAILED_MS)
+        except Failed as error:
+            self._look_again(self._failed("orders", error))
             return
+        self._failing.pop("orders", None)
         looked = Looked(as_of_ms, orders, lost, torn)
         if fills is not None:
             self._filled(fills)
@@ -381,10 +398,10 @@ class Looking:
                 fills, torn = yield from reading.fills_since(self._fills_since(began))
                 self._filled(fills)
                 self._swept(began, whole=not torn)
-        except Failed:
-            self.failures += 1
-            self._fills_ms = self._now.steady_ms + FAILED_MS
+        except Failed as error:
+            self._fills_ms = self._sweep_not_before_ms = self._now.steady_ms + self._failed("fills", error)
             return
+        self._failing.pop("fills", None)
         for order in late:
             self._desk.check(order, self._now.steady_ms)
         if self._unlisted():

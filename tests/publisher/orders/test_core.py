@@ -723,6 +723,25 @@ def test_cash_that_goes_to_the_other_exchange_of_kalshi_s_is_gone(monkeypatch: p
     ]
 
 
+def test_fills_that_cannot_be_listed_are_said_and_leave_tokens_for_everything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent())
+    desk.answer(create, 201, order_id="o1", fill_count="1.00", remaining_count="0.00")
+    monkeypatch.setitem(READS, "fills", {"error": {"code": "forbidden", "message": "no scope"}})
+    before = desk.reads["fills"]
+    for _ in range(100):
+        desk.pass_ms(1_000)
+    assert desk.reads["fills"] - before < 30
+    said = desk.core.gateway(desk.now).error or ""
+    assert said.startswith("the account could not be listed whole: fills: fills: got None")
+    monkeypatch.setitem(READS, "fills", {"fills": [FILL], "cursor": ""})
+    desk.pass_ms(8_000)
+    assert desk.core.gateway(desk.now).error is None
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == "cancelled"
+
+
 def test_a_fill_of_nothing_is_told_if_it_has_a_fee_and_keeps_nothing_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
