@@ -35,6 +35,9 @@ READ_SHARE: Final = 1 - PUBLISHER_SHARE - WATCHDOG_SHARE
 """The gateway's share."""
 
 AGAIN_S: Final = 1.0
+REFUSED_S: Final = 10.0
+"""How long to wait before a refused key is shown again: an exchange may shut out who insists."""
+
 EVERY_S: Final = 600.0
 LOOK_S: Final = 2.0
 """How often to check whether a simulated exchange is still the same one."""
@@ -118,6 +121,7 @@ class TermsSource:
     def wait(self) -> Terms | None:
         """Return the terms as soon as the exchange states them; None if the stop came first."""
         while not self._stop.is_set():
+            pause_s = AGAIN_S
             try:
                 if self._keys.wait(self._stop):
                     found = self.ask()
@@ -127,7 +131,8 @@ class TermsSource:
                 return None
             except (ExchangeError, StartupError) as error:
                 self._say(error)
-            self._stop.wait(AGAIN_S)
+                pause_s = REFUSED_S if isinstance(error, KeyRefused) else AGAIN_S
+            self._stop.wait(pause_s)
         return None
 
     def follow(self, known: Terms, changed: Callable[[Terms], None]) -> None:

@@ -1,13 +1,18 @@
 """What the exchange says of itself, the key and the limits, when it says nonsense."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from bus.clock import ManualClock, Rng
+from bus.process.settings import Settings
 from markets.errors import BadRecord
 from markets.json.pages import decode_tier
+from publisher.kalshi.client import ExchangeError, KeyRefused
+from publisher.kalshi.signing import KeySource
 from publisher.orders.budget import Bucket
-from publisher.orders.terms import exchange_id, keys_of, rights
+from publisher.orders.terms import Terms, TermsSource, exchange_id, keys_of, rights
 
 DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
@@ -42,3 +47,38 @@ def test_a_key_trades_for_the_subaccount_that_it_is_restricted_to(told: str, sub
     )
     assert rights(keys, "k", 0).subaccount == subaccount
     assert rights(keys, "unlisted", 0).subaccount is None
+
+
+class Waits:
+    """A stop that comes after some waits, and never lets any time pass."""
+
+    def __init__(self, most: int) -> None:
+        self.waited: list[float | None] = []
+        self._most = most
+
+    def is_set(self) -> bool:
+        return len(self.waited) >= self._most
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        self.waited.append(timeout_s)
+        return self.is_set()
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_s"), [(KeyRefused("key_refused", "401"), 10.0), (ExchangeError("timeout", "none"), 1.0)]
+)
+def test_a_refused_key_is_not_shown_again_and_again(
+    error: ExchangeError, pause_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(_source: TermsSource) -> Terms:
+        raise error
+
+    monkeypatch.setattr(TermsSource, "ask", ask)
+    stop = Waits(2)
+    settings = Settings.load({}, tmp_path)
+    keys = KeySource(None, None, None)
+    source = TermsSource(settings, keys, ManualClock(), Rng(1), stop)  # type: ignore[arg-type]
+
+    assert source.wait() is None
+    assert stop.waited == [pause_s, pause_s]
+    assert str(error) in (source.problem or "")
