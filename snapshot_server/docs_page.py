@@ -10,10 +10,11 @@ from . import openapi
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;"
     "background:#fff}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2.5rem}h3{font:600 1rem ui-monospace,"
-    "monospace;margin:1.8rem 0 .3rem}table{border-collapse:collapse;margin:.4rem 0}td,th{text-align:left;"
-    "vertical-align:top;padding:.15rem .9rem .15rem 0;border-bottom:1px solid #ddd}code{font-family:"
-    "ui-monospace,monospace;overflow-wrap:anywhere}a{color:#0b57d0}@media(prefers-color-scheme:dark){body{"
-    "color:#e6e6e6;background:#161616}td,th{border-color:#444}a{color:#8ab4f8}}"
+    "monospace;margin:1.8rem 0 .3rem;overflow-wrap:anywhere}table{border-collapse:collapse;margin:.4rem 0}"
+    "td,th{text-align:left;vertical-align:top;padding:.15rem .9rem .15rem 0;border-bottom:1px solid #ddd}"
+    "code{font-family:ui-monospace,monospace;overflow-wrap:anywhere}a{color:#0b57d0}@media(prefers-color-scheme:dark){body{"
+    "color:#e6e6e6;background:#161616}td,th{border-color:#444}a{color:#8ab4f8}}@media(max-width:40rem){thead{"
+    "display:none}tr{display:block;padding:.3rem 0}td{display:block;border:0;padding:0}}"
 )
 
 

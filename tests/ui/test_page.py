@@ -18,6 +18,7 @@ import zmq
 from playwright.sync_api import Browser, Page, expect
 
 from bus.protocol.messages import PublisherHealth
+from snapshot_server.docs_page import page as api_page
 from tests.chromium import clipped, launched, overflow, serious, watched
 from tests.geometry import faults_at
 from tests.support import Process, Runner, eventually
@@ -402,6 +403,15 @@ def test_pins_and_columns_live_in_the_address_too(live: Stage, opened: Open) -> 
         page.locator("#reset").click()
         page.wait_for_url("**/")
         expect(page.locator(".opps > thead th")).not_to_have_count(3)
+
+
+def test_the_page_of_the_api_is_no_wider_than_a_phone(chromium: Browser) -> None:
+    page = chromium.new_page(viewport={"width": 360, "height": 812})
+    try:
+        page.set_content(api_page().decode())
+        assert overflow(page) == 0
+    finally:
+        page.close()
 
 
 @pytest.mark.parametrize(
