@@ -13,6 +13,7 @@ from typing import Any, Final
 import urllib3.connection
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import pool_classes_by_scheme
 
 from bus.clock import SystemClock
 
@@ -115,9 +116,10 @@ class Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *arguments: Any, **named: Any) -> Any:
-        """Return the pools of a proxy's connections."""
+        """Return the pools of a proxy's connections; those of SOCKS stay what they are."""
         manager = super().proxy_manager_for(*arguments, **named)
-        manager.pool_classes_by_scheme = _POOLS
+        if manager.pool_classes_by_scheme is pool_classes_by_scheme:
+            manager.pool_classes_by_scheme = _POOLS
         return manager
 
 

@@ -12,6 +12,8 @@ from bus.clock import ManualClock
 from markets.json.pages import split_list
 from markets.json.words import COST
 from publisher.kalshi import client as module
+from publisher.kalshi.answers import Adapter
+from publisher.kalshi.answers import Answer as AnswerInTime
 from publisher.kalshi.budget import BASIC, Budget
 from publisher.kalshi.client import (
     ATTEMPTS,
@@ -253,6 +255,19 @@ def test_an_answer_that_comes_a_byte_at_a_time_times_out(
             client.get("/events", read=events_of, attempts=1)
 
     assert failure.value.outcome == "timeout"
+
+
+def test_a_socks_proxy_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Socks:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.pool_classes_by_scheme = {"https": "through the proxy"}
+
+    monkeypatch.setattr("requests.adapters.SOCKSProxyManager", Socks)
+    adapter = Adapter()
+    socks = adapter.proxy_manager_for("socks5://proxy:1080")
+    plain = adapter.proxy_manager_for("http://proxy:3128")
+    assert socks.pool_classes_by_scheme == {"https": "through the proxy"}
+    assert plain.pool_classes_by_scheme["https"].ConnectionCls.response_class is AnswerInTime
 
 
 def test_each_answer_is_that_of_its_own_request(clock: ManualClock, waiting: Waiting, budget: Budget) -> None:
