@@ -19,7 +19,7 @@ from bus.protocol.join import Action, Stats
 from bus.protocol.messages import CONTROL_TOPICS, TOPIC_EX, TOPIC_MD, TOPIC_REF
 from bus.protocol.state import State
 from bus.tape.file import Recording
-from bus.tape.moments import At, Moments, parse_at
+from bus.tape.moments import At, Moments, moment, parse_at
 from markets.errors import KalshiBusError
 from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
@@ -368,6 +368,9 @@ class Moment(Connection):
 
     def _ended(self) -> bool:
         return True
+
+    def _facts(self) -> list[tuple[str, str]]:
+        return [("as it was at", moment(self._then.published_ns)), *super()._facts()[1:]]
 
     def close(self) -> None:
         """Do nothing: nothing is open."""

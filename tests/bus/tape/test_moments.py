@@ -144,6 +144,7 @@ def test_a_recording_of_an_earlier_build_has_moments_too() -> None:
     with connect(at="1795902858543:52", recording=path) as then:
         assert then.status().seq == 52
         assert then.quotes()
+        assert repr(then).startswith("<kalshi_bus connection: as it was at 2026-11-28T"), "it follows no feed"
 
 
 @pytest.mark.parametrize(
