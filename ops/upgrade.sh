@@ -33,6 +33,10 @@ if [ "$1" = --back ]; then
 fi
 
 target=$(git rev-parse --verify --quiet "$1^{commit}") || fail "got $1, expected a version that git knows: git fetch --tags"
+# Processes that are started again meanwhile would be of two versions.
+runs=$("$PY" -c 'import os; from pathlib import Path; from bus.process import locks, settings
+print(locks.holder(settings.Settings.load(os.environ, Path.cwd()).run_dir, locks.STACK) or "")' 2>/dev/null || true)
+[ -z "$runs" ] || fail "kalshi-bus runs, pid $runs: stop it first"
 backup="$(pwd)/.backups/$(date -u +%Y%m%dT%H%M%SZ)-$(git rev-parse --short HEAD)"
 mkdir -p -m 700 .backups
 "$PY" -m bus backup "$backup"

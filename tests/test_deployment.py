@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from bus.process.container import Mount, lasts, mounts, prepare
+from bus.process.locks import STACK, hold_role, private_dir
 from bus.process.settings import Settings, variable_of
 from bus.process.supervised import Supervisor
 from kalshi_bus.__main__ import COMMANDS
@@ -216,6 +217,9 @@ def test_an_upgrade_and_the_way_back_are_one_command_each(tmp_path: Path) -> Non
 
     assert run("ops/upgrade.sh", "v9").returncode == 2
     assert "no upgrade was made here" in run("ops/upgrade.sh", "--back").stderr
+    with hold_role(private_dir(tmp_path / "run"), STACK):
+        assert f"kalshi-bus runs, pid {os.getpid()}: stop it first" in run("ops/upgrade.sh", "v2").stderr
+    assert not (project / ".backups").exists()
     done = run("ops/upgrade.sh", "v2")
     assert done.returncode == 0, done.stderr
     assert (project / "installed").read_text() == "v2"
