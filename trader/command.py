@@ -138,11 +138,9 @@ def _with_sockets(settings: Settings, parsed: argparse.Namespace) -> int:
     except Refusal as refusal:
         print(f"trader: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
-    except NoAnswer as error:
-        print(f"trader: {error}: {_IS_UP}", file=sys.stderr)
-        return EXIT_CRASHED
-    except DecodeError as error:
-        print(f"trader: {error}", file=sys.stderr)
+    except (NoAnswer, DecodeError) as error:
+        asks_trader = isinstance(error, NoAnswer) and parsed.command != "cash"
+        print(f"trader: {error}{f': {_IS_UP}' if asks_trader else ''}", file=sys.stderr)
         return EXIT_CRASHED
     finally:
         context.term()

@@ -404,8 +404,9 @@ def test_without_a_trader_the_command_reads_the_journal_and_values_nothing(
     assert (report.marked, report.total.settlement_dollars, report.total.tried) == (False, None, 1)
     assert json.loads(printed.out)["by_kind"][0]["name"] == "no_basket"
 
-    assert command(["pause"]) == 1
-    assert "does a trader run here?" in capsys.readouterr().err
+    for words in (["pause"], ["confirm", "1"]):
+        assert command(words) == 1
+        assert "does a trader run here?" in capsys.readouterr().err
 
     assert command(["report", "--since", "2027-01-15"]) == 0
     text = capsys.readouterr().out
