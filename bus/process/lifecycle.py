@@ -7,6 +7,7 @@ once and ends the process; supervisord starts it again.
 Exit codes: 0 told to stop, 1 crashed, 2 refused to start, 3 ended because a strategy did not return.
 """
 
+import _thread
 import argparse
 import ctypes
 import os
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final, TextIO
@@ -64,7 +65,8 @@ class Stop:
         """Tell every thread to stop. May be called from any thread, more than once."""
         if not self._event.is_set():
             self._event.set()
-            self._writer.send(b"\0")
+            with suppress(OSError):  # it has been closed: all is over
+                self._writer.send(b"\0")
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait at most `timeout_s` seconds for the stop; return whether it came."""
@@ -87,7 +89,8 @@ class Stop:
         def handle(number: int, _frame: FrameType | None) -> None:
             if self.is_set() and number != signal.SIGHUP:
                 os._exit(128 + number)
-            self.set()
+            # In another thread: the interrupted one may be inside `wait`, and hold the lock that this takes.
+            _thread.start_new_thread(self.set, ())
 
         main_thread.check()
         numbers = [signal.SIGTERM, signal.SIGINT]

@@ -174,6 +174,15 @@ def test_stop_gives_the_handlers_back() -> None:
     assert threading.current_thread() is threading.main_thread()
 
 
+def test_a_signal_that_arrives_just_as_the_main_thread_begins_to_wait_stops_it() -> None:
+    stop = Stop()
+    with stop.on_signals():
+        with stop._event._cond:  # type: ignore[attr-defined]  # as it is inside `wait`
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.wait(5)
+    stop.close()
+
+
 def test_deadline_is_shared_by_steps() -> None:
     clock = ManualClock()
     deadline = Deadline(5, lambda: clock.monotonic_ns() / 1e9)
