@@ -468,7 +468,8 @@ class TraderRows(Rows):
     limit_market: _Dollars = _dollars(
         "200",
         "The most that may be at stake in one market: what is held at its cost without the fees already "
-        "paid, plus what open orders may still cost with fees. All limits of what is at stake count so.",
+        "paid, plus what open orders may still cost with fees. All limits of what is at stake count so, and "
+        "only orders that even out a basket may go beyond them.",
     )
     limit_event: _Dollars = _dollars(
         "300", "The most that may be at stake in one event, counted as for `limit_market`: without fees paid."
