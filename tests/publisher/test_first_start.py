@@ -307,7 +307,7 @@ def test_a_setting_that_matches_nothing_is_named_with_what_it_may_have_meant(
 
     assert health.warnings == (said,)
     assert (health.sweep, health.error) == ("complete", None)
-    assert start.replica.state.epoch
+    eventually(lambda: start.replica.state.epoch, LIMIT_S)
     problems = health_of(
         start.replica.state, start.replica.status(), start.replica.heartbeat, 0, 30_000
     ).problems()
