@@ -6,6 +6,7 @@ import msgspec
 from jinja2 import Undefined
 
 from bus.trading.shapes import (
+    FairValuesFileStatus,
     FairValuesSourceStatus,
     FairValuesStatus,
     RefusedLeg,
@@ -80,7 +81,9 @@ STATUS = a_status(
         a_strategy("hangs", state="ended", call="on_timer", error="on_timer did not return"),
     ),
     fair_values=FairValuesStatus(
-        file=None,
+        file=FairValuesFileStatus(
+            path="/home/me/fair.csv", values=3, loaded=None, errors=("fair.csv line 3 (<X>): probability",)
+        ),
         sources=(
             a_source("polls", values=7),
             a_source("news", state="fails", errors=("ValueError: <odd>",), failures=2, values=1),

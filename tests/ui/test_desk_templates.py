@@ -76,6 +76,7 @@ def test_pages_show_what_the_trader_reports() -> None:
     uneven = "Not evened out now: above the limit for one order, or not enough is offered at the price."
     assert uneven in trader
     assert "Fair values: polls answers (7 values), news fails (1 value)." in trader
+    assert "fair.csv line 3 (&lt;X&gt;): probability. 3 of its values are in use." in trader
     assert "<code>news</code> raised an error: ValueError: &lt;odd&gt;. 2 failures so far; 1 of its" in trader
     assert "<code>raises</code> is dropped for the rest of this session" in trader
     assert "on_update failed (ValueError: &lt;odd&gt;)" in trader

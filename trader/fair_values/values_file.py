@@ -147,7 +147,8 @@ class ValuesFile:
                 text = file.read().decode("utf-8")
             self.loaded = parse(text, self.path.name, found.st_mtime_ns // 1_000_000, now_ms)
         except (OSError, ValueError) as error:
-            problem = utf8(f"{self.path.name}: cannot be read: {error}")
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            problem = utf8(f"{self.path}: cannot be read: {why}")
             if self.loaded.errors != (problem,):
                 self.loaded = Loaded(self.loaded.values, (problem,))
             return False
