@@ -382,6 +382,7 @@ class Worker:
                 leg_risk=recovered.leg_risk,
                 known=recovered.known,
                 cancelling=recovered.cancelling,
+                rounded_e6=recovered.rounded_e6,
             ),
             tuple(self.values.values()),
         )

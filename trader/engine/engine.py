@@ -335,6 +335,7 @@ class Engine:
         self.leg_risk = LegRisk(start.leg_risk)
         self.heard, self.gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
         self.conditions.alarm = start.alarm
+        self.books.rounded_e6 = start.rounded_e6
         if start.gateway:
             self.conditions.gateway, self.conditions.reconciled = "starting", False
 

@@ -74,6 +74,7 @@ class Start(Input, frozen=True):
         marks: the last bids for what is held, and since when nobody bids.
         leg_risk: what was learnt about missed legs before.
         known: what was last reported of open orders. cancelling: those whose end was asked for.
+        rounded_e6: what payouts withheld of which it is not known yet whether the exchange paid it.
     """
 
     journal_id: str
@@ -101,6 +102,7 @@ class Start(Input, frozen=True):
     leg_risk: tuple[Learnt, ...] = ()
     known: tuple[KnownOrder, ...] = ()
     cancelling: tuple[int, ...] = ()
+    rounded_e6: int = 0
 
 
 class Tick(Input, frozen=True):

@@ -50,7 +50,7 @@ from trader.ledger.ledger import Ledger
 from trader.session import Probe
 
 from . import schema
-from .reader import readable, replayed_ledger, row_sums
+from .reader import readable, replayed_ledger, rounded_e6, row_sums
 
 KEEP_INPUTS_MS: Final = 7 * 86_400_000
 """When a session begins, inputs of sessions older than this are dropped; everything else is kept for ever."""
@@ -112,6 +112,7 @@ class Recovered(msgspec.Struct, frozen=True):
         places: orders that rested -> what was ahead of each in its queue, None if that was not stored.
         marks: the last bids for what is held. leg_risk: what was learnt about missed legs.
         known: what was last reported of open orders. cancelling: those whose end was asked for.
+        rounded_e6: see `Reconciliation`; too much where the exchange's cash agreed in between.
         amending: open order -> the price and count to which it was last asked to change, if unanswered.
     """
 
@@ -135,6 +136,7 @@ class Recovered(msgspec.Struct, frozen=True):
     known: tuple[KnownOrder, ...] = ()
     cancelling: tuple[int, ...] = ()
     amending: dict[int, tuple[int, int]] = {}
+    rounded_e6: int = 0
 
 
 class Journal:
@@ -546,5 +548,6 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         leg_risk=msgspec.json.decode(meta.get("leg_risk", "[]"), type=tuple[Learnt, ...]),
         known=_known(db),
         cancelling=tuple(number for number in _cancelling(meta) if number in ledger.open),
+        rounded_e6=0 if version < schema.WITH_CORRECTIONS else rounded_e6(db),
         amending={number: db.execute(_ASKED, (number,)).fetchone() for number in ledger.amending},
     )

@@ -240,6 +240,15 @@ def replayed_ledger(
     return ledger
 
 
+def rounded_e6(db: sqlite3.Connection) -> int:
+    """Return what was withheld to pay whole cents since any of that, or drift, was last booked as cash."""
+    last = "SELECT coalesce(max(step), -1) FROM external_cash WHERE kind IN ('rounding', 'adopted')"
+    since = db.execute(last).fetchone()
+    withheld = f"SELECT coalesce(sum({_KEPT}), 0) FROM settlements WHERE step > ?"  # noqa: S608
+    corrected = "SELECT coalesce(sum(fee_e6 - fee_before_e6), 0) FROM corrections WHERE step > ?"
+    return sum(int(db.execute(query, since).fetchone()[0]) for query in (withheld, corrected))
+
+
 def _settle(ledger: Ledger, entry: Settlement | Repaid, meta: Mapping[str, str]) -> None:
     """Book the settlement or correction in a row; raises LedgerError if the result differs from the row."""
     row = entry.settlement if isinstance(entry, Repaid) else entry

@@ -436,6 +436,33 @@ def test_what_the_exchange_has_paid_is_booked_from_its_list(
     check(stand, gateway)
 
 
+@pytest.mark.parametrize("whole_cents", [True, False])
+def test_parts_of_a_cent_are_no_drift_although_the_trader_restarts_before_it_can_compare(
+    gateway: FakeGateway, make: Make, *, whole_cents: bool
+) -> None:
+    gateway.whole_cents = whole_cents
+    gateway.plan = lambda intent: [(intent.price_e4, intent.count_e2 - 67)]
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    lots = stand.worker.engine.ledger.lots
+    gateway.in_flight = 1
+    for ticker, value_e4 in zip(sorted(lots), (10_000, 0, 5_000), strict=True):
+        gateway.settle(ticker, ticker.rsplit("-", 1)[0], value_e4)
+    pass_by(stand, 62)
+    assert not lots
+    assert stand.worker.engine.books.rounded_e6 > 0
+
+    gateway.in_flight = 0
+    for _ in range(2):
+        again = make()
+        follow(again)
+        pass_by(again, 20)
+        assert again.worker.state == reasons.RUNNING
+        assert again.worker.engine.books.rounded_e6 == 0
+        check(again, gateway)
+
+
 def test_a_result_that_the_exchange_corrects_is_booked_anew_once(gateway: FakeGateway, make: Make) -> None:
     stand = make()
     follow(stand)
