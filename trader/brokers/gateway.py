@@ -318,6 +318,13 @@ class GatewayBroker:
                 f" {self._arrived} of them: its log is another one"
             )
             return
+        first = answer.events[0].number if answer.events else answer.last + 1
+        if self._arrived + 1 < first:
+            self._other = (
+                f"the order gateway has left out events {self._arrived + 1} to {first - 1} of this journal,"
+                " since the journal had them already: it is an old copy"
+            )
+            return
         self._other, self.generation, self.last = "", answer.generation, answer.last
         self.trouble = answer.trouble
         if answer.queues_ms != self._queues_ms:

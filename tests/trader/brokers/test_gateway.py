@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,33 @@ def test_a_fill_beyond_its_order_is_booked_and_stops_trading_until_a_person_has_
     stand.worker.session.command("resume", "", stand.worker._present())
     assert reasons.DRIFT not in stand.worker.reasons
     check(stand, gateway)
+
+
+def test_a_journal_that_lacks_events_which_the_gateway_has_left_out_trades_nothing_and_says_so(
+    gateway: FakeGateway, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = make()
+    follow(stand, quiet(), basket(2))
+    (name,) = gateway.events
+    arrived = len(gateway.events[name])
+    for _ in range(3):
+        gateway.by_hand("KXZ-1", "KXZ", "yes", 5_000, 100)
+    say = gateway.answer
+
+    def without(question: Mapping[str, Any]) -> dict[str, Any]:
+        answer = dict(say(question))
+        if question["op"] == "order_events":
+            answer["events"] = [event for event in answer["events"] if event[0] > arrived + 2]
+        return answer
+
+    monkeypatch.setattr(gateway, "answer", without)
+    asked = len(gateway.asked)
+    pass_by(stand, 10)
+
+    assert stand.worker.reasons == (reasons.OTHER_ACCOUNT,)
+    said = f"the order gateway has left out events {arrived + 1} to {arrived + 2} of this journal"
+    assert said in str(stand.worker.error)
+    assert sum(isinstance(ask, OrderEventsAsk) for ask in gateway.asked[asked:]) < 40
 
 
 def test_a_fill_of_an_order_that_has_ended_is_booked(gateway: FakeGateway, make: Make) -> None:
