@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop, main, refuse
-from bus.process.programs import name_of
+from bus.process.programs import name_of, to_install
 from bus.process.settings import Settings
 from bus.sockets import make_context
 from markets.errors import StartupError
@@ -45,7 +45,7 @@ def _run(settings: Settings, stop: Stop) -> int:
 def _main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     if find_spec("mcp") is None:
-        return refuse("mcp", StartupError("its library is not installed: pip install 'kalshi-bus[mcp]'"))
+        return refuse("mcp", StartupError(f"its library is not installed: {to_install('mcp')}"))
     if args.folder is not None:
         try:
             os.chdir(args.folder)

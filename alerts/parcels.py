@@ -5,7 +5,9 @@ from typing import Final, Literal
 
 import msgspec
 
-NO_APPRISE: Final = "Apprise is not installed: pip install 'kalshi-bus[alerts]'"
+from bus.process.programs import to_install
+
+NO_APPRISE: Final = f"Apprise is not installed: {to_install('alerts')}"
 UNKNOWN_URL: Final = "Apprise cannot use this URL"
 NOT_TAKEN: Final = "the message was not accepted"
 ELSEWHERE: Final = "it redirects elsewhere, which is not followed"

@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 
 from bus.clock import Clock
+from bus.process.programs import to_install
 from markets.errors import StartupError
 
 from .stored import MIN_PAYLOAD, Address
@@ -19,7 +20,7 @@ try:
     from nats.js.api import RawStreamMsg
     from nats.js.client import JetStreamContext
 except ImportError:
-    raise StartupError("nats-py is not installed: pip install 'kalshi-bus[nats]'") from None
+    raise StartupError(f"nats-py is not installed: {to_install('nats')}") from None
 
 log = structlog.get_logger()
 

@@ -71,6 +71,11 @@ def to_type(words: str) -> str:
     return "make run" if HAS_MAKE and words == "run" else f"{COMMAND} {words}"
 
 
+def to_install(extra: str) -> str:
+    """Return what a person types for the libraries of an extra: ``pip install 'kalshi-bus[nats]'``."""
+    return f"{COMMAND.removesuffix('kalshi-bus')}pip install 'kalshi-bus[{extra}]'"
+
+
 def data_file(name: str) -> Path:
     """Return a file of ours that is not a module: in a checkout it lies at the top."""
     return HOME / name if IS_CHECKOUT else Path(__file__).with_name(name)

@@ -27,6 +27,7 @@ from typing import (
 
 import msgspec
 
+from bus.process.programs import to_install
 from bus.protocol.join import known
 from bus.protocol.messages import RECORD_TYPES, TOPIC_REF, unpack_chunk
 from bus.protocol.state import STATE_KINDS, State, decode_all
@@ -124,7 +125,7 @@ class _Parquet:
             parquet = import_module("pyarrow.parquet")
         except ImportError:
             raise StartupError(
-                "parquet needs the package pyarrow: pip install pyarrow, or --format csv"
+                f"parquet needs the package pyarrow: {to_install('parquet')}, or --format csv"
             ) from None
         types = {
             "time": self._pa.timestamp("ms", tz="UTC"),

@@ -21,6 +21,7 @@ from alerts.seen import TraderSeen
 from alerts.ways import Way, Ways
 from bus.alerting import RULES, AlertsAnswer, DoneAnswer
 from bus.clock import ManualClock
+from bus.process.programs import to_install
 from bus.protocol.answers import Answers, Refusal
 from bus.protocol.messages import encode_map, unpack_map
 from bus.trading.shapes import told
@@ -257,9 +258,7 @@ def test_without_apprise_the_page_works_and_says_so(desk: Desk) -> None:
     desk.see()
     assert "phone" not in desk.post.orders
     assert desk.look().messages[0].ways == {}
-    assert desk.look().problems == (
-        "No alerts are sent: Apprise is not installed: pip install 'kalshi-bus[alerts]'",
-    )
+    assert desk.look().problems == ("No alerts are sent: Apprise is not installed: " + to_install("alerts"),)
 
 
 def test_the_heartbeat_is_sent_while_all_is_well_and_held_back_otherwise(desk: Desk) -> None:

@@ -16,6 +16,7 @@ def test_a_checkout_has_make(typed: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert programs.to_type("run") == "make run"
     assert programs.to_type("doctor") == f"{typed} doctor"
     assert programs.to_type("trader allow") == f"{typed} trader allow"
+    assert programs.to_install("nats") == typed.replace("kalshi-bus", "pip install 'kalshi-bus[nats]'")
 
 
 def test_installation_and_container_have_only_the_console_command(monkeypatch: pytest.MonkeyPatch) -> None:
