@@ -297,7 +297,8 @@ class Looking:
     def _look_job(self, began: Now) -> reading.Job:
         """All orders and fills since the first unknown order was signed."""
         unresolved = self._unresolved()
-        if not unresolved:
+        if not unresolved:  # something else has shown them: nobody needs this list
+            self._failing.pop("orders", None)
             return
         exchange_ms = self._desk.exchange_ms(began)
         signed_ms = [

@@ -742,6 +742,24 @@ def test_fills_that_cannot_be_listed_are_said_and_leave_tokens_for_everything_el
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == "cancelled"
 
 
+def test_a_list_of_orders_that_nobody_needs_any_more_is_no_trouble_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    monkeypatch.setitem(READS, "orders", {"error": {"code": "internal", "message": "m"}})
+    desk.core.take(Answered(create.id, Reply(None, trouble="timeout")), desk.now)
+    for _ in range(10):
+        desk.pass_ms(1_000)
+    assert "orders: orders: got None" in (desk.core.gateway(desk.now).error or "")
+    monkeypatch.setitem(READS, "resting", {"orders": [LISTED], "cursor": ""})
+    desk.one_order = LISTED
+    for _ in range(70):  # the account's list shows it instead
+        desk.pass_ms(1_000)
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
+    assert desk.core.gateway(desk.now).error is None
+
+
 def test_a_fill_of_nothing_is_told_if_it_has_a_fee_and_keeps_nothing_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
