@@ -274,8 +274,12 @@ class Core:
         order = self._order(ask.journal, ask.number)
         if order is None or order.ended or order.over or order.cancel or order.intent.time_in_force != "gtc":
             return AskedAnswer(asked=False)
+        doubt, asked = order.doubt, (ask.price_e4, ask.count_e2)
+        leaves = doubt is not None and doubt.what == "amend" and (doubt.price_e4, doubt.count_e2) == asked
+        if leaves and not order.wanted:
+            return AskedAnswer(asked=True)  # its trader has begun anew, or has not heard the answer
         draft = Draft(order)
-        draft.change(Change(wanted=(ask.price_e4, ask.count_e2)))
+        draft.change(Change(wanted=asked))
         self._desk.learn(draft, "amend", now)
         return AskedAnswer(asked=True)
 

@@ -383,6 +383,18 @@ def test_an_amend_is_answered_or_refused_and_the_order_rests_as_before() -> None
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
 
 
+def test_an_amend_that_is_asked_for_again_while_it_is_under_way_leaves_once() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    ask = AmendAsk(journal="j", number=1, price_e4=5_100, count_e2=900)
+    assert desk.core.amend(ask, desk.now).asked
+    (amend,) = desk.turn()
+    assert desk.core.amend(ask, desk.now).asked  # by a trader that has restarted
+    assert desk.answer(amend, 200, order_id="o1", remaining_count="9.00") == []
+    assert desk.events()[2:] == [Amended(1, 5_100, 900, "o1")], "a second one would answer the next amend"
+
+
 def test_only_the_subaccount_of_the_key_is_listed() -> None:
     desk = Desk(subaccount=7)
     desk.core.account(AccountAsk(journal="j"), desk.now.steady_ms, desk.now)
