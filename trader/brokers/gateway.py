@@ -35,7 +35,7 @@ from bus.trading.gateway import (
 from bus.trading.shapes import told
 from markets.errors import DecodeError
 from markets.opportunities import MarketView
-from markets.orders import AmendRefused, AnyOrderEvent, Ended, Intent, OrderState
+from markets.orders import Amended, AmendRefused, AnyOrderEvent, Ended, Intent, OrderState
 from markets.records import Trade
 from trader.engine.inputs import Present
 
@@ -108,7 +108,7 @@ class GatewayBroker:
         self._whose = exchange, account
         self._source = source
         self._confirmation = confirmation
-        self._amending = amending or {}
+        self._amending = dict(amending or {})
         self.urge = urge
         self._arrived = heard
         self._waiting: list[AnyOrderEvent | ForeignFill] = []
@@ -164,6 +164,7 @@ class GatewayBroker:
         self._ask_amend(number, price_e4, count_e2)
 
     def _ask_amend(self, number: int, price_e4: int, count_e2: int) -> None:
+        self._amending.pop(number, None)
         ask = AmendAsk(journal=self._journal, number=number, price_e4=price_e4, count_e2=count_e2)
         self._errands["amend", number] = _Errand(ask)
 
@@ -191,8 +192,6 @@ class GatewayBroker:
             self._unsaid[order.intent.number] = order.intent
             if order.intent.time_in_force != "gtc":
                 self._awaited.add(order.intent.number)
-        for number, wanted in self._amending.items():  # whether or not the gateway has heard of them
-            self._ask_amend(number, *wanted)
         return []
 
     # -- the link's side
@@ -338,17 +337,35 @@ class GatewayBroker:
                 self._take_event(event, steady_ms)
         if self._arrived < answer.last:
             self._events_ms = None  # there is more
+            return
+        # Not before: what the gateway has done already is not done twice; the second time would be taken for
+        # the answer to the next amend.
+        for number, wanted in list(self._amending.items()):
+            self._ask_amend(number, *wanted)
 
     def _take_event(self, told_of: GatewayEvent, steady_ms: int) -> None:
         event = told_of.event
         if not isinstance(event, ForeignFill):
             self._unlogged.pop(event.number, None)
+            if isinstance(event, Amended | AmendRefused):
+                self._drop_amend(event)
             if isinstance(event, Ended):
+                self._amending.pop(event.number, None)
                 self._awaited.discard(event.number)
                 self._queued.pop(event.number, None)
                 for kind in ("cancel", "amend"):
                     self._errands.pop((kind, event.number), None)
         self._tell(event, steady_ms)
+
+    def _drop_amend(self, event: Amended | AmendRefused) -> None:
+        """Ask no more for an amend that is answered, though the answer to the question itself was lost."""
+        number = event.number
+        errand, wanted = self._errands.get(("amend", number)), self._amending.get(number)
+        if errand is not None and isinstance(errand.ask, AmendAsk):
+            wanted = errand.ask.price_e4, errand.ask.count_e2
+        if isinstance(event, AmendRefused) or (event.price_e4, event.count_e2) == wanted:
+            self._errands.pop(("amend", number), None)
+            self._amending.pop(number, None)
 
     def _tell(self, event: AnyOrderEvent | ForeignFill, steady_ms: int) -> None:
         self._waiting.append(event)

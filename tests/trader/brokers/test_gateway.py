@@ -719,6 +719,51 @@ def test_a_cancel_or_an_amend_that_the_gateway_has_not_heard_of_is_asked_for_aft
     assert len([ask for ask in gateway.asked if isinstance(ask, CancelAsk | AmendAsk)]) == asked
 
 
+def test_an_amend_that_was_made_while_the_trader_was_away_is_not_asked_for_again(
+    gateway: FakeGateway, port: FakePort, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "no_basket", Lowering)
+    gateway.plan = lambda _intent: []
+    stand = make()
+    follow(stand, basket(1, as_of_ms=NOW_MS))
+    port.lose = 1_000  # it does everything, and no answer arrives before the trader restarts
+    stand.commit(basket(1, as_of_ms=stand.clock.now_ms()))
+    stand.turns(1)
+    amending = [*stand.worker.engine.ledger.amending]
+    assert amending
+    assert sum(isinstance(ask, AmendAsk) for ask in gateway.asked) == len(amending)
+
+    port.lose = 0
+    again = make()
+    follow(again)
+    ledger = again.worker.engine.ledger
+    assert not ledger.amending
+    assert {ledger.open[one].price_e4 for one in amending} == {5_900}
+    assert sum(isinstance(ask, AmendAsk) for ask in gateway.asked) == len(amending)
+
+
+def test_an_amend_is_not_asked_for_again_once_what_became_of_it_is_heard(
+    gateway: FakeGateway, port: FakePort, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "no_basket", Lowering)
+    gateway.plan = lambda _intent: []
+    stand = make()
+    follow(stand, basket(1, as_of_ms=NOW_MS))
+    answer = gateway.answer
+
+    def silently(question: dict[str, Any]) -> dict[str, Any]:
+        done = answer(question)
+        return {} if isinstance(gateway.asked[-1], AmendAsk) else done  # cannot be read
+
+    monkeypatch.setattr(gateway, "answer", silently)
+    stand.commit(basket(1, as_of_ms=stand.clock.now_ms()))
+    pass_by(stand, 3)
+    assert not stand.worker.engine.ledger.amending
+    amends = [ask.number for ask in gateway.asked if isinstance(ask, AmendAsk)]
+    assert amends == sorted({*amends})
+    assert amends
+
+
 def test_why_the_account_cannot_be_listed_is_said_as_long_as_it_lasts(
     make: Make, gateway: FakeGateway
 ) -> None:
