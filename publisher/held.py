@@ -271,7 +271,8 @@ class Held:
         """Note that this market's quote is not the one last swept: equal bytes no longer confirm it."""
         self._latest_ms = max(self._latest_ms, as_of_ms)
         if ticker not in self._listed_ms:
-            self._listed_ms[ticker] = self.state.quotes[ticker].as_of_ms
+            # Including what a sweep has confirmed since, without sending it again.
+            self._listed_ms[ticker] = self.state.quote_as_of_ms(ticker) or 0
         if self.taken.pop(ticker, None) is not None:
             self._forget_event(self.state.markets[ticker].event_ticker)
         if status is Status.ACTIVE:

@@ -117,6 +117,21 @@ def test_a_market_that_ticks_all_the_time_still_shows_what_only_lists_say(stream
     assert world.held.older == 3, "it is examined again until nothing is newer than its reply"
 
 
+def test_a_copy_older_than_a_sweep_that_confirmed_the_quote_takes_nothing_back(streamed: Streamed) -> None:
+    world = streamed.world
+    listed = world.exchange.events["E"]["markets"][0]
+    before = listed["close_time"]
+    world.clock.advance(60_000)
+    listed["close_time"] = "2027-01-02T00:00:00Z"
+    world.run(1_000)
+    world.clock.advance(1_000)
+    streamed.publish(streamed.tick(4300))
+    listed["close_time"] = before
+    world.client.cache_age_ms = lambda _path: 30_000
+    world.run(1_000)
+    assert streamed.state.markets["E-A"].close_ms == 1_798_848_000_000
+
+
 def test_sweep_with_the_bytes_of_before_does_not_confirm_a_streamed_quote(streamed: Streamed) -> None:
     world = streamed.world
     world.clock.advance(1000)
