@@ -201,20 +201,32 @@ def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -
     return min(0.0, received_ms / 1000 - theirs_s)
 
 
+DOUBT_MS: Final = 2_000
+"""An answer that differs by more from what is known of the exchange's clock may be wrong."""
+
+
 class Ahead:
     """How far our clock is ahead of the exchange's, as far as the Dates of its answers prove. Any thread.
 
-    Each proves it to a second; many of them, to about the time that an answer takes.
+    Each proves it to a second; many of them, to about the time that an answer takes. One that is far from
+    what the others prove counts once the next one agrees: a proxy's or a single machine's Date may be wrong.
     """
 
     def __init__(self) -> None:
         self.ms = 0
+        self._doubted_ms: int | None = None
 
     def note(self, headers: Mapping[str, str], sent_ms: int, received_ms: int) -> None:
         """Take an answer. What a cache has had says nothing: its Age is not exact."""
         theirs_s = None if "Age" in headers else stated_s(headers)
         if theirs_s is not None:
             least_ms, most_ms = sent_ms - 1000 * (theirs_s + 1), received_ms - 1000 * theirs_s
+            doubted_ms, self._doubted_ms = self._doubted_ms, None
+            if not least_ms - DOUBT_MS <= self.ms <= most_ms + DOUBT_MS and (
+                doubted_ms is None or abs(least_ms - doubted_ms) > DOUBT_MS
+            ):
+                self._doubted_ms = least_ms
+                return
             self.ms = max(0, min(max(self.ms, least_ms), most_ms))
 
 

@@ -67,6 +67,8 @@ def test_how_far_ahead_our_clock_is_is_known_ever_better_and_anew_once_it_is_set
     assert found == sorted(found)
     assert 3_300 <= found[-1] <= 3_400
     assert answer(begin_ms + 100_000, 90_000, Age="3") == found[-1], "what a cache had says nothing"
+    for off_ms in (86_400_000, 3_400, -86_400_000, 3_400):
+        assert 3_300 <= answer(begin_ms + 101_000, off_ms) <= 3_400, "one Date that is wrong says nothing"
     assert [answer(begin_ms + 200_000 + number * 1_370, 0) for number in range(30)][-1] <= 40
     assert [answer(begin_ms + 300_000 + number * 1_370, -7_000) for number in range(2)][-1] == 0
 
