@@ -7,6 +7,7 @@ read as that of the next request on the connection, and so on with every one aft
 
 import io
 import socket
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Final
 
@@ -52,6 +53,9 @@ class _Timed(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
+        if not self.closed:
+            with suppress(OSError):  # what comes next on the socket has all of its time again
+                self._sock.settimeout(self._each_s)
         self._raw.close()
         super().close()
 

@@ -270,6 +270,18 @@ def test_a_socks_proxy_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None
     assert plain.pool_classes_by_scheme["https"].ConnectionCls.response_class is AnswerInTime
 
 
+def test_what_follows_an_answer_has_all_of_its_time() -> None:
+    """A proxy's answer to CONNECT may be slow, and then comes the handshake."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(3.0)
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        answer = AnswerInTime(ours)
+        answer.begin()
+        answer.close()
+        assert ours.gettimeout() == 3.0
+
+
 def test_each_answer_is_that_of_its_own_request(clock: ManualClock, waiting: Waiting, budget: Budget) -> None:
     with Peer() as peer:
         peer.answers.put(peer_module.Answer(b"HTTP/1.1 103 Early Hints\r\n\r\n" + peer_module.OK))
