@@ -18,7 +18,7 @@ from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.threads import Owner
 from bus.trading import reasons
-from bus.trading.killswitch import BY_HAND, WORD, KillSwitch, kept
+from bus.trading.killswitch import BY_HAND, WORD, KillSwitch, cut_reason
 from bus.trading.shapes import (
     ByHandAnswer,
     CommandAnswer,
@@ -210,7 +210,7 @@ class Control:
     # -- commands
 
     def _pause(self, question: Question) -> CommandAnswer:
-        reason, said = kept(_reason(question))
+        reason, said = cut_reason(_reason(question))
         return msgspec.structs.replace(self._command("pause", reason), warning=said)
 
     def _kill(self, question: Question) -> CommandAnswer:
@@ -219,7 +219,7 @@ class Control:
         outcome = self._kill_switch.set(reason)
         if outcome.trouble is not None:
             log.warning("kill_switch.trouble", holds=outcome.holds, error=outcome.trouble)
-        answer = self._command("kill", kept(reason)[0])
+        answer = self._command("kill", cut_reason(reason)[0])
         if not outcome.holds:
             raise Refusal("internal", f"killed, but only until a restart: {outcome.trouble}")
         return msgspec.structs.replace(answer, warning=outcome.trouble)

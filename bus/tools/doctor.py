@@ -7,6 +7,7 @@ import os
 import stat
 import xmlrpc.client
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -272,11 +273,8 @@ def _ask(
     context: zmq.Context[Any], endpoint: str, question: dict[str, Any], timeout_ms: int = ANSWER_WAIT_MS
 ) -> dict[str, Any]:
     """Ask once; unlike `bus.ask.ask`, do not wait for somebody to be there."""
-    asker = Asker(context, endpoint)
-    try:
+    with closing(Asker(context, endpoint)) as asker:
         return asker.ask(question, timeout_ms)
-    finally:
-        asker.close()
 
 
 def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> Finding:

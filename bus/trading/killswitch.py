@@ -48,7 +48,7 @@ class KillOutcome(msgspec.Struct, frozen=True):
     trouble: str | None
 
 
-def kept(reason: str) -> tuple[str, str | None]:
+def cut_reason(reason: str) -> tuple[str, str | None]:
     """Return a reason as it is kept, and what to say to whoever gave it if that is not the whole of it.
 
     Nothing is refused because it says too much.
@@ -77,14 +77,14 @@ class KillSwitch:
             reason = json.loads(text)["reason"]
         except (ValueError, KeyError, TypeError, RecursionError):
             reason = text.strip()
-        return Killed(at_ms, kept(str(reason))[0] or "the kill file is there")
+        return Killed(at_ms, cut_reason(str(reason))[0] or "the kill file is there")
 
     def set(self, reason: str) -> KillOutcome:
         """Kill: if `holds` is set when this returns, the kill survives a power cut.
 
         The existence of the file is what kills: a full disk may only cost the reason.
         """
-        reason, said = kept(reason)
+        reason, said = cut_reason(reason)
         try:
             self._write(reason)
         except OSError as error:

@@ -17,7 +17,7 @@ from .desk import Desk
 from .life import CERTAIN_MS, READ_LAG_MS, Draft, Key, Order
 from .reading import Failed, Looked
 from .records import Foreign, Swept
-from .replies import Named, SeenFill, SeenOrder, TornFill
+from .replies import Named, SeenFill, SeenOrder, UnreadableFill
 from .requests import Asked
 from .sending import Sending
 from .state import AHEAD_MOST_MS
@@ -41,7 +41,7 @@ TARGETED_MS: Final = 5_000
 STALE_READS_MS: Final = 90_000
 """The greatest age of a list."""
 
-TORN_KEPT_MS: Final = 86_400_000
+UNREADABLE_KEPT_MS: Final = 86_400_000
 """A fill that cannot be read is asked for again for this long: a later build may be able to read it."""
 
 SIGNED_BEFORE_MS: Final = 60_000
@@ -312,18 +312,18 @@ class Looking:
             orders, lost = yield from reading.orders_since(since_ms, self._ours)
             self._listed(orders, as_of_ms)  # at once, so that what is found need not wait for the fills
             self._sought.clear()
-            fills, torn = None, list[TornFill]()
+            fills, unreadable = None, list[UnreadableFill]()
             if with_moment:  # otherwise fills are fetched if something was found to have some
-                fills, torn = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
+                fills, unreadable = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
         except Failed as error:
             self._look_again(self._failed("orders", error))
             return
         self._failing.pop("orders", None)
-        looked = Looked(as_of_ms, orders, lost, torn)
+        looked = Looked(as_of_ms, orders, lost, unreadable)
         if fills is not None:
             self._filled(fills)
-            self._swept(began, whole=not torn)
-        if looked.unreadable:
+            self._swept(began, whole=not unreadable)
+        if looked.unreadable_orders:
             self._desk.alarm("orders are listed that cannot be read, and may be ours")
         elif looked.as_of_ms:
             self._not_placed(looked, unresolved)
@@ -352,18 +352,18 @@ class Looking:
             )
             if order.intent.client_order_id in listed or stranger or order.intent.exchange_index in lagging:
                 continue
-            if any(self._may_be_of(order, torn) for torn in looked.torn):
+            if any(self._may_be_of(order, fill) for fill in looked.unreadable_fills):
                 continue
             draft = Draft(order)
             draft.not_placed()
             self._desk.learn(draft, "listed", self._now)
 
-    def _may_be_of(self, order: Order, torn: TornFill) -> bool:
+    def _may_be_of(self, order: Order, fill: UnreadableFill) -> bool:
         """Whether a fill that cannot be read may be one of an order whose id is not known."""
         return (
-            self._state.by_id.get(torn.order_id, order.key) == order.key
-            and torn.ticker in ("", order.intent.ticker)
-            and (torn.time_ms is None or torn.time_ms >= order.signed_ms - SIGNED_BEFORE_MS)
+            self._state.by_id.get(fill.order_id, order.key) == order.key
+            and fill.ticker in ("", order.intent.ticker)
+            and (fill.time_ms is None or fill.time_ms >= order.signed_ms - SIGNED_BEFORE_MS)
         )
 
     def _lagging(self, looked: Looked) -> set[int]:
@@ -396,9 +396,9 @@ class Looking:
                 fills, _ = yield from reading.fills_since(0, order.order_id)
                 self._filled(fills)
             else:
-                fills, torn = yield from reading.fills_since(self._fills_since(began))
+                fills, unreadable = yield from reading.fills_since(self._fills_since(began))
                 self._filled(fills)
-                self._swept(began, whole=not torn)
+                self._swept(began, whole=not unreadable)
         except Failed as error:
             self._fills_ms = self._sweep_not_before_ms = self._now.steady_ms + self._failed("fills", error)
             return
@@ -422,7 +422,7 @@ class Looking:
         until_ms = min(self._desk.exchange_ms(began), began.wall_ms + AHEAD_MOST_MS)
         if not whole:
             self._desk.alarm("fills are listed that cannot be read")
-            until_ms -= TORN_KEPT_MS
+            until_ms -= UNREADABLE_KEPT_MS
         if until_ms > self._state.swept_ms + 60_000:
             self._state.commit(Swept(until_ms))
 

@@ -11,7 +11,7 @@ from markets.errors import BadRecord
 
 from . import replies, requests
 from .account import LISTS, VITAL, Listing
-from .replies import Named, SeenFill, SeenOrder, TornFill
+from .replies import Named, SeenFill, SeenOrder, UnreadableFill
 from .requests import Asked
 from .steps import Reply
 
@@ -23,13 +23,13 @@ AHEAD_MOST_MS: Final = 5_000
 class Looked(NamedTuple):
     """All orders since a moment, and the fills that could not be read.
 
-    `as_of_ms` is 0 if it was not asked for; `unreadable` orders may be ours.
+    `as_of_ms` is 0 if it was not asked for; `unreadable_orders` may be ours.
     """
 
     as_of_ms: int
     orders: list[SeenOrder]
-    unreadable: int
-    torn: list[TornFill]
+    unreadable_orders: int
+    unreadable_fills: list[UnreadableFill]
 
 
 class Failed(Exception):
@@ -107,14 +107,14 @@ def _somebodys(one: object, ours: Callable[[Named], bool]) -> bool:
 
 def fills_since(
     since_ms: int, order_id: str = ""
-) -> Generator[Asked, Reply, tuple[list[SeenFill], list[TornFill]]]:
+) -> Generator[Asked, Reply, tuple[list[SeenFill], list[UnreadableFill]]]:
     """Return all fills since a moment, or of an order, oldest first, and those that could not be read.
 
     Raises:
         Failed: a page of them could not be had.
     """
     found: list[SeenFill] = []
-    torn: list[TornFill] = []
+    unreadable: list[UnreadableFill] = []
     cursor = ""
     seen: set[str] = set()
     while True:
@@ -126,10 +126,10 @@ def fills_since(
             try:
                 found.append(replies.fill(one))
             except BadRecord:
-                torn.append(replies.torn_fill(one))
+                unreadable.append(replies.unreadable_fill(one))
         if not goes_on(cursor, seen):
             found.reverse()
-            return found, torn
+            return found, unreadable
 
 
 def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:

@@ -80,7 +80,7 @@ class SeenFill(NamedTuple):
     fill: Fill
 
 
-class TornFill(NamedTuple):
+class UnreadableFill(NamedTuple):
     """What can be read of a fill that cannot be read; "" and None are unknown."""
 
     order_id: str
@@ -315,14 +315,14 @@ def fill(found: Any) -> SeenFill:
     )
 
 
-def torn_fill(found: object) -> TornFill:
+def unreadable_fill(found: object) -> UnreadableFill:
     """Return what can be read of a fill."""
     name = named(found)
     try:
         at_ms = _filled_ms(found) if isinstance(found, dict) else None
     except BadRecord:
         at_ms = None
-    return TornFill(name.order_id, name.ticker, at_ms)
+    return UnreadableFill(name.order_id, name.ticker, at_ms)
 
 
 def _filled_ms(found: dict[str, Any]) -> int:

@@ -324,7 +324,7 @@ class Engine:
         for known in start.known:
             self.standing.restore(known)
         for number in start.cancelling:
-            self.standing.owe(number)
+            self.standing.cancel_again(number)
         resting = self._own_asks if start.gateway else None  # nobody sees an order of the paper broker
         stays = start.rules >= 2 and not start.gateway
         self.taken = Taken(start.taken, stays=stays, resting=resting, bids=self._own_bids)

@@ -28,7 +28,7 @@ class Standing:
         self._sent: set[int] = set()
         self._accepted: set[int] = set()
         self._cancelled: set[int] = set()
-        self._owed: set[int] = set()
+        self._cancelling: set[int] = set()
 
     @property
     def rests(self) -> bool:
@@ -50,9 +50,9 @@ class Standing:
         elif state is OrderState.UNKNOWN:
             self.lose(number, reason)
 
-    def owe(self, number: int) -> None:
+    def cancel_again(self, number: int) -> None:
         """Have `to_cancel` yield an order whose end was asked for before the process began."""
-        self._owed.add(number)
+        self._cancelling.add(number)
 
     def send(self, number: int) -> None:
         """Note that whoever carries the order out has it."""
@@ -89,7 +89,7 @@ class Standing:
         self._sent.discard(number)
         self._accepted.discard(number)
         self._cancelled.discard(number)
-        self._owed.discard(number)
+        self._cancelling.discard(number)
         return accepted
 
     def withdraw(self, number: int) -> bool:
@@ -124,7 +124,7 @@ class Standing:
                 pause or at the daily loss, one that `closes`.
             closes: whether an order only sells a lot.
         """
-        stands = not (killed or lost or halts or self._owed)
+        stands = not (killed or lost or halts or self._cancelling)
         found: list[tuple[int, str]] = []
         for number, intent in self._resting.items():
             if stands and (intent.expires_ms is None or now_ms < intent.expires_ms):
@@ -138,9 +138,9 @@ class Standing:
                 pulls = [word for word in pulls if word not in _TAKING_OFF]
             why = reasons.KILLED if killed else reasons.DAILY_LOSS if past_loss else None
             why = why or (reasons.EXPIRED if expired else next(iter(pulls), None))
-            why = why or (reasons.CANCELLED if number in self._owed else None)
+            why = why or (reasons.CANCELLED if number in self._cancelling else None)
             if why is not None:
                 self._cancelled.add(number)
-                self._owed.discard(number)
+                self._cancelling.discard(number)
                 found.append((number, why))
         return found

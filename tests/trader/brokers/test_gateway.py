@@ -442,20 +442,30 @@ def test_another_simulated_exchange_ends_the_trader_which_begins_a_new_journal(
     assert stand.worker.state == reasons.RUNNING
 
 
-@pytest.mark.parametrize("whole_cents", [True, False])
-def test_what_the_exchange_has_paid_is_booked_from_its_list(
-    gateway: FakeGateway, make: Make, *, whole_cents: bool
-) -> None:
+def holding_parts(gateway: FakeGateway, make: Make, *, whole_cents: bool) -> Stand:
+    """Return a trader that holds a basket with parts of contracts, so that payouts have parts of a cent."""
     gateway.whole_cents = whole_cents
     gateway.plan = lambda intent: [(intent.price_e4, intent.count_e2 - 67)]
     stand = make()
     follow(stand)
     follow(stand, basket())
-    lots = stand.worker.engine.ledger.lots
-    values = dict(zip(sorted(lots), (10_000, 0, 3_333), strict=True))
-    for ticker, value_e4 in values.items():
+    return stand
+
+
+def settle(gateway: FakeGateway, stand: Stand, *values_e4: int) -> None:
+    """Settle what is held, by ticker, at these values, and have the trader see it."""
+    for ticker, value_e4 in zip(sorted(stand.worker.engine.ledger.lots), values_e4, strict=True):
         gateway.settle(ticker, ticker.rsplit("-", 1)[0], value_e4)
     pass_by(stand, 62)
+
+
+@pytest.mark.parametrize("whole_cents", [True, False])
+def test_what_the_exchange_has_paid_is_booked_from_its_list(
+    gateway: FakeGateway, make: Make, *, whole_cents: bool
+) -> None:
+    stand = holding_parts(gateway, make, whole_cents=whole_cents)
+    lots = stand.worker.engine.ledger.lots
+    settle(gateway, stand, 10_000, 0, 3_333)
 
     assert not lots
     assert {row["result"] for row in rows(stand, "settlements")} == {"yes", "no", "scalar"}
@@ -467,16 +477,10 @@ def test_what_the_exchange_has_paid_is_booked_from_its_list(
 def test_parts_of_a_cent_are_no_drift_although_the_trader_restarts_before_it_can_compare(
     gateway: FakeGateway, make: Make, *, whole_cents: bool
 ) -> None:
-    gateway.whole_cents = whole_cents
-    gateway.plan = lambda intent: [(intent.price_e4, intent.count_e2 - 67)]
-    stand = make()
-    follow(stand)
-    follow(stand, basket())
+    stand = holding_parts(gateway, make, whole_cents=whole_cents)
     lots = stand.worker.engine.ledger.lots
     gateway.in_flight = 1
-    for ticker, value_e4 in zip(sorted(lots), (10_000, 0, 5_000), strict=True):
-        gateway.settle(ticker, ticker.rsplit("-", 1)[0], value_e4)
-    pass_by(stand, 62)
+    settle(gateway, stand, 10_000, 0, 5_000)
     assert not lots
     assert stand.worker.engine.books.rounded_e6 > 0
 
@@ -494,9 +498,7 @@ def test_a_result_that_the_exchange_corrects_is_booked_anew_once(gateway: FakeGa
     stand = make()
     follow(stand)
     follow(stand, basket())
-    for ticker, value_e4 in zip(sorted(stand.worker.engine.ledger.lots), (10_000, 0, 0), strict=True):
-        gateway.settle(ticker, ticker.rsplit("-", 1)[0], value_e4)
-    pass_by(stand, 62)
+    settle(gateway, stand, 10_000, 0, 0)
     first, second = (one.ticker for one in gateway.settlements[:2])
     before = {row["ticker"]: row["payout_e6"] for row in rows(stand, "settlements")}
 
