@@ -32,7 +32,10 @@ from .processes import STUCK_S, stdout_to_stderr
 from .quiet import quiet
 from .simulated import START_MS
 
-_BETWEEN_MS: Final = round(STUCK_S * 1000)
+_LOADING_MS: Final = round(STUCK_S * 1000)
+"""How long importing a person's modules may take."""
+
+_BETWEEN_MS: Final = _LOADING_MS
 """How long what is not a call may take: checking parameters, and reading files."""
 
 
@@ -68,7 +71,7 @@ def loaded(strategies: Sequence[str]) -> Loaded:
         _load(strategies, telling, parent_pid)
     telling.close()  # or its end would not be noticed
     try:
-        return _heard(told, _Call(", ".join(strategies), "loading", _BETWEEN_MS))
+        return _heard(told, _Call(", ".join(strategies), "loading", _LOADING_MS))
     finally:
         told.close()
         for kill in (os.killpg, os.kill):  # what it has begun, too

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil  # type: ignore[import-untyped]
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +127,27 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait(TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def child(command: list[str], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
+    """Start a process for a block, in the project's folder if no other is named; kill it after.
+
+    A block that fails ends at once so: leaving a Popen's own block waits for the process's end.
+    """
+    with subprocess.Popen(command, **{"cwd": ROOT} | options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, whoever collects it."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Runner:

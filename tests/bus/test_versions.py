@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.bus.tape.recorded import Live, live
-from tests.support import ROOT, eventually
+from tests.support import ROOT, child, eventually
 
 __all__ = ["live"]  # a fixture
 
@@ -39,14 +40,10 @@ context.term()
 """
 
 
-def python(*arguments: str, place: Path | None = None) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-P", *arguments],
-        env={**os.environ, "PYTHONPATH": str(place) if place else ""},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def python(*arguments: str, place: Path | None = None) -> AbstractContextManager["subprocess.Popen[str]"]:
+    command = [sys.executable, "-P", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(place) if place else ""}
+    return child(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def said(process: "subprocess.Popen[str]") -> str:
@@ -59,10 +56,8 @@ def said(process: "subprocess.Popen[str]") -> str:
 
 
 def test_a_replica_of_the_version_before_is_equal_to_a_publisher_of_this_one(live: Live) -> None:
-    old = python("-c", FOLLOWS, live.feed, live.state, place=VERSIONS / "0.1.0.zip")
-    assert old.stdin
-    assert old.stdout
-    try:
+    with python("-c", FOLLOWS, live.feed, live.state, place=VERSIONS / "0.1.0.zip") as old:
+        assert old.stdin
         assert said(old) == "started"
         publisher = live.publisher
         for acts in ([publisher.stream] * 50, [publisher.commit], [publisher.stream, publisher.commit] * 20):
@@ -71,10 +66,8 @@ def test_a_replica_of_the_version_before_is_equal_to_a_publisher_of_this_one(liv
             old.stdin.write(f"{state.seq}\n")
             old.stdin.flush()
             assert said(old) == f"True {state.seq} {state.digest()} 0 0"
-    finally:
         old.stdin.close()
         assert old.wait(20) == 0
-        old.stdout.close()
 
 
 def test_the_ten_lines_of_the_version_before_print_what_is_published(live: Live, short_dir: Path) -> None:
@@ -82,9 +75,7 @@ def test_the_ten_lines_of_the_version_before_print_what_is_published(live: Live,
     run.mkdir()
     # The client of a README has its place in it: the feed of the folder where it is started.
     text = (VERSIONS / "0.1.0-client.py").read_text().replace("ipc://.run/feed.sock", live.feed)
-    old = python("-c", text)
-    assert old.stdout
-    try:
+    with python("-c", text) as old:
         heard: list[str] = []
 
         def hears() -> bool:
@@ -96,9 +87,3 @@ def test_the_ten_lines_of_the_version_before_print_what_is_published(live: Live,
         seq, topic, kind, record = heard[-1].split(" ", 3)
         assert (seq.isdigit(), topic.split(".")[0], kind) == (True, "md", "quote")
         assert record.startswith("[")
-    finally:
-        old.kill()
-        old.wait()
-        old.stdout.close()
-        assert old.stdin
-        old.stdin.close()

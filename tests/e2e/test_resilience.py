@@ -13,7 +13,7 @@ from bus.process.locks import hold_role
 from bus.process.supervised import UNSTABLE_S
 from markets.errors import StartupError
 from tests.e2e.conftest import START_S, Hammer, Stack, get
-from tests.support import Process, eventually
+from tests.support import Process, eventually, is_over
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -216,7 +216,7 @@ def test_a_crash_loop_is_shown_and_recovers(stack: Stack) -> None:
 
 
 def alive(family: list[psutil.Process]) -> list[psutil.Process]:
-    return [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in family if one.is_running() and not is_over(one.pid)]
 
 
 def family_of(process: Process) -> list[psutil.Process]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -20,7 +21,7 @@ from laboratory.outcome import Outcome, Plan
 from laboratory.plans import plans_of
 from laboratory.runs import Store, run
 from laboratory.sweep import sweep
-from tests.support import ROOT, eventually
+from tests.support import ROOT, child, eventually, is_over
 
 SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
 
@@ -244,7 +245,7 @@ def test_a_full_disk_gives_one_sentence_and_loses_nothing(tmp_path: Path) -> Non
 def test_ctrl_c_keeps_finished_runs(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "1", "--simulate", "2m", "--seeds", "1..500", "--out", str(tmp_path)]
     line = [sys.executable, "-m", "laboratory", *words]
-    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    with child(line, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         eventually(lambda: len(list((tmp_path / "runs").glob("*.run"))) >= 1, 60)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -257,24 +258,24 @@ def test_ctrl_c_keeps_finished_runs(tmp_path: Path) -> None:
 def test_ctrl_c_while_the_runs_begin_ends_all_quietly(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "2", "--simulate", "30d", "--seeds", "1..500", "--out", str(tmp_path)]
     line = [sys.executable, "-m", "laboratory", *words]
-    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    with child(line, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         eventually(lambda: len(working(process.pid)) == 2, 60)
         left = working(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert all(map(over, left))
+    assert all(map(is_over, left))
 
 
 def test_a_laboratory_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "2", "--simulate", "30d", "--seeds", "1..2", "--out", str(tmp_path)]
     line = [sys.executable, "-m", "laboratory", *words]
-    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    with child(line, stderr=subprocess.DEVNULL) as process:
         eventually(lambda: len(working(process.pid)) == 2, 60)
         left = working(process.pid)
         process.kill()
-    eventually(lambda: all(map(over, left)), 30)
+    eventually(lambda: all(map(is_over, left)), 30)
 
 
 ENDS = """
@@ -403,15 +404,11 @@ def test_two_results_of_the_same_run_that_differ_are_named(
     assert f"Differs from the same run of another folder, which is shown: seed 7 of {tmp_path / 'b'}." in said
 
 
-def working(pid: int) -> list[psutil.Process]:
+def working(pid: int) -> list[int]:
     """Return the child processes in which runs are under way."""
-    children = psutil.Process(pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-
-
-def over(process: psutil.Process) -> bool:
-    """Whether a process has ended, whoever collects it."""
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+    found = []
+    for one in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # others, such as git, end meanwhile
+            if "spawn_main" in " ".join(one.cmdline()):
+                found.append(one.pid)
+    return found

@@ -9,7 +9,6 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bus.tape.file import segment_path
@@ -24,7 +23,7 @@ from laboratory.runs import Store, run
 from laboratory.stand import settings_of
 from markets.errors import KalshiBusError
 from tests.bus.tape.planted import Recorded, a_recording
-from tests.support import ROOT, eventually
+from tests.support import ROOT, eventually, is_over
 
 DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
 MINE = "from trader.strategies import Quiet\n\n\nclass Mine(Quiet):\n    name = 'mine'\n"
@@ -427,7 +426,7 @@ def test_a_strategy_that_never_returns_and_holds_the_interpreter_is_refused(tmp_
 def test_a_default_that_never_returns_does_not_hang_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_BETWEEN_MS", 300)
+    monkeypatch.setattr(loading, "_BETWEEN_MS", 1_000)
     mine = tmp_path / "mine.py"
     default = "msgspec.field(default_factory=lambda: time.sleep(600))"
     mine.write_text(
@@ -435,7 +434,7 @@ def test_a_default_that_never_returns_does_not_hang_the_command(
         f"{MINE}\n    class Params(Parameters):\n        a: list[int] = {default}\n"
     )
     with pytest.raises(
-        UsageError, match=r"^--strategies: mine: what follows on_start did not return within 0"
+        UsageError, match=r"^--strategies: mine: what follows on_start did not return within 1 s$"
     ):
         simulated("--strategies", f"{mine}:Mine(a=[2])")
 
@@ -472,7 +471,7 @@ def test_what_a_strategy_does_where_it_is_loaded_is_not_felt_here(tmp_path: Path
     assert [Path(path).name for path in plan.files] == ["mine.py", "plans_felt.py"]
     assert felt() == before
     begun = int((tmp_path / "begun").read_text())
-    eventually(lambda: not psutil.pid_exists(begun) or psutil.Process(begun).status() == "zombie")
+    eventually(lambda: is_over(begun))
 
 
 def test_refused_fair_values_are_reported(tmp_path: Path) -> None:

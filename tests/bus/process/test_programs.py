@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bus.process import programs
+from tests.support import child
 
 
 @pytest.mark.parametrize("typed", [".venv/bin/kalshi-bus", "kalshi-bus"])
@@ -29,11 +30,11 @@ def test_installation_and_container_have_only_the_console_command(monkeypatch: p
 
 def test_a_process_that_ends_is_waited_for_and_one_that_does_not_is_killed() -> None:
     command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as obedient:
+    with child(command, stdin=subprocess.PIPE) as obedient:
         assert obedient.stdin is not None
         obedient.stdin.close()
         programs.wait_or_kill(obedient, 30)
         assert obedient.returncode == 0
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as deaf:
+    with child(command, stdin=subprocess.PIPE) as deaf:
         programs.wait_or_kill(deaf, 0.01)
         assert deaf.returncode == -signal.SIGKILL

@@ -9,7 +9,7 @@ import pytest
 
 from markets.errors import StartupError
 from publisher.orders.fence import Fence
-from tests.support import ROOT, eventually
+from tests.support import child, eventually
 
 HOLDS = """
 import sys, time
@@ -47,9 +47,7 @@ def test_a_gateway_that_holds_the_lock_is_ended(tmp_path: Path, stopped: bool) -
         waited.append(seconds)
         holder.poll()
 
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDS, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
-    ) as holder:
+    with child([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         if stopped:

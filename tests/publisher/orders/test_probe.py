@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ from publisher.orders.steps import Reply
 from publisher.orders.terms import account_name
 from simulator.front.api import Api
 from simulator.matching.orders import NewOrder, OrderSwitches, Outcome
-from tests.support import ROOT, eventually
+from tests.support import child, eventually
 
 from .served import Served, serve
 
@@ -368,12 +367,8 @@ def test_orders_that_others_have_are_left_alone(world: World) -> None:
 def test_what_it_placed_is_over_by_itself_when_it_is_killed_between(world: World) -> None:
     world.switch(read_lag_ms=5_000)  # so long an order rests that is looked for
     command = [sys.executable, "-m", "publisher.orders.probe", "--yes", "--only", "read_lag"]
-    process = subprocess.Popen(command, env=os.environ | world.environ, cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
+    with child(command, env=os.environ | world.environ, stdout=subprocess.DEVNULL):
         eventually(world.served.resting, 20)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
     assert world.served.resting() != []
 
     world.served.does(lambda api: api.exchange.advance(api.exchange.now_ms + 30_000))
