@@ -266,6 +266,7 @@ TARGETS: Final[dict[str, Target]] = {
         "the order gateway, killed at any step of an order's life, loses and doubles nothing",
         "kills",
         gateway_kills,
+        long=True,
     ),
     "killed": Target(
         "the simulator, killed while orders flow, knows every order that it answered", "orders", killed

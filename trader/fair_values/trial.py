@@ -122,6 +122,7 @@ class Record(msgspec.Struct, array_like=True):
         standing: ticker -> the side (1: YES, -1: NO) on which it disagrees with the price now.
         results: those of markets whose event waits for other markets.
         earned, gain, log_gain, profit, buckets: sums over everything scored.
+        waiting: how many calls there are; known by counting when it is read from its bytes.
     """
 
     calls: dict[str, list[Call]] = {}
@@ -135,6 +136,10 @@ class Record(msgspec.Struct, array_like=True):
     buckets: list[list[float]] = msgspec.field(
         default_factory=lambda: [[0.0, 0.0, 0.0] for _ in range(BUCKETS)]
     )
+    waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self.waiting = sum(map(len, self.calls.values()))
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -186,6 +191,7 @@ class Trials(msgspec.Struct):
             ticker, price.event_ticker, probability, mid, max(gains), now_ms, [None] * len(MARKOUTS_MS)
         )
         record.calls.setdefault(price.event_ticker, []).append(call)
+        record.waiting += 1
         record.events[ticker] = price.event_ticker
         self._bound(record)
 
@@ -247,13 +253,15 @@ class Trials(msgspec.Struct):
         self._forget(record, event_ticker)
 
     def _forget(self, record: Record, event_ticker: str) -> None:
-        for call in record.calls.pop(event_ticker, ()):
+        calls = record.calls.pop(event_ticker)
+        record.waiting -= len(calls)
+        for call in calls:
             for kept in (record.results, record.standing, record.events):
                 kept.pop(call.ticker, None)
 
     def _bound(self, record: Record) -> None:
         """Drop the oldest event if there are too many calls: its markets' results were never reported."""
-        while sum(map(len, record.calls.values())) > CALLS_KEPT:
+        while record.waiting > CALLS_KEPT:
             self._forget(record, next(iter(record.calls)))
 
     def verdict(self, source: str) -> Verdict:
@@ -278,7 +286,7 @@ class Trials(msgspec.Struct):
                 (int(count), said / count if count else 0.0, came / count if count else 0.0)
                 for count, said, came in record.buckets
             ),
-            waiting=sum(map(len, record.calls.values())),
+            waiting=record.waiting,
         )
 
     def accepted(self) -> frozenset[str]:

@@ -115,6 +115,7 @@ def test_what_is_kept_is_bounded_and_comes_back_from_its_bytes() -> None:
 
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(trials), type=Trials)
     assert again == trials
+    assert again.verdict("mine").waiting == CALLS_KEPT
 
 
 def test_the_quantile_is_that_of_student() -> None:
