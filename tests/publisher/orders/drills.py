@@ -163,7 +163,7 @@ class Drill:
         """Wait until nothing of ours rests; return how long that took."""
         eventually(self.only_the_foreign_rests, within_s + 20, "nothing of ours rests")
         took = time.monotonic() - began
-        assert took < within_s, f"{took:.1f} s, not {within_s:g}"
+        assert took < within_s, f"not within {within_s:g} s: it took {took:.1f} s"
         return took
 
     def strike(self, number: signal.Signals, *processes: Process, within_s: float = WITHIN_S) -> float:
