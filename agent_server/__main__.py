@@ -11,6 +11,7 @@ from bus.clock import SystemClock
 from bus.process.lifecycle import Stop, main, refuse
 from bus.process.programs import name_of, to_install
 from bus.process.settings import Settings
+from bus.process.streams import open_missing
 from bus.sockets import make_context
 from markets.errors import StartupError
 
@@ -43,6 +44,7 @@ def _run(settings: Settings, stop: Stop) -> int:
 
 
 def _main(argv: list[str]) -> int:
+    open_missing()
     args = parser().parse_args(argv)
     if find_spec("mcp") is None:
         return refuse("mcp", StartupError(f"its library is not installed: {to_install('mcp')}"))

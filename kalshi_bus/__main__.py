@@ -6,6 +6,7 @@ import sys
 from typing import Final, NamedTuple
 
 from bus.process.programs import DOCS
+from bus.process.streams import open_missing
 from kalshi_bus import __version__
 
 
@@ -71,6 +72,7 @@ def _help() -> str:
 
 def main(arguments: list[str] | None = None) -> int | None:
     """Run what the command line names, as ``python -m`` would; exits with 2 if it names nothing."""
+    open_missing()
     given = sys.argv[1:] if arguments is None else arguments
     if not given or given[0] in ("-h", "--help"):
         print(_help(), file=sys.stdout if given else sys.stderr)

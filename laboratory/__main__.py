@@ -13,6 +13,7 @@ from typing import Any
 
 from bus.process.programs import explain_each, name_of
 from bus.process.settings import Settings
+from bus.process.streams import open_missing
 from markets.errors import KalshiBusError
 from markets.texts import one_line
 
@@ -29,6 +30,7 @@ from .sweep import sweep
 
 def main(arguments: Sequence[str]) -> int:
     """Carry out a command line; return the exit code."""
+    open_missing()
     asked = parser().parse_args(arguments)
     try:
         _refuse_bytes(arguments)

@@ -31,6 +31,7 @@ from . import logs
 from .locks import hold_role, private_dir
 from .programs import name_of
 from .settings import Settings
+from .streams import open_missing
 
 EXIT_CRASHED: Final = 1
 EXIT_REFUSED: Final = 2
@@ -133,12 +134,14 @@ def refuse(process: str, error: SettingsError | StartupError) -> int:
 
 def no_arguments(module: str, about: str) -> None:
     """Answer ``--help``, and refuse all other arguments with exit code 2: a process has settings only."""
+    open_missing()
     text = f"{about.strip()} Its settings (docs/settings.md) are in kalshi-bus.toml or in the environment."
     argparse.ArgumentParser(prog=name_of(module), description=text).parse_args()
 
 
 def quietly(run: Callable[[], int]) -> int:
     """Return what `run` returns; 0 if its output's reader has gone: that is not an error (``... | head``)."""
+    open_missing()
     try:
         try:
             return run()
@@ -165,6 +168,7 @@ def main(
             its place (then the process prints the message and exits with 2).
         log_to: where its log goes; by default stdout.
     """
+    open_missing()
     try:
         settings = Settings.load(os.environ, Path.cwd())
     except SettingsError as error:
