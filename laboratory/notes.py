@@ -24,9 +24,10 @@ FAILURES_MAX: Final = 100
 
 
 class _Held:
-    """What a trade bought in one market, YES and NO, and its value once known."""
+    """What a trade bought in one market of an event, YES and NO, and its value once known."""
 
-    def __init__(self) -> None:
+    def __init__(self, event_ticker: str) -> None:
+        self.event_ticker = event_ticker
         self.bought_e2 = {"yes": 0, "no": 0}
         self.value_e4: int | None = None
 
@@ -78,6 +79,7 @@ class Notes(MemoryJournal):
         outcome.start_e6, outcome.began_ms = start_e6, now_ms
         self.values: dict[str, int] = {}
         self._odd = odd
+        self._odd_events: set[str] = set()
         self._refused: Counter[str] = Counter()
         self._placed_ms: dict[int, int] = {}
         self._wanted_e2: dict[int, int] = {}
@@ -131,7 +133,7 @@ class Notes(MemoryJournal):
         trade.orders += 1
         trade.got_e6 = None  # one that held nothing any more may hold something again
         self._open[intent.trade] += 1
-        self._held[intent.trade].setdefault(intent.ticker, _Held())
+        self._held[intent.trade].setdefault(intent.ticker, _Held(intent.event_ticker))
         self._of_market.setdefault(intent.ticker, set()).add(intent.trade)
 
     def ended(self, intent: Intent) -> None:
@@ -196,11 +198,13 @@ class Notes(MemoryJournal):
         """See MemoryJournal."""
         self._withhold(settlement, settlement.fee_e6)
         self.values[settlement.ticker] = settlement.value_e4
-        odd = self._odd(settlement.event_ticker)
+        event_ticker = settlement.event_ticker
+        (self._odd_events.add if self._odd(event_ticker) else self._odd_events.discard)(event_ticker)
         for number in self._of_market.get(settlement.ticker, ()):
             trade = self._trades[number]
-            self._held[number][settlement.ticker].value_e4 = settlement.value_e4
-            trade.odd = trade.odd or odd
+            held = self._held[number]
+            held[settlement.ticker].value_e4 = settlement.value_e4
+            trade.odd = any(one.event_ticker in self._odd_events for one in held.values())
             self._judge_belief(trade, settlement)
             self._close(trade)
 

@@ -8,7 +8,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from bus.process.settings import Settings
 from bus.process.settings_table import TraderRows
 from markets.errors import KalshiBusError, StartupError
-from simulator.floor.halts import Activity
 from trader.extensions.spec import EXPECTED, Spec, parse
 from trader.fair_values import ValuesFile
 from trader.lineup import FAMILY
@@ -28,6 +27,7 @@ from .inputs import code_id, digest_of, states_of
 from .loading import Loaded, loaded
 from .outcome import Plan, span
 from .recorded import opened
+from .simulated import usual_activity
 from .spans import Span, shared_ns, spans_of
 from .statistics import DAY_MS
 
@@ -135,7 +135,8 @@ def _latencies_of(latency_s: float, also_others: bool) -> list[int]:
 
 
 def _exchange_of(texts: Sequence[str]) -> dict[str, float]:
-    known = {field.name: field.default for field in fields(Activity) if field.name != "rivals"}
+    """Return the traits that are not as usual."""
+    known = {name: usual for name, usual in asdict(usual_activity()).items() if name != "rivals"}
     found: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -155,7 +156,7 @@ def _exchange_of(texts: Sequence[str]) -> dict[str, float]:
             numbers = "0 or 1" if isinstance(known[name], bool) else f"a number, 0 to {most:g}"
             raise UsageError(f"--exchange {text}: expected {name}=NUMBER, {numbers}")
         found[name] = abs(number)  # there is also a -0
-    return found
+    return {name: number for name, number in found.items() if number != known[name]}
 
 
 def hours_of(text: str) -> float:

@@ -39,6 +39,14 @@ OF_A_DAY: Final = Memory(Keeping(minutes=0, hours=0), trades=100, settled_ms=2 *
 """The same in a run of at most a day: what stood a day ago was before it began."""
 
 
+def usual_activity() -> Activity:
+    """Return how busy and how unkind the exchange of a run is if its plan does not say.
+
+    Bursts test transports: of thousands of frames in a second, a run would see only the last ones.
+    """
+    return Activity(bursts=False)
+
+
 class Simulated:
     """One run.
 
@@ -60,8 +68,8 @@ class Simulated:
         trades: bool = False,
     ) -> None:
         settings = settings_of(plan, folder)
-        # Bursts test transports: of thousands of frames in a second, a run would see only the last ones.
-        activity = Activity(rivals=plan.rivals, bursts=False)
+        activity = usual_activity()
+        activity.rivals = plan.rivals
         for name, value in plan.exchange.items():
             setattr(activity, name, type(getattr(activity, name))(value))
         self._plan = plan

@@ -246,6 +246,13 @@ def test_what_a_strategy_prints_is_not_among_the_results(
     assert capfd.readouterr() == ("", "I am imported\n")
 
 
+def test_a_trait_of_the_exchange_that_is_as_usual_makes_no_other_run() -> None:
+    usual = [f"--exchange={trait}" for trait in ("bursts=0", "void_rate=0.010")]
+    assert simulated(*usual) == simulated()
+    (plan,) = simulated("--exchange", "bursts=1", "--exchange", "pace=0")
+    assert plan.exchange == {"bursts": 1.0, "pace": 0.0}
+
+
 def test_neither_environment_nor_file_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = simulated(), settings_of(Plan(), tmp_path)
     (tmp_path / "kalshi-bus.toml").write_text('min_edge = "5"\n')

@@ -150,6 +150,22 @@ def test_what_is_withheld_at_a_settlement_is_borne_by_a_trade_on_the_side_that_w
     assert sum(one.got_e6 or 0 for one in notes.outcome.trades) == 152 * 10_000 - 303 * 5_000
 
 
+def test_what_was_void_and_is_decided_later_is_not_void_any_more() -> None:
+    odd: set[str] = set()
+    notes = Notes(0, Outcome(plan=PLAN), START_MS, odd.__contains__)
+    for number, ticker in ((1, "A"), (2, "B")):
+        order = intent(number, ticker, "yes", 5_000, 150)
+        notes.placed(msgspec.structs.replace(order, trade=1, event_ticker="E"))
+    odd.add("E")
+    for ticker in ("A", "B"):
+        notes.settled(paid(ticker, 5_000))
+    assert notes.outcome.trades[0].odd
+    odd.clear()
+    notes.taken_back(paid("A", 5_000))
+    notes.settled(paid("A", 10_000))
+    assert not notes.outcome.trades[0].odd
+
+
 def quoted(bid_e4: int, ask_e4: int) -> Quote:
     return msgspec.structs.replace(quote_of("A", None, None), yes_bid_e4=bid_e4, yes_ask_e4=ask_e4)
 
