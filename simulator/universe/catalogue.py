@@ -609,16 +609,21 @@ class Catalogue:
             question.category,
             sources_of(question.category, subject.league),
         )
+        months = question.decided(subject)
         while True:
             year = dates.eastern(close_ms)[0].year
             ticker = f"{series.ticker}-{year % 100:02d}"
-            if ticker not in self._taken:
+            past = months is not None and dates.first_of(year, months[0]) <= now_ms
+            if ticker not in self._taken and not past:
                 break
             close_ms += 365 * DAY_MS
         values = {"S": _escape(subject.name), "Y": str(year), "KIND": subject.kind}
-        return self._event(
-            group, template, series, ticker, values, self._aged(template, close_ms, age_ms, now_ms), 0
-        )
+        if months is not None:
+            close_ms = dates.first_of(year, months[1] + 1)
+        times = self._aged(template, close_ms, age_ms, now_ms)
+        if months is not None:
+            times.update({name: close_ms for name in ("expected", "occurrence") if name in times})
+        return self._event(group, template, series, ticker, values, times, 0)
 
     @staticmethod
     def _aged(template: EventTemplate, close_ms: int, age_ms: int, now_ms: int) -> dict[str, int]:

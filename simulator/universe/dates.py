@@ -35,6 +35,13 @@ def eastern(time_ms: int) -> tuple[datetime, str]:
     return (moment + timedelta(hours=hours)).replace(tzinfo=None), zone
 
 
+def first_of(year: int, month: int) -> int:
+    """Return when a month begins in New York; the 13th is the January after."""
+    begin = to_ms(datetime(year + (month - 1) // 12, (month - 1) % 12 + 1, 1, tzinfo=UTC))
+    zone = eastern(begin + 5 * HOUR_MS)[1]
+    return begin + (4 if zone == "EDT" else 5) * HOUR_MS
+
+
 def ticker_date(time_ms: int, with_clock: bool = False) -> str:
     """Return New York's date as tickers carry it, ``26AUG09`` or, with the clock, ``26AUG092020``."""
     local, _ = eastern(time_ms)

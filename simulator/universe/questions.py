@@ -5,7 +5,7 @@ Facts only, nothing about prices. In texts ``{S}`` is the subject, ``{Y}`` the y
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
 
@@ -17,6 +17,7 @@ class Subject:
     """What a question is about. `lowest` and `step` say where the strikes of a ladder begin and continue.
 
     `league` is the code of the league its `answers` play in, `kind` says what they are: ``football_team``.
+    `month` is the one in which it happens, 1 to 12, or 0.
     """
 
     letters: str
@@ -26,11 +27,15 @@ class Subject:
     answers: tuple[Side, ...] = ()
     league: str = ""
     kind: str = ""
+    month: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about any of its subjects: which of `answers`, or (in `LADDERS`) above which strike."""
+    """A question about any of its subjects: which of `answers`, or (in `LADDERS`) above which strike.
+
+    `months` are the first and the last in which it is decided, unless the subject has one.
+    """
 
     category: str
     code: str
@@ -41,6 +46,11 @@ class Question:
     subjects: tuple[Subject, ...]
     answers: tuple[Side, ...] = ()
     kind: str = "Outcome"
+    months: tuple[int, int] | None = None
+
+    def decided(self, subject: Subject) -> tuple[int, int] | None:
+        """Return the first and last month of the year in which it is decided, None if it may be any."""
+        return (subject.month, subject.month) if subject.month else self.months
 
 
 def _letters(name: str, length: int) -> str:
@@ -118,10 +128,15 @@ _FIRMS: Final = (
 _LABS: Final = (
     "OpenAI, Google, Anthropic, xAI, Meta, DeepSeek, Alibaba, Mistral, Microsoft, Amazon, NVIDIA, Cohere"
 )
-_MONTHS: Final = _subjects(
-    "January=JAN, February=FEB, March=MAR, April=APR, May=MAY, June=JUN, July=JUL, August=AUG, "
-    "September=SEP, "
-    "October=OCT, November=NOV, December=DEC"
+_MONTHS: Final = tuple(
+    replace(subject, month=number)
+    for number, subject in enumerate(
+        _subjects(
+            "January=JAN, February=FEB, March=MAR, April=APR, May=MAY, June=JUN, July=JUL, August=AUG, "
+            "September=SEP, October=OCT, November=NOV, December=DEC"
+        ),
+        1,
+    )
 )
 _PARTIES: Final = _answers("Democratic, Republican, Independent, Libertarian, Green")
 _QUARTERS: Final = (
@@ -151,18 +166,18 @@ _TEAM_LEAGUES: Final = tuple(
     if not league.tennis
 )
 _TOURS: Final = tuple(
-    Subject(f"{tour}{letters}", f"{who} {name}", 0, 0, league.sides, tour, "tennis_competitor")
-    for name, letters in (
-        ("Australian Open", "AUS"),
-        ("French Open", "FRA"),
-        ("Wimbledon", "WIM"),
-        ("US Open", "USO"),
-        ("Indian Wells", "IW"),
-        ("Miami Open", "MIA"),
-        ("Madrid Open", "MAD"),
-        ("Italian Open", "ITA"),
-        ("Canadian Open", "CAN"),
-        ("Cincinnati Open", "CIN"),
+    Subject(f"{tour}{letters}", f"{who} {name}", 0, 0, league.sides, tour, "tennis_competitor", month)
+    for name, letters, month in (
+        ("Australian Open", "AUS", 1),
+        ("French Open", "FRA", 6),
+        ("Wimbledon", "WIM", 7),
+        ("US Open", "USO", 9),
+        ("Indian Wells", "IW", 3),
+        ("Miami Open", "MIA", 3),
+        ("Madrid Open", "MAD", 5),
+        ("Italian Open", "ITA", 5),
+        ("Canadian Open", "CAN", 8),
+        ("Cincinnati Open", "CIN", 8),
     )
     for tour, who in (("ATP", "Men's"), ("WTA", "Women's"))
     for league in LEAGUES
@@ -229,6 +244,7 @@ CHOICES: Final = (
         _subjects("text, coding, math, vision, search, video, images, speech, agents"),
         _answers(_LABS),
         "Company",
+        months=(12, 12),
     ),
     Question(
         "Politics",
@@ -240,6 +256,7 @@ CHOICES: Final = (
         _COUNTRIES,
         _QUARTERS,
         "Period",
+        months=(1, 12),
     ),
     Question(
         "Companies",
@@ -293,6 +310,7 @@ CHOICES: Final = (
         _subjects("Pop Vocal, Rap, Country, R&B=RB, Rock, Alternative, Dance, Latin Pop, Jazz Vocal, Folk"),
         _answers(_ARTISTS),
         "Artist",
+        months=(2, 2),
     ),
     Question(
         "World",
@@ -338,6 +356,7 @@ CHOICES: Final = (
         _COUNTRIES,
         _QUARTERS,
         "Period",
+        months=(1, 12),
     ),
     Question(
         "Elections",
@@ -380,6 +399,7 @@ CHOICES: Final = (
         _COUNTRIES,
         _QUARTERS,
         "Period",
+        months=(1, 12),
     ),
     Question(
         "Climate and Weather",
@@ -427,6 +447,7 @@ LADDERS: Final = (
         "Above ${K} billion",
         "the market capitalization of {S} on the last trading day of {Y}",
         _subjects(_FIRMS, 200, 100),
+        months=(12, 12),
     ),
     Question(
         "Sports",

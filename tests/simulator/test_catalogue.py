@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from calendar import month_name
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,43 @@ def test_a_universe_has_the_size_and_proportions_asked_for(recorded: Recorded, w
         assert 5 < markets / len(events) < 12
         assert 1 < len(catalogue.series) / len(events) < 1.5
         assert 0.4 < sum(event.template.exclusive for event in events) / len(events) < 0.7
+
+
+@pytest.mark.parametrize("begin", ["2026-12-01T00:30:00Z", "2026-09-21T13:33:20Z", "2027-02-28T23:00:00Z"])
+def test_what_is_asked_about_a_time_is_asked_before_it_and_until_its_end(
+    recorded: Recorded, begin: str
+) -> None:
+    begin_ms = parse_time_ms(begin)
+    seen = Counter[str]()
+    for group in Catalogue(recorded, Random(1)).universe(6000, begin_ms):
+        body = json.loads(event_json(group.events[0], begin_ms, ()))
+        month = re.search(rf"\b({'|'.join(month_name[1:])}) (20\d\d)\?", body["title"])
+        year = re.search(r"\b(20\d\d)\b", body["title"])
+        if month is not None:
+            first = list(month_name).index(month[1])
+            last, year = first, month
+        elif re.search(r"Australian Open|Grammys", body["title"]):
+            first = last = 1 if "Open" in body["title"] else 2
+        elif body["title"].startswith("When in "):
+            first, last = 1, 12
+        elif "at the end of" in body["title"]:
+            first = last = 12
+        else:
+            continue
+        assert year is not None
+        number = int(year[year.re.groups])
+        first_ms, end_ms = dates.first_of(number, first), dates.first_of(number, last + 1)
+        assert begin_ms < first_ms < end_ms == group.events[0].close_ms == group.events[0].expected_ms, body
+        assert body["event_ticker"].endswith(f"-{number % 100}")
+        seen[body["title"].split()[0]] += 1
+    assert len(seen) > 10, seen
+
+
+def test_a_month_begins_at_midnight_in_new_york() -> None:
+    assert dates.first_of(2027, 3) == parse_time_ms("2027-03-01T05:00:00Z")
+    assert dates.first_of(2026, 11) == parse_time_ms("2026-11-01T04:00:00Z")
+    assert dates.first_of(2026, 12) == parse_time_ms("2026-12-01T05:00:00Z")
+    assert dates.first_of(2026, 13) == parse_time_ms("2027-01-01T05:00:00Z")
 
 
 def test_a_catalogue_of_ones_own_is_cloned(tmp_path: Path) -> None:
