@@ -107,6 +107,12 @@ def test_compose_has_a_profile_each_with_volumes_and_ports_on_loopback() -> None
     assert container["rule_files"] == ["alerts.yml"]
 
 
+def test_what_compose_reads_of_the_environment_refuses_no_process_that_has_it_too(tmp_path: Path) -> None:
+    read = set(re.findall(r"\$\{(KALSHI_\w+)", (ROOT / "compose.yaml").read_text()))
+    assert read
+    assert Settings.load(dict.fromkeys(read, "prod"), tmp_path) == Settings.load({}, tmp_path)
+
+
 OVERLAY = "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /run/kalshi-bus rw - tmpfs tmpfs rw\n"
 
 

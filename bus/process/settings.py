@@ -51,6 +51,8 @@ SECRET_KEYS: Final = frozenset({"api_key_id", "private_key_path", "alerts_urls"}
 
 _PREFIX: Final = "KALSHI_BUS_"
 _CONFIG_VARIABLE: Final = "KALSHI_BUS_CONFIG"
+_COMPOSE_VARIABLE: Final = "KALSHI_BUS_STACK"
+"""Read by compose.yaml alone. Whoever exports it gives it to our processes too, where it means nothing."""
 _VARIABLES: Final = {"api_key_id": "KALSHI_API_KEY_ID", "private_key_path": "KALSHI_PRIVATE_KEY_PATH"}
 """Variables without our prefix: these names are the ones that Kalshi's own tools use."""
 
@@ -135,11 +137,12 @@ class Settings(
             else:
                 problems.append(f"{shown_name(key)} ({name}): unknown key{_hint(key, cls.model_fields)}")
         variables = {variable_of(key): key for key in cls.model_fields}
+        known = {*variables, _CONFIG_VARIABLE, _COMPOSE_VARIABLE}
         for variable, text in environ.items():
             if variable in variables and text.strip():
                 key = variables[variable]
                 values[key], origin[key] = text.strip(), f"{variable} (environment)"
-            elif variable.startswith(_PREFIX) and variable not in {*variables, _CONFIG_VARIABLE}:
+            elif variable.startswith(_PREFIX) and variable not in known:
                 # The value is not repeated: it may be a misplaced secret.
                 problems.append(
                     f"{shown_name(variable)} (environment): unknown key{_hint(variable, variables)}"
