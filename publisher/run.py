@@ -19,7 +19,7 @@ import structlog
 from bus.clock import Clock, Rng, SystemClock
 from bus.metrics import Telling
 from bus.process.lifecycle import Deadline, Stop, release_memory
-from bus.process.locks import private_dir
+from bus.process.locks import hold_data_dir, private_dir
 from bus.process.settings import Settings
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
@@ -233,5 +233,6 @@ def run(settings: Settings, stop: Stop, clock: Clock | None = None, rng: Callabl
         StartupError: key file, directory or socket cannot be used.
     """
     sys.setswitchinterval(SWITCH_S)
-    Publisher(settings, stop, clock or SystemClock(), rng()).run()
+    with hold_data_dir(settings.data_dir):
+        Publisher(settings, stop, clock or SystemClock(), rng()).run()
     return 0

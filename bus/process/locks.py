@@ -79,6 +79,32 @@ def lock_path(run_dir: Path, role: str) -> Path:
     return run_dir / f"{role}.lock"
 
 
+@contextmanager
+def hold_data_dir(path: Path) -> Iterator[None]:
+    """Hold a data directory for one publisher until the block ends, whichever run directory it has.
+
+    Raises:
+        StartupError: another publisher holds it, or it is no directory of ours.
+    """
+    try:
+        fd = os.open(private_dir(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StartupError(f"{path}: cannot be opened: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartupError(
+                f"{path}: another publisher, of another run directory, keeps its data there: set "
+                "KALSHI_BUS_DATA_DIR to another one"
+            ) from None
+        except OSError:
+            pass  # a file system on which folders cannot be locked
+        yield
+    finally:
+        os.close(fd)
+
+
 def take_role(run_dir: Path, role: str) -> int:
     """Take `role` in this run directory; return a descriptor that holds it until closed.
 

@@ -20,7 +20,7 @@ from markets.errors import SettingsError, StartupError
 from .access import local, read_token
 from .certificate import files_of, read_certificate
 from .lifecycle import no_arguments, refuse
-from .locks import STACK, check_port, open_private_file, take_role, writable_dir
+from .locks import STACK, check_port, hold_data_dir, open_private_file, take_role, writable_dir
 from .logs import hide
 from .programs import command_of, environment_of, to_type
 from .settings import Settings, variable_of
@@ -43,7 +43,8 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     simulator, orders = settings.env == "sim", settings.mode != "paper"
     run_dir = writable_dir(settings.run_dir)
     logs = writable_dir(run_dir / "logs")
-    writable_dir(settings.data_dir)
+    with hold_data_dir(writable_dir(settings.data_dir)):
+        pass
     if not simulator and settings.private_key_path is not None:
         # Only the publisher reads its content.
         os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))

@@ -16,11 +16,12 @@ import zmq
 
 from bus.clock import ManualClock
 from bus.process.lifecycle import Deadline, Stop
-from bus.process.locks import STACK, check_port, hold_role, holder, private_dir, take_role
+from bus.process.locks import STACK, check_port, hold_data_dir, hold_role, holder, private_dir, take_role
 from bus.process.settings import Settings
 from bus.process.supervise import check_trader, prepare
 from bus.process.supervised import Supervisor
 from markets.errors import StartupError
+from publisher.run import run as publisher
 from tests.support import Process, Runner, eventually
 
 # What a process of the project looks like, with `body` as its run().
@@ -254,6 +255,22 @@ def test_who_holds_a_role_is_named_with_what_stops_it(tmp_path: Path) -> None:
         ):
             take_role(tmp_path, STACK)
     os.close(take_role(tmp_path, STACK))
+
+
+def test_two_publishers_of_two_run_directories_do_not_share_their_data(tmp_path: Path) -> None:
+    data, stop = tmp_path / "data", Stop()
+    second = Settings.load({"KALSHI_BUS_RUN_DIR": "second", "KALSHI_BUS_DATA_DIR": "data"}, tmp_path)
+    refused = pytest.raises(StartupError, match=r"/data: another publisher, .*KALSHI_BUS_DATA_DIR")
+    try:
+        with hold_data_dir(data):
+            with refused:
+                publisher(second, stop)
+            with refused:
+                prepare(second, "token")
+        with hold_data_dir(data):
+            pass
+    finally:
+        stop.close()
 
 
 def test_the_pid_of_a_holder_before_is_not_named(tmp_path: Path) -> None:
