@@ -149,15 +149,26 @@ def _main(argv: list[str]) -> int:
             return refuse(args.op, error)
     if args.op == "doctor":
         return doctor(dict(os.environ), Path.cwd())
-    online: dict[str, Run] = {
-        "forward": commands.forward,
-        "record": lambda settings, stop: commands.record(settings, stop, args.folder),
-        "replay": lambda settings, stop: commands.replay(
-            settings, stop, args.file, args.speed, args.begin_ms, args.end_ms, paused=args.paused, at=args.at
+    online: dict[str, tuple[str, Run]] = {
+        "forward": ("forwarder", commands.forward),
+        "record": ("recorder", lambda settings, stop: commands.record(settings, stop, args.folder)),
+        "replay": (
+            "replay",
+            lambda settings, stop: commands.replay(
+                settings,
+                stop,
+                args.file,
+                args.speed,
+                args.begin_ms,
+                args.end_ms,
+                paused=args.paused,
+                at=args.at,
+            ),
         ),
     }
     if args.op in online:
-        return main(args.op, online[args.op], exclusive=args.op == "forward")
+        process, run = online[args.op]
+        return main(process, run, exclusive=args.op == "forward")
     quiet: dict[str, Run] = {  # their output is for pipes: no log in it
         "control": lambda settings, _stop: commands.control(settings, args.action, args.value),
         "tap": lambda settings, stop: commands.tap(settings, stop, args.prefix),

@@ -23,7 +23,7 @@ from markets.errors import StartupError
 
 LIST: Final = "backup.json"
 FORMAT: Final = 1
-ROLES: Final = (STACK, "publisher", "snapshot_server", "trader", "orders", "forward", "alerts")
+ROLES: Final = (STACK, "publisher", "snapshot_server", "trader", "orders", "forwarder", "alerts")
 _REMADE: Final = frozenset({"history", "recording", "prometheus"})
 """Folders that are not in a backup; the recording is, when asked for."""
 

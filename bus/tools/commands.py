@@ -16,6 +16,7 @@ import zmq
 
 from bus.ask import Asker, NoAnswer, ask
 from bus.clock import Clock, SystemClock
+from bus.curve import Handshakes
 from bus.forwarder import run as run_forwarder
 from bus.metrics import Figure, Telling
 from bus.process.access import make_token
@@ -34,7 +35,7 @@ from bus.protocol.messages import (
     decode_map,
     decode_record,
 )
-from bus.sockets import MAX_FEED, connect, make, make_context
+from bus.sockets import MAX_FEED, connect, keys_of, make, make_context
 from bus.tape.export import Part, export_records
 from bus.tape.file import Recording, RecordingError
 from bus.tape.kalshi_frames import convert
@@ -112,7 +113,7 @@ class _RecordProgress:
         if not recorder.keyframes:
             if seconds >= SILENCE_S and not self._silence_said:
                 self._silence_said = True
-                _say(f"record: nothing is heard on {self._where} yet: {_IS_UP}", file=sys.stderr)
+                _say(f"recorder: nothing is heard on {self._where} yet: {_IS_UP}", file=sys.stderr)
         elif now_ns - self._said_ns >= (1 if self.terminal else PROGRESS_S) * 1e9:
             self._said_ns = now_ns
             if self.terminal:
@@ -123,7 +124,7 @@ class _RecordProgress:
                 log.info("recorder.progress", frames=recorder.frames, bytes=recorder.size)
 
     def nothing(self) -> str:
-        return f"record: nothing was heard on {self._where}, nothing was recorded: {_IS_UP}"
+        return f"recorder: nothing was heard on {self._where}, nothing was recorded: {_IS_UP}"
 
 
 def record(settings: Settings, stop: Stop, path: Path | None) -> int:
@@ -152,7 +153,7 @@ def record(settings: Settings, stop: Stop, path: Path | None) -> int:
                 recorder.run(stop, progress)
         except OSError as error:
             log.exception("recorder.stopped", folder=str(path), frames=recorder.frames)
-            _say(f"record: {path}: {error.strerror}: what was recorded can be played", file=sys.stderr)
+            _say(f"recorder: {path}: {error.strerror}: what was recorded can be played", file=sys.stderr)
             return 1
     finally:
         context.term()
@@ -377,42 +378,91 @@ def import_frames(frames: Path, path: Path, use_yes_price: str) -> int:
     return 0
 
 
+class _Ear:
+    """SUB to the feed. Where it was refused it connects anew, which libzmq does not do by itself."""
+
+    def __init__(self, context: zmq.Context[Any], feed: str, prefixes: Iterable[str], stop: Stop) -> None:
+        self._context, self._feed, self._prefixes = context, feed, tuple(prefixes)
+        self._poller = zmq.Poller()
+        self._poller.register(stop.fileno(), zmq.POLLIN)
+        self._open()
+
+    def _open(self) -> None:
+        self._socket = make(self._context, zmq.SUB, MAX_FEED)
+        self._poller.register(self._socket, zmq.POLLIN)
+        for prefix in self._prefixes:
+            self._socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
+        secured = self._feed.startswith("tcp://") and keys_of(self._context) is not None
+        self._handshakes = Handshakes(self._socket, self._feed) if secured else None
+        try:
+            connect(self._socket, self._feed)
+        except StartupError:
+            self.close()
+            raise
+
+    def hear(self) -> bytes | None:
+        """Return the next message, None if none comes within 250 ms or before the stop."""
+        return self._socket.recv() if self._socket in dict(self._poller.poll(250)) else None
+
+    def refused(self) -> str | None:
+        """Return why the feed has just refused us, if it did."""
+        problem = None if self._handshakes is None else self._handshakes.trouble()
+        if problem is not None:
+            self.close()
+            self._open()
+        return problem
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._handshakes is not None:
+            self._handshakes.close()
+        self._poller.unregister(self._socket)
+        self._socket.close()
+
+
 def tap(settings: Settings, stop: Stop, prefixes: Iterable[str]) -> int:
     """Print the feed: a line of JSON per record, until `stop` or a closed pipe.
 
-    Silence is reported on stderr within 3 s, and whether the feed is silent or only the topics asked for.
+    Silence is reported on stderr within 3 s, and whether our key is refused, the feed is silent, or only the
+    topics asked for are.
     """
     prefixes, clock = tuple(prefixes), SystemClock()
     context = make_context(settings.curve_key)
-    socket = make(context, zmq.SUB, MAX_FEED)
     try:
-        for prefix in {*prefixes, TOPIC_HEARTBEAT}:  # to tell a silent feed from a wrong prefix
-            socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
-        connect(socket, settings.feed)
-        poller = zmq.Poller()
-        poller.register(socket, zmq.POLLIN)
-        poller.register(stop.fileno(), zmq.POLLIN)
-        heard_ns, alive, said = clock.monotonic_ns(), False, False
-        while not stop.is_set():
-            if not said and clock.monotonic_ns() - heard_ns > SILENCE_S * 1e9:
-                said = True
-                _say(_silence(settings, prefixes, alive=alive), file=sys.stderr, flush=True)
-            if socket not in dict(poller.poll(250)):
-                continue
-            try:
-                topic, envelope = decode(socket.recv())
-                if not topic.startswith(prefixes):
-                    alive = True
-                    continue
-                heard_ns, alive, said = clock.monotonic_ns(), False, False
-                for line in lines(topic, envelope):
-                    _say(line, flush=True)
-            except DecodeError as error:
-                _say(json.dumps({"undecodable": str(error)}), flush=True)
+        # Heartbeats tell a silent feed from a wrong prefix.
+        ear = _Ear(context, settings.feed, {*prefixes, TOPIC_HEARTBEAT}, stop)
+        try:
+            _tap(ear, settings, stop, prefixes, clock)
+        finally:
+            ear.close()
     finally:
-        socket.close()
         context.term()
     return 0
+
+
+def _tap(ear: _Ear, settings: Settings, stop: Stop, prefixes: tuple[str, ...], clock: Clock) -> None:
+    heard_ns, alive, said = clock.monotonic_ns(), False, ""
+    while not stop.is_set():
+        news = ""
+        if (problem := ear.refused()) is not None:
+            news = f"tap: {problem}"
+        elif not said and clock.monotonic_ns() - heard_ns > SILENCE_S * 1e9:
+            news = _silence(settings, prefixes, alive=alive)
+        if news and news != said:
+            said = news
+            _say(said, file=sys.stderr, flush=True)
+        if (message := ear.hear()) is None:
+            continue
+        try:
+            topic, envelope = decode(message)
+            if not topic.startswith(prefixes):
+                alive = True
+                continue
+            heard_ns, alive, said = clock.monotonic_ns(), False, ""
+            for line in lines(topic, envelope):
+                _say(line, flush=True)
+        except DecodeError as error:
+            _say(json.dumps({"undecodable": str(error)}), flush=True)
 
 
 def _silence(settings: Settings, prefixes: tuple[str, ...], *, alive: bool) -> str:

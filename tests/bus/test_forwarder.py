@@ -3,6 +3,7 @@
 import contextlib
 import random
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,11 @@ from bus.ask import NoAnswer, ask
 from bus.clock import SystemClock
 from bus.curve import Keyring, Pair
 from bus.forwarder import Forwarder
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
 from bus.replica import Replica
 from bus.sockets import connect, make, make_context
+from bus.tools.commands import tap
 from markets.errors import StartupError
 from tests.bus.doors import Door
 from tests.bus.live import Context, Live
@@ -122,6 +126,34 @@ def test_a_revoked_key_is_cut_off_and_the_others_go_on(live: Live, door: Door, s
         eventually(lambda: leaver.status().lost)
         assert not live.agrees(leaver)
         eventually(saying(said, "curve.refused"))
+
+
+def test_tap_says_that_its_key_is_refused_and_goes_on_once_it_is_let_in(
+    door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = door.key("colleague")
+    settings = Settings.load({"KALSHI_BUS_FEED": door.feed, "KALSHI_BUS_CURVE_KEY": str(key)}, door.folder)
+    public = next(iter(door.keyring.clients()))
+    door.keyring.revoke("colleague")
+    stop = Stop()
+    thread = threading.Thread(target=tap, args=(settings, stop, ["hb."]), name="tap")
+    thread.start()
+    told: list[str] = ["", ""]
+
+    def says(place: int, text: str) -> bool:
+        told[0] += (read := capsys.readouterr()).out
+        told[1] += read.err
+        return text in told[place]
+
+    try:
+        eventually(lambda: says(1, f"tap: {door.feed}: our key is not known there, or was revoked\n"))
+        door.keyring.allow("colleague", public)
+        eventually(lambda: says(0, '"kind": "heartbeat"'))
+        assert told[1].count("our key") == 1
+    finally:
+        stop.set()
+        thread.join()
+        stop.close()
 
 
 def test_without_a_keyring_nobody_is_let_in_and_it_is_said(

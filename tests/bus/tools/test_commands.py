@@ -294,6 +294,19 @@ def test_a_part_of_a_recording_is_exported_with_books_at_a_step_and_results(
     assert (late.code, "from: 2100-01-01" in late.err) == (2, True)
 
 
+@pytest.mark.parametrize("command", ["record", "forward"])
+def test_a_process_has_the_name_of_its_program_in_logs_too(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = (Path(__file__).resolve().parents[3] / "supervisord.conf").read_text()
+    program = re.search(rf"\[program:(\w+)]\ncommand=.* -m bus {command}\n", conf)
+    assert program is not None
+    names: dict[str, int] = {}
+    monkeypatch.setattr("bus.__main__.main", lambda process, _run, **_options: names.setdefault(process, 0))
+    assert _main([command]) == 0
+    assert [*names] == [program[1]]
+
+
 @pytest.mark.e2e
 def test_tap_says_that_the_feed_is_silent_or_only_what_was_asked_for(live: Live, runner: Runner) -> None:
     runner.env |= {"KALSHI_BUS_FEED": live.feed}
