@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +48,7 @@ from .cash import cash
 from .explain import explain_order, explain_untraded, order_text, untraded_text
 from .extensions.load import Extension, build_of
 from .fair_values.hosted import hosted, names_taken, start_sources
+from .fair_values.values_file import SOURCE, ValuesFile
 from .lineup import line_up, load_strategy
 from .minder import Minder, Running, Watch
 from .opening import newest_journal
@@ -56,6 +57,7 @@ from .tax import as_csv, closed_in
 
 TIMEOUT_MS = 3_000
 READS_MAX = 500
+ROWS_MAX: Final = 20
 _IS_UP: Final = f"does a trader run here? {to_type('doctor')}"
 
 
@@ -356,12 +358,24 @@ def _check(settings: Settings) -> int:
         )
         for source in sources:
             print(f"source {source.state.name}: {source.text}")
+    if settings.fair_values_file is not None:
+        for said in _told_values(ValuesFile(settings.fair_values_file), clock.now_ms()):
+            print(f"source {SOURCE}: {said}")
     for text, maker in lineup.makers.items():
         print(f"strategy {maker.name}: {text}")
     for ended in lineup.left_out:
         remedy = f"{to_type('trader allow')} {ended.strategy}"
         print(f"strategy {ended.strategy}: not loaded: {ended.reason}: {remedy}")
     return 0
+
+
+def _told_values(file: ValuesFile, now_ms: int) -> Iterator[str]:
+    """Yield what a file of fair values has now, and what is wrong with it; the trader starts in any case."""
+    file.look(now_ms)
+    loaded = file.loaded
+    if file.loaded_ms is not None:
+        yield f"{file.path}: {len(loaded.values)} fair values, {len(loaded.errors)} rows refused"
+    yield from loaded.errors[:ROWS_MAX]
 
 
 def _allow(settings: Settings, name: str) -> int:

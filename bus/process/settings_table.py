@@ -95,6 +95,13 @@ def _path(path: Path) -> Path:
     return path
 
 
+def _values_path(path: Path) -> Path:
+    """Refuse a name that does not say of which of the two kinds the file is."""
+    if _path(path).suffix not in (".csv", ".json"):
+        raise ValueError("its name ends otherwise")
+    return path
+
+
 def _key_path(path: Path) -> Path:
     """Refuse the text of a key, on one line or several, and say how to put it into a file."""
     try:
@@ -449,7 +456,7 @@ class TraderRows(Rows):
         "The strategies that trade. If several want the same event, the one named first chooses first: "
         "docs/extending.md.",
     )
-    fair_values_file: _Path | None = _setting(
+    fair_values_file: Annotated[Path, AfterValidator(_values_path)] | None = _setting(
         None,
         "a `.csv` or `.json` file",
         "A file with your own fair values, read again whenever it changes: docs/trader.md.",

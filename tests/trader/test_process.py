@@ -292,3 +292,23 @@ def test_a_strategy_that_cannot_be_loaded_refuses_the_start(runner: Runner) -> N
     assert trader.wait() == 2
     (line,) = trader.output().strip().splitlines()[-1:]
     assert line.startswith(f"trader: KALSHI_BUS_STRATEGIES: {path}:2: invalid syntax: 'class Mine(:'")
+
+
+def test_check_says_what_is_in_the_file_of_fair_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KALSHI_BUS_FAIR_VALUES_FILE", "values.csv")
+
+    def says(content: str | None) -> str:
+        if content is not None:
+            (tmp_path / "values.csv").write_text(content)
+        assert in_process(["check"]) == 0, "the trader starts without it"
+        return capsys.readouterr().out
+
+    assert "values.csv: cannot be read: No such file" in says(None)
+    assert "got columns ['price'], expected ticker" in says("price\n1\n")
+    told = says("ticker,probability\nA,0.5\nB,2\n")
+    assert "source file: " in told
+    assert "values.csv: 1 fair values, 1 rows refused" in told
+    assert "values.csv line 3 (B): probability: got '2'" in told

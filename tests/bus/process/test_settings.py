@@ -395,6 +395,13 @@ def test_what_is_not_utf_8_is_refused(key: str) -> None:
     assert problem.encode()
 
 
+@pytest.mark.parametrize("name", ["values", "values.txt", "values.CSV", "values.csv.bak", ".csv"])
+def test_a_file_of_fair_values_is_one_of_two_kinds(name: str) -> None:
+    (problem,) = problems_of({"KALSHI_BUS_FAIR_VALUES_FILE": name})
+    assert "KALSHI_BUS_FAIR_VALUES_FILE" in problem
+    assert "expected a `.csv` or `.json` file" in problem
+
+
 def test_the_text_of_a_key_is_refused_with_the_command_that_makes_a_file_of_it() -> None:
     for text in (SECRETS["pem"], SECRETS["pem in a line"]):
         (problem,) = problems_of({**LIVE, "KALSHI_PRIVATE_KEY_PATH": text})
