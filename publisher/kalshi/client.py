@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 import requests
 import structlog
+import urllib3.exceptions
 
 from bus.clock import Clock
 from markets.errors import BadRecord, KalshiBusError, StartupError
@@ -48,6 +49,13 @@ _ANSWERS: Final = frozenset({"rate_limited", "key_refused", "clock_off", "refuse
 
 _FINAL: Final = frozenset({"refused", "blocked", "moved"})
 """Failures that a repeated request would meet again."""
+
+_UNUSABLE: Final = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    urllib3.exceptions.LocationValueError,  # which requests lets through
+)
+"""A kind of proxy, or the name of a host, that cannot be used."""
 
 UNANSWERED_S: Final = 3.0
 """A request without an answer for this long is reported."""
@@ -300,6 +308,8 @@ class Client:
             outcome = faults.connection_outcome(error)
             reason = "no complete answer in time" if outcome == "timeout" else _reason(error)
             raise ExchangeError(outcome, f"{where}: {reason}") from None
+        except _UNUSABLE as error:
+            raise ExchangeError("unreachable", f"{where}: {_reason(error)}") from None
         except requests.RequestException as error:
             raise ExchangeError("bad_reply", f"{where}: {type(error).__name__}") from None
         finally:
@@ -399,7 +409,7 @@ def cache_age_s(headers: Mapping[str, str]) -> int:
     return 0
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: Exception) -> str:
     """Return the innermost cause: requests wraps an OSError four times."""
     cause: Any = error
     while (inner := getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)) is not None:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.http11 import Response
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 
 from bus.clock import Clock
@@ -132,17 +132,7 @@ class KalshiStream:
         key = self._keys.current()
         assert key is not None, "without a key there is no stream"
         headers = key.headers("GET", urlsplit(self._url).path, self._clock.now_ms())
-        # No proxy for our own machine.
-        proxy: Literal[True] | None = True if self._url.startswith("wss:") else None
-        with connect(
-            self._url,
-            additional_headers=headers,
-            max_size=MAX_FRAME_BYTES,
-            open_timeout=OPEN_TIMEOUT_S,
-            close_timeout=CLOSE_TIMEOUT_S,
-            user_agent_header="kalshi-bus",
-            proxy=proxy,
-        ) as connection:
+        with self._opened(headers) as connection:
             log.info("stream.open")
             self.state = "live"
             session.open(self._there_ms())
@@ -158,6 +148,22 @@ class KalshiStream:
                 self.since_ms = None
                 self._hand_over(session)
                 self._say_refusals(session)
+
+    def _opened(self, headers: dict[str, str]) -> ClientConnection:
+        # No proxy for our own machine.
+        proxy: Literal[True] | None = True if self._url.startswith("wss:") else None
+        try:
+            return connect(
+                self._url,
+                additional_headers=headers,
+                max_size=MAX_FRAME_BYTES,
+                open_timeout=OPEN_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+                user_agent_header="kalshi-bus",
+                proxy=proxy,
+            )
+        except (ImportError, ValueError) as error:  # a kind of proxy, or a host's name, that cannot be used
+            raise ConnectionError(str(error)) from None
 
     def _serve(self, connection: Connection, session: StreamSession) -> None:
         ticked_ns, heard = 0, session.counters.frames

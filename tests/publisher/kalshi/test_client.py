@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -219,6 +220,26 @@ def test_nobody_there_is_unreachable(clock: ManualClock, waiting: Waiting, budge
 
     assert failure.value.outcome == "unreachable"
     assert not client.reachable
+
+
+@pytest.mark.parametrize(
+    ("proxy", "host", "said"),
+    [("socks5h://127.0.0.1:9", "exchange.invalid", "SOCKS"), ("", "exchange..invalid", "label empty")],
+)
+def test_a_proxy_or_a_name_that_cannot_be_used_is_named(
+    proxy: str,
+    host: str,
+    said: str,
+    clock: ManualClock,
+    waiting: Waiting,
+    budget: Budget,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    client = Client(f"https://{host}/trade-api/v2", NO_KEY, budget, clock, Random(1), waiting)
+    with closing(client), pytest.raises(ExchangeError, match=said) as caught:
+        client.get("/events", read=events_of, attempts=1)
+    assert caught.value.outcome == "unreachable"
 
 
 def test_silent_server_times_out(

@@ -167,6 +167,28 @@ def test_upgrade_is_signed_and_wanted_books_come(exchange: WebSocketExchange, li
     assert eventually(lambda: (listening.stream.state, listening.stream.books) == ("live", 2))
 
 
+@pytest.mark.parametrize(
+    ("proxy", "host", "said"),
+    [("socks5h://127.0.0.1:9", "exchange.invalid", "SOCKS"), ("", "exchange..invalid", "label empty")],
+)
+def test_a_proxy_or_a_name_that_cannot_be_used_is_said_and_ends_nothing(
+    proxy: str,
+    host: str,
+    said: str,
+    pauses: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    listening = Listening(f"wss://{host}/trade-api/ws/v2", tmp_path)
+    try:
+        eventually(lambda: len(pauses) > 2)
+        assert listening.stream.state == "down"
+        assert said in str(eventually(lambda: listening.stream.error))
+    finally:
+        listening.close()
+
+
 def test_closed_twenty_times_it_waits_longer_and_follows_once_each_time(
     exchange: WebSocketExchange, pauses: list[float], listening: Listening
 ) -> None:
