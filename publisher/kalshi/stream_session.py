@@ -437,8 +437,11 @@ class StreamSession:
             subscriptions.update_books("delete_markets", dropped)
         if not subscriptions.books_due(steady_ms):
             return
-        if self.counters.books_max is not None and subscriptions.deleting(steady_ms):
-            return  # commands may be carried out in another order: what goes must be gone before more comes
+        # Commands may be carried out in another order: what goes must be gone before it, or more, comes.
+        if leaving := subscriptions.leaving(steady_ms):
+            if self.counters.books_max is not None:
+                return
+            wanted = {ticker: None for ticker in wanted if ticker not in leaving}
         for part in self._to_follow(wanted):
             new = part
             if subscriptions.books_open:

@@ -224,12 +224,14 @@ class Subscriptions:
         commands, self._commands = self._commands, []
         return commands
 
-    def deleting(self, now_ms: int) -> bool:
-        """Tell whether markets are being taken out of the subscription of books."""
-        return any(
-            command.action == "delete_markets" and now_ms - command.sent_ms < STALLED_AFTER_MS
+    def leaving(self, now_ms: int) -> set[str]:
+        """Return the markets that are being taken out of the subscription of books."""
+        return {
+            ticker
             for command in self._unanswered.values()
-        )
+            if command.action == "delete_markets" and now_ms - command.sent_ms < STALLED_AFTER_MS
+            for ticker in command.tickers
+        }
 
     # -- what is heard
 

@@ -224,6 +224,22 @@ def test_recorded_quarter_hour_of_gold_ends_empty_and_never_goes_below_zero() ->
     assert books.books[ticker] == ({}, {})
 
 
+def test_a_book_wanted_again_at_once_is_followed_whatever_the_order_of_commands() -> None:
+    """They were seen to be carried out in another order than they were sent in."""
+    line = Line(["A", "B"])
+    line.session.want(["B"], line.now_ms)
+    line.session.want(["A", "B"], line.now_ms)
+    for command in reversed(line.session.commands()):
+        line.deliver(*line.venue.answer(command, line.now_ms))
+    line.pass_time(1_000)
+    line.settle()
+
+    assert line.venue.subscribed == {"A", "B"}
+    for _ in range(20):
+        line.deliver(line.move())
+    assert line.right
+
+
 # -- gaps, duplicates, swaps
 
 
