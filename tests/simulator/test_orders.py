@@ -32,6 +32,7 @@ def test_an_order_rests_is_read_and_is_cancelled(trader: Trader) -> None:
 def test_a_fill_is_in_fills_positions_and_balance_to_the_micro_dollar(trader: Trader) -> None:
     market = a_market(trader)
     before = trader.call("GET", "/portfolio/balance")
+    assert before["balance_dollars"] == "40000.0000", "4 decimals, as recorded"
     ask = market.ask_e4
     placed = trader.place(market, price="0.9900", time_in_force="immediate_or_cancel", count="1.00")
     assert (placed["fill_count"], placed["average_fill_price"]) == ("1.00", text(ask))
@@ -309,7 +310,7 @@ def test_cash_moves_between_shards_once_for_one_transfer_id(trader: Trader) -> N
     first = trader.call("POST", "/portfolio/intra_exchange_instance_transfer", body)
     assert trader.call("POST", "/portfolio/intra_exchange_instance_transfer", body) == first
     rows = trader.call("GET", "/portfolio/balance")["balance_breakdown"]
-    assert [row["balance"] for row in rows] == ["9999.000000", "10000.000000", "10000.000000", "10001.000000"]
+    assert [row["balance"] for row in rows] == ["9999.0000", "10000.0000", "10000.0000", "10001.0000"]
 
 
 def test_private_channels_tell_an_order_its_fills_and_the_position(trader: Trader) -> None:

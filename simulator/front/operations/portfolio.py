@@ -286,9 +286,14 @@ def get_settlements(call: Call) -> Response:
 # Cash ------------------------------------------------------------------------------------------------
 
 
+def _cash(money_e6: int) -> str:
+    """Return an amount as balances were recorded: with 4 decimals, unless it has more."""
+    return format_money(money_e6).removesuffix("00")
+
+
 def _by_shard(values: dict[int, int]) -> list[dict[str, Any]]:
     return [
-        {"balance": format_money(value_e6), "exchange_index": shard}
+        {"balance": _cash(value_e6), "exchange_index": shard}
         for shard, value_e6 in sorted(values.items())
     ]
 
@@ -307,7 +312,7 @@ def get_balance(call: Call) -> Response:
             {
                 "balance": balance_e6 // _CENT_E6,
                 "balance_breakdown": _by_shard(ledger.statements.balances_e6(party)),
-                "balance_dollars": format_money(balance_e6),
+                "balance_dollars": _cash(balance_e6),
                 "portfolio_value": value_e6 // _CENT_E6,
                 "updated_ts": ledger.statements.balance_ms(party) // 1000,
             }
