@@ -293,8 +293,7 @@ def _cash(money_e6: int) -> str:
 
 def _by_shard(values: dict[int, int]) -> list[dict[str, Any]]:
     return [
-        {"balance": _cash(value_e6), "exchange_index": shard}
-        for shard, value_e6 in sorted(values.items())
+        {"balance": _cash(value_e6), "exchange_index": shard} for shard, value_e6 in sorted(values.items())
     ]
 
 
