@@ -71,6 +71,10 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Pace = Annotated[float, msgspec.Meta(ge=0, le=1_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Skew = Annotated[int, msgspec.Meta(ge=-(2**40), le=2**40)]
+Most = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
 
 
 class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,12 +105,12 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         combos: create this many combo (multivariate) markets; otherwise there are none.
     """
 
-    cache_s: float | None = None
+    cache_s: Seconds | None = None
     nested_429: bool | None = None
     bill_books_per_ticker: bool | None = None
-    clock_skew_ms: int | None = None
-    pace: float | None = None
-    trade_share: float | None = None
+    clock_skew_ms: Skew | None = None
+    pace: Pace | None = None
+    trade_share: Share | None = None
     mispricings: bool | None = None
     bursts: bool | None = None
     rivals: bool | None = None
@@ -122,8 +126,8 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     paused_markets: list[str] | None = None
     stages: dict[str, Stage] | None = None
     gzip: bool | None = None
-    ws_markets: int | None = None
-    ws_commands: int | None = None
+    ws_markets: Most | None = None
+    ws_commands: Most | None = None
     combos: int | None = None
 
 
