@@ -3,10 +3,15 @@
 import argparse
 import os
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from simulator.front.limits import TIERS
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +33,23 @@ class SimulatorOptions:
     save_s: float = 120.0
 
 
+def _within(kind: Callable[[str], T], text: str, bounds: tuple[T, T], expected: str) -> T:
+    with suppress(ValueError):
+        if bounds[0] <= (value := kind(text)) <= bounds[1]:
+            return value
+    raise argparse.ArgumentTypeError(f"{text}: expected {expected}")
+
+
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text}: expected a port from 0 to 65535 (0 picks a free one)")
-    return value
+    return _within(int, text, (0, 65535), "a port from 0 to 65535 (0 picks a free one)")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number of markets from 1 to 1000000")
-    return value
+    return _within(int, text, (1, 1_000_000), "a number of markets from 1 to 1000000")
 
 
 def _accounts(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number of accounts from 1 to 100")
-    return value
+    return _within(int, text, (1, 100), "a number of accounts from 1 to 100")
 
 
 def _cash(text: str) -> int:
@@ -57,10 +60,7 @@ def _cash(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds from 0.1 to 86400")
-    return value
+    return _within(float, text, (0.1, 86_400.0), "seconds from 0.1 to 86400")
 
 
 def parse(arguments: list[str] | None = None) -> SimulatorOptions:
