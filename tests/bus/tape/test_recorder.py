@@ -119,7 +119,7 @@ def test_full_disk_stops_the_recording_loudly_and_nothing_else(
         recorder = record_process(runner, live, path, "sh", "-c", 'ulimit -f 400; exec "$@"', "sh")
         assert recorder.wait(30) == 1
         output = recorder.output()
-        assert f"record: {path}: File too large: what was recorded can be played" in output
+        assert f"recorder: {path}: File too large: what was recorded can be played" in output
         (stopped,) = recorder.events("recorder.stopped")
         assert stopped["level"] == "error"
         assert "Exception ignored" not in output
