@@ -38,7 +38,7 @@ _say: Final = print
 
 EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 2.0
-PATIENCE_S: Final = 8.0
+PATIENCE_S: Final = 20.0
 """How long after the start it is not trouble that a process is not up yet."""
 
 LASTED_S: Final = 1.5
