@@ -276,6 +276,7 @@ def test_the_calendar_shows_the_newest_weeks_and_counts_earlier_days() -> None:
     assert calendar([]) == ([], 0)
     (week,), _ = calendar([a_row("2026-06-03", "0.000000")])
     assert [cell and cell.tone for cell in week] == [None, None, "", None, None, None, None]
+    assert [str(cell.monday) for cell in week if cell is not None] == ["2026-06-01"]
 
 
 def test_rates_of_nothing_are_unknown() -> None:

@@ -135,6 +135,11 @@ class DayCell(msgspec.Struct, frozen=True):
     weight: int = 0
 
     @property
+    def monday(self) -> date:
+        """The first day of its week, which may be before all that is shown."""
+        return self.day - timedelta(self.day.weekday())
+
+    @property
     def tone(self) -> str:
         """A CSS class."""
         if self.row is None or not self.weight:
