@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from markets.orders import Fill, Intent, Settlement
+from markets.orders import Fill, Intent, OrderState, Settlement
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput
 from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
-from trader.engine.outputs import AnyOutput, Booked, Corrected, DailyLoss, Day, Place, Settled
+from trader.engine.outputs import AnyOutput, Booked, Cancel, Corrected, DailyLoss, Day, Place, Settled
+from trader.engine.standing import KnownOrder
 from trader.journal.journal import Recovered
 from trader.ledger.ledger import Ledger
 
@@ -41,6 +42,8 @@ class MemoryJournal:
         self._taken: tuple[tuple[LevelKey, int], ...] = ()
         self._leg_risk: tuple[Learnt, ...] = ()
         self._intents: dict[int, Intent] = {}
+        self._known: dict[int, KnownOrder] = {}
+        self._cancelling: set[int] = set()
 
     # -- decisions
 
@@ -70,6 +73,8 @@ class MemoryJournal:
                     self._place(output.intent)
                 case Booked():
                     self._book(output)
+                case Cancel():
+                    self._cancelling.add(output.number)
                 case Settled():
                     self._settle(output.settlement, 1)
                     self.settled(output.settlement)
@@ -103,7 +108,11 @@ class MemoryJournal:
             self.filled(intent, fill)
         if booked.status.ended:
             del self._intents[booked.number]
+            self._known.pop(booked.number, None)
+            self._cancelling.discard(booked.number)
             self.ended(intent)
+        else:
+            self._known[booked.number] = (booked.number, booked.status, booked.reason)
 
     def _settle(self, settlement: Settlement, times: int) -> None:
         self._counts["settlements"] += times
@@ -127,12 +136,14 @@ class MemoryJournal:
             marks=self._marks,
             places={
                 number: self._places.get(number)
-                for number, intent in self.ledger.open.items()
-                if intent.time_in_force == "gtc"
+                for number, state, _ in self._known.values()
+                if state in (OrderState.RESTING, OrderState.PARTIAL)
             },
             leg_risk=self._leg_risk,
             loss_base_e6=None if loss is None else loss.base_e6,
             loss_latched=loss is not None and loss.latched,
+            known=tuple(known for _, known in sorted(self._known.items())),
+            cancelling=tuple(sorted(self._cancelling)),
         )
 
     def order(self, number: int) -> Intent | None:
