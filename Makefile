@@ -25,7 +25,7 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # A wait that ran out is made once more, and said ("RERUN"): the machine may have been busy. A wrong answer never is.
-AGAIN = --reruns 1 --only-rerun "not within [0-9.]+ s" --only-rerun "Timeout" -rR
+AGAIN = --reruns 1 --only-rerun "not within [0-9.]+ s" --only-rerun "Timeout" --only-rerun "with timeout [0-9]+ms" -rR
 
 # `make soak sync` is `make soak NAME=sync`: the words after soak are no targets.
 ifeq ($(firstword $(MAKECMDGOALS)),soak)

@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 T = TypeVar("T")
-SETTLE_S = 5.0
+SETTLE_S = 20.0
+"""Only failures wait this long, here as for what is expected of a page without a limit of its own."""
+
+expect.set_options(timeout=1_000 * SETTLE_S)
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -80,7 +83,7 @@ def serious(page: Page, rule: str | None = None) -> list[str]:
 
 
 def settled(page: Page, look: Callable[[], T]) -> T:
-    """What `look` finds at fault once a page has taken its new size: nothing, or what is there after 5 s.
+    """What `look` finds at fault once a page has taken its new size: nothing, or what is there in the end.
 
     Scripts hear of a size a moment after it has changed; charts are drawn anew only then.
     """
