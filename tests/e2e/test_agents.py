@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,8 +77,13 @@ def server(runner: Runner, folder: Path) -> StdioServerParameters:
 
 
 def started() -> psutil.Process:
-    (found,) = [one for one in psutil.Process().children(recursive=True) if "mcp" in one.cmdline()]
-    return found
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # others end meanwhile
+            if "mcp" in one.cmdline():
+                found.append(one)
+    (server,) = found
+    return server
 
 
 @pytest.mark.timeout(180)  # two dozen answers while a stack starts
