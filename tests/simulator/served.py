@@ -53,7 +53,9 @@ class Venue:
             auth.SIGNATURE: base64.b64encode(signature).decode(),
         }
 
-    def private(self, method: str, path: str, body: Any = None, timeout: float = 10) -> requests.Response:
+    def private(
+        self, method: str, path: str, body: Any = None, timeout: float | tuple[float, float] = 10
+    ) -> requests.Response:
         """Send a signed request below /trade-api/v2; the query is not signed."""
         full = "/trade-api/v2" + path
         headers = self.headers(full.partition("?")[0], method=method)

@@ -242,9 +242,9 @@ def test_a_doubled_reply_is_there_before_the_next_request(venue: Venue) -> None:
 
 def test_a_client_that_has_gone_does_not_stop_what_is_late_or_a_copy(venue: Venue) -> None:
     market = a_market(venue, 0)
-    hurt(venue, "request_late", ms=400)
+    hurt(venue, "request_late", ms=1_500)
     with pytest.raises(requests.Timeout):
-        venue.private("POST", ORDERS, order(market, "late-1"), timeout=0.1)
+        venue.private("POST", ORDERS, order(market, "late-1"), timeout=(10, 0.1))
     assert mine(venue, "late-") == []
     eventually(lambda: len(mine(venue, "late-")) == 1, what="the late order")
     hurt(venue, "request_copied", ms=200, match={"client_order_id": "copied-"})
