@@ -118,7 +118,7 @@ class Listening:
 
     def close(self) -> None:
         self.stop.set()
-        self._thread.join(5)
+        self._thread.join(30)
         assert not self._thread.is_alive()
         self.stop.close()
 
@@ -206,7 +206,7 @@ def test_closed_twenty_times_it_waits_longer_and_follows_once_each_time(
         longest_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**number)
         assert longest_s / 2 <= pause_s <= longest_s
     assert len(set(pauses)) == 20  # jittered, also where they grow no more
-    assert exchange.open == 1
+    eventually(lambda: exchange.open == 1)
     subscribed = [c for c in exchange.commands if c["cmd"] == "subscribe"]
     assert len(exchange.paths) == 21
     assert Counter(channel for c in subscribed for channel in c["params"]["channels"]) == dict.fromkeys(
@@ -237,9 +237,9 @@ def test_refused_key_is_told_and_tried_again_at_growing_intervals(
     began_s = time.monotonic()
     listening = Listening(exchange.url, tmp_path)
     try:
-        eventually(lambda: len(exchange.paths) == 3)
+        eventually(lambda: len(exchange.paths) >= 3)
         assert time.monotonic() - began_s >= 0.25 + 0.5  # at least half of each pause
-        assert listening.stream.state == "key_refused"
+        eventually(lambda: listening.stream.state == "key_refused")
     finally:
         listening.close()
 
@@ -259,9 +259,7 @@ def test_a_refused_upgrade_is_told_with_its_status_at_once(
     exchange.refuse, exchange.body = status, body
     listening = Listening(exchange.url, tmp_path)
     try:
-        eventually(lambda: listening.stream.error)
-        assert listening.stream.state == state
-        assert reason in (listening.stream.error or "")
+        eventually(lambda: listening.stream.state == state and reason in (listening.stream.error or ""))
         exchange.refuse = 0
         eventually(lambda: listening.stream.state == "live" and listening.stream.error is None)
     finally:
