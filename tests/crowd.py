@@ -95,3 +95,8 @@ def waits_s(do: Callable[[], object], times: int) -> list[float]:
         do()
         found.append(time.monotonic() - started_s)
     return found
+
+
+def assert_within(limit_s: float, *took_s: float) -> None:
+    """Fail, in the words of a wait that ran out, if anything took as long as this."""
+    assert max(took_s) < limit_s, f"not within {limit_s:g} s: it took {max(took_s):.2f} s"

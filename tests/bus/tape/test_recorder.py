@@ -104,7 +104,7 @@ def test_killed_recorder_loses_at_most_a_second_and_the_file_plays(
     heard = [item for item in played.play() if isinstance(item, Frame)]
     lost_s = (killed_ns - max(frame.time_ns for frame in heard)) / 1e9
     assert lost_s <= LOSS_S + 2 * load.stall_s, (
-        f"{lost_s:.2f} s lost, this machine stood {load.stall_s:.2f} s"
+        f"not within {LOSS_S:g} s: {lost_s:.2f} s lost, this machine stood {load.stall_s:.2f} s"
     )
     assert played.problem, "it says that it was not ended"
     assert assert_plays_to(path, live) > start + 2_000
@@ -126,7 +126,7 @@ def test_full_disk_stops_the_recording_loudly_and_nothing_else(
         why = last_words(recorder.log_path)
         assert why == "recorder.stopped OSError: [Errno 27] File too large", "as the page shows it"
         before = live.publisher.writer.state.seq
-        assert replica.wait(lambda r: r.status().live and r.state.seq > before, 10)
+        assert replica.wait(lambda r: r.status().live and r.state.seq > before, 30)
         assert replica.status().stats.gaps == 0
     (segment,) = path.iterdir()
     assert 100_000 < segment.stat().st_size <= 400 * 1_024
@@ -144,7 +144,7 @@ def test_what_is_heard_while_a_keyframe_is_made_is_not_lost_to_who_plays_on(
         def answer_late(question: bytes, now_ms: int) -> list[bytes]:
             live.do(*[publisher.stream] * 5)
             seq = publisher.writer.state.seq
-            assert recorder._replica.wait(lambda r: r.state.seq == seq, 10)
+            assert recorder._replica.wait(lambda r: r.state.seq == seq, 30)
             return answer(question, now_ms)
 
         monkeypatch.setattr(recorder._answers, "answer", answer_late)
@@ -215,8 +215,8 @@ def test_slow_disk_of_a_recorder_blocks_nobody_and_loses_nothing(
     ):
         live.do(*[live.publisher.stream] * 2_000, live.publisher.commit)
         truth = live.publisher.writer.state
-        assert replica.wait(lambda r: r.state.seq == truth.seq, 10)
-        assert recorder._replica.wait(lambda r: r.state.seq == truth.seq, 10), "its own copy does not wait"
+        assert replica.wait(lambda r: r.state.seq == truth.seq, 30)
+        assert recorder._replica.wait(lambda r: r.state.seq == truth.seq, 30), "its own copy does not wait"
         eventually(lambda: recorder.frames > 2_000)
         assert (replica.status().stats.gaps, recorder._replica.status().stats.gaps) == (0, 0)
         assert recorder.dropped == 0
@@ -259,14 +259,14 @@ def test_what_a_standing_disk_makes_a_recorder_drop_is_counted_and_healed_by_a_k
         file.gate.clear()
         live.do(*[publisher.stream] * 500, publisher.commit)
         eventually(lambda: recorder.dropped)
-        assert replica.wait(lambda r: r.state.seq == publisher.writer.state.seq, 10)
+        assert replica.wait(lambda r: r.state.seq == publisher.writer.state.seq, 30)
         assert recorder._replica.status().stats.gaps == 0
         keyframes = recorder.keyframes
         file.gate.set()
         eventually(lambda: recorder.keyframes > keyframes)
         live.do(*[publisher.stream] * 20, publisher.commit)
         truth = publisher.writer.state
-        assert recorder._replica.wait(lambda r: r.state.seq == truth.seq, 10)
+        assert recorder._replica.wait(lambda r: r.state.seq == truth.seq, 30)
         eventually(lambda: last_seq(path) == truth.seq)
     with replay_of(path) as replayed:
         replica = replayed.replica()
