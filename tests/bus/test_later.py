@@ -90,7 +90,7 @@ def test_answers_come_in_the_order_in_which_they_are_known(
 def test_neither_the_impatient_nor_those_who_left_cost_anything(
     slow: Slow, zmq_socket: Callable[..., zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus.protocol.answers, "LATER_MS", 50)
+    monkeypatch.setattr(bus.protocol.answers, "LATER_MS", 500)
     monkeypatch.setattr(bus.protocol.answers, "LATER_MOST", 3)
     dealer = zmq_socket(zmq.DEALER)
     dealer.connect(slow.server.state_address)

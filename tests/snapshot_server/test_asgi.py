@@ -202,7 +202,7 @@ def test_nobody_gets_what_was_begun_before_a_commit_and_all_who_waited_get_the_s
 def test_large_bodies_leave_at_the_pace_of_the_reader_who_must_not_stop(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asgi, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(asgi, "PATIENCE_S", 0.3)
 
     async def main() -> None:
         whole = await server.get("/markets")
@@ -369,7 +369,7 @@ def test_nobody_waits_for_a_body_under_way_of_another_query(server: Server) -> N
     """One who asks for the whole must not hold up one who asks for a market."""
 
     release = threading.Event()
-    server.hold = lambda: assert_true(release.wait(5))
+    server.hold = lambda: assert_true(release.wait(30))
 
     async def main() -> None:
         slow = asyncio.create_task(server.get("/markets"))

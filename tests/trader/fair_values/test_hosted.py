@@ -14,7 +14,7 @@ from markets.errors import StartupError
 from tests.support import eventually
 from trader.fair_values.hosted import HostedSource, Patience, SourceState, refuse_twins, start_sources
 
-PATIENCE = Patience(start_s=20.0, deadline_s=2.0, keep_s=0.4, stable_s=60.0, backoff_s=(0.05, 0.1))
+PATIENCE = Patience(start_s=20.0, deadline_s=2.0, keep_s=1.0, stable_s=60.0, backoff_s=(0.05, 0.1))
 BEGIN = """
 import os, sys, time
 from trader.fair_values.pipe import *
