@@ -69,19 +69,19 @@ def zmq_context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
     # term() blocks while sockets are open, so another thread calls it; it stays behind in a failing run only.
     closer = threading.Thread(target=context.term, name="zmq-term", daemon=True)
     closer.start()
-    closer.join(10)
+    closer.join(30)
     if closer.is_alive():
-        pytest.fail("a ZeroMQ socket was left open: context.term() did not return in 10 s")
+        pytest.fail("a ZeroMQ socket was left open: context.term() did not return in 30 s")
 
 
 @pytest.fixture
 def zmq_socket(zmq_context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Callable[..., zmq.Socket[bytes]]]:
-    """A factory of sockets of `zmq_context` that give up sending and receiving after 5 s and are closed."""
+    """A factory of sockets of `zmq_context` that give up sending and receiving after 30 s and are closed."""
     opened: list[zmq.Socket[bytes]] = []
 
     def open_socket(kind: int, **options: Any) -> zmq.Socket[bytes]:
         socket = zmq_context.socket(kind)
-        socket.rcvtimeo = socket.sndtimeo = 5000
+        socket.rcvtimeo = socket.sndtimeo = 30_000
         for name, value in options.items():
             setattr(socket, name, value)
         opened.append(socket)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 
-TIMEOUT_S = float(os.environ.get("TEST_TIMEOUT_S", "10"))
+TIMEOUT_S = float(os.environ.get("TEST_TIMEOUT_S", "20"))
 """How long to wait for what must happen soon. Only failures wait this long; slow machines set more."""
 
 

@@ -22,7 +22,7 @@ class Door:
         self._stop, self._started = Stop(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="forwarder")
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(30)
 
     def _run(self) -> None:
         context = make_context(self._key)

@@ -63,7 +63,7 @@ class Live:
             done.set()
 
         self.server.submit(job)
-        assert done.wait(10)
+        assert done.wait(30)
 
     @contextmanager
     def flood(self) -> Iterator[None]:

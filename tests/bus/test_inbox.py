@@ -31,7 +31,7 @@ def test_taking_waits_for_what_the_state_already_has() -> None:
     taker = threading.Thread(target=lambda: taken.append(inbox.take(1, 6, 5.0)))
     taker.start()
     inbox.listen([Changed(6, 0, (("book", ("A",)),))])
-    taker.join(5)
+    taker.join(30)
 
     assert taken == [batch_with((("book", "A"),))]
 

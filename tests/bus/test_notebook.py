@@ -29,7 +29,7 @@ TICKERS = ("A-1-X", "A-1-Y", "B-1-X")
 
 def test_connection_gives_typed_objects_that_follow_the_feed(live: Live) -> None:
     with bus.connect(feed=live.feed, snapshots=live.state) as connection:
-        assert connection.replica.wait(lambda r: r.status().live, 10)
+        assert connection.replica.wait(lambda r: r.status().live, 30)
         ticker = next(iter(live.publisher.home))
         assert connection.market(ticker).ticker == ticker
         assert connection.quote(ticker).yes_bid_e4 == 4_500
@@ -52,7 +52,7 @@ def test_connection_without_anybody_there_says_so(short_dir: Path) -> None:
 
 def test_data_frame_has_a_row_per_market(live: Live) -> None:
     with bus.connect(feed=live.feed, snapshots=live.state) as connection:
-        assert connection.replica.wait(lambda r: r.status().live, 10)
+        assert connection.replica.wait(lambda r: r.status().live, 30)
         live.do(live.publisher.commit)
         eventually(lambda: live.agrees(connection.replica))
         frame = connection.frame()
@@ -159,7 +159,7 @@ def test_a_topic_that_is_still_to_come_is_followed_if_that_is_meant(live: Live) 
 
 def test_a_connection_shows_how_it_stands(live: Live) -> None:
     with bus.connect("md.A.", feed=live.feed, snapshots=live.state) as connection:
-        assert connection.replica.wait(lambda r: r.status().live, 10)
+        assert connection.replica.wait(lambda r: r.status().live, 30)
         assert re.fullmatch(
             r"<kalshi_bus connection: feed live, age .*, markets 2, books 0, position \d+:\d+, "
             r"topics md\.A\.>",

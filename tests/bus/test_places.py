@@ -49,14 +49,14 @@ def test_ipc_endpoint_of_another_is_refused_and_its_subscribers_stay(
     """Another run directory, so that no lock is in the way: ZeroMQ would bind without a word."""
     taken = getattr(live, of)
     with following(zmq_context, live.feed, live.state) as replica:
-        assert replica.wait(lambda r: r.status().live, 10)
+        assert replica.wait(lambda r: r.status().live, 30)
         second = runner.start(process, env={f"KALSHI_BUS_{name.upper()}": taken})
         assert_refused(second, f"{name}: {taken} is in use", f"KALSHI_BUS_{name.upper()}")
         live.do(live.publisher.commit)
         seq = live.publisher.writer.state.seq
-        assert replica.wait(lambda r: r.state.seq == seq, 10)
+        assert replica.wait(lambda r: r.state.seq == seq, 30)
         with following(zmq_context, live.feed, live.state) as late:
-            assert late.wait(lambda r: r.status().live and r.state.epoch == START_MS, 10)
+            assert late.wait(lambda r: r.status().live and r.state.epoch == START_MS, 30)
         assert replica.status().stats.gaps == 0
 
 

@@ -78,7 +78,7 @@ def test_replicas_that_join_during_a_flood_are_exact(live: Live, follow: Follow)
         replicas = []
         for number in range(6):
             replicas.append(follow(FILTER if number % 3 == 2 else ("",)))
-            assert replicas[-1].wait(lambda r: r.status().live, 10)
+            assert replicas[-1].wait(lambda r: r.status().live, 30)
         assert live.publisher.writer.state.seq > before + 1_000
     for replica in replicas:
         eventually(lambda replica=replica: live.agrees(replica))  # type: ignore[misc]
@@ -95,7 +95,7 @@ def test_loss_by_high_water_mark_is_noticed_and_repaired(
     sleepy = threading.Event()
     replica = follow(feed=live.feed, state=live.state, listener=lambda _actions: sleepy.wait(0.2) and None)
     try:
-        assert replica.wait(lambda r: r.status().live, 10)
+        assert replica.wait(lambda r: r.status().live, 30)
         with live.flood():
             assert replica.wait(lambda r: r.status().stats.gaps > 1, 30)
         sleepy.set()
@@ -108,14 +108,14 @@ def test_loss_by_high_water_mark_is_noticed_and_repaired(
 
 def test_publisher_restart_is_followed(zmq_context: Context, live: Live, follow: Follow) -> None:
     replica = follow()
-    assert replica.wait(lambda r: r.status().live, 10)
+    assert replica.wait(lambda r: r.status().live, 30)
     old_epoch, ports = replica.state.epoch, (live.port("feed"), live.port("state"))
     live.do(live.publisher.commit)
     live.close()
     again = Live(zmq_context, START_MS + 5, ports)
     try:
         again.do(again.publisher.stream)
-        assert replica.wait(lambda r: r.state.epoch > old_epoch and r.status().live, 15)
+        assert replica.wait(lambda r: r.state.epoch > old_epoch and r.status().live, 30)
         eventually(lambda: again.agrees(replica))
     finally:
         again.close()
@@ -186,7 +186,7 @@ def test_cut_and_delayed_line_loses_nothing_for_good(
     live: Live, follow: Follow, feed_proxy: FaultProxy
 ) -> None:
     replica = follow(feed=feed_proxy.endpoint)
-    assert replica.wait(lambda r: r.status().live, 10)
+    assert replica.wait(lambda r: r.status().live, 30)
     for _ in range(3):
         accepted = feed_proxy.connections
         feed_proxy.cut()
@@ -202,7 +202,7 @@ def test_slow_line_of_a_few_kilobytes_a_second_is_followed(
 ) -> None:
     feed_proxy.bytes_per_s = 8_000
     replica = follow(feed=feed_proxy.endpoint)
-    assert replica.wait(lambda r: r.status().live, 15)
+    assert replica.wait(lambda r: r.status().live, 30)
     live.do(*[live.publisher.stream] * 50, live.publisher.commit)
     eventually(lambda: live.agrees(replica), 20)
     assert replica.status().stats.digest_mismatches == 0
@@ -210,7 +210,7 @@ def test_slow_line_of_a_few_kilobytes_a_second_is_followed(
 
 def test_damaged_bytes_are_refused_or_repaired(live: Live, follow: Follow, feed_proxy: FaultProxy) -> None:
     replica = follow(feed=feed_proxy.endpoint)
-    assert replica.wait(lambda r: r.status().live, 10)
+    assert replica.wait(lambda r: r.status().live, 30)
     feed_proxy.corrupt = 3
     for _ in range(30):
         live.do(live.publisher.stream, live.publisher.commit)
@@ -226,17 +226,17 @@ def test_black_hole_is_told_and_left_by_itself(live: Live, follow: Follow, feed_
         feed=feed_proxy.endpoint,
         listener=lambda actions: events.extend(getattr(action, "event", "") for action in actions),
     )
-    assert replica.wait(lambda r: r.status().live, 10)
+    assert replica.wait(lambda r: r.status().live, 30)
     feed_proxy.black_hole = True
     live.do(live.publisher.commit)
-    assert replica.wait(lambda r: r.status().lost, 10)
+    assert replica.wait(lambda r: r.status().lost, 30)
     assert not replica.status().live
     assert replica.state.quotes, "the last good data goes on being served"
     accepted = feed_proxy.connections
     eventually(lambda: feed_proxy.connections > accepted, what="the socket is rebuilt")
     feed_proxy.black_hole = False
     feed_proxy.cut()
-    assert replica.wait(lambda r: r.status().live, 15)
+    assert replica.wait(lambda r: r.status().live, 30)
     eventually(lambda: live.agrees(replica))
     assert "lost" in events
     assert "found" in events
@@ -254,7 +254,7 @@ def test_replica_whose_listener_raised_does_not_pass_for_live(
             raise LookupError("a user's mistake")
 
     replica = follow(listener=listen)
-    assert replica.wait(lambda r: r.status().live, 10)
+    assert replica.wait(lambda r: r.status().live, 30)
     broken.set()
     live.do(live.publisher.commit)
     eventually(lambda: replica.status().lost)
@@ -289,7 +289,7 @@ def test_sleeping_subscriber_costs_nobody_anything_and_resyncs(
         awake.set()
         sleeper = follow(feed=live.feed, state=live.state, listener=listen)
         for replica in (*others, sleeper):
-            assert replica.wait(lambda r: r.status().live, 10)
+            assert replica.wait(lambda r: r.status().live, 30)
         awake.clear()
         before = process.memory_info().rss
         for turn in range(150):
@@ -297,7 +297,7 @@ def test_sleeping_subscriber_costs_nobody_anything_and_resyncs(
             seq = live.publisher.writer.state.seq
             for replica in others:  # no faster than they: they are not the ones to lose anything
                 heard = replica._sync._coverage
-                assert replica.wait(lambda r, seq=seq, heard=heard: max(r.state.seq, heard.heard) >= seq, 10)  # type: ignore[misc]
+                assert replica.wait(lambda r, seq=seq, heard=heard: max(r.state.seq, heard.heard) >= seq, 30)  # type: ignore[misc]
             if turn == 20:
                 before = process.memory_info().rss
         assert process.memory_info().rss - before < 60_000_000
@@ -332,7 +332,7 @@ def test_hostile_peers_get_no_message_in_and_harm_nobody(
         for peer in held:
             peer.sendall(HOSTILE[what])
         replica = follow()
-        assert replica.wait(lambda r: r.status().live, 10)
+        assert replica.wait(lambda r: r.status().live, 30)
         live.do(live.publisher.commit)
         eventually(lambda: live.agrees(replica))
         assert ask(zmq_context, live.state, {"op": "ping", "id": 1})["id"] == 1
@@ -370,12 +370,12 @@ def test_malformed_question_gets_an_error_and_the_next_its_answer(
     try:
         client.connect(live.state)
         client.send(question)
-        assert client.poll(5_000)
+        assert client.poll(30_000)
         answer = msgpack.unpackb(client.recv())
         assert not answer["ok"]
         assert answer["error"]["code"] in ("bad_request", "unknown_op")
         client.send(msgpack.packb({"op": "ping", "id": 9}))
-        assert client.poll(5_000)
+        assert client.poll(30_000)
         assert msgpack.unpackb(client.recv())["id"] == 9
     finally:
         client.close()
@@ -454,10 +454,10 @@ def test_peer_that_subscribes_without_end_silences_nobody(
     thread.start()
     try:
         for _ in range(8):  # heartbeats, 250 ms apart
-            assert subscriber.poll(1_000)
+            assert subscriber.poll(30_000)
             subscriber.recv()
-            assert ask(zmq_context, live.state, {"op": "ping"}, 1_000)["ok"]
-        assert sent > 2 * len(subscriptions)
+            assert ask(zmq_context, live.state, {"op": "ping"}, 10_000)["ok"]
+        eventually(lambda: sent > 2 * len(subscriptions), what="much is poured in")
         assert process.memory_info().rss - before < 100_000_000
     finally:
         stop.set()
@@ -471,14 +471,14 @@ def test_newcomers_are_welcomed_soon_and_many_together(live: Live, zmq_context: 
     watching.setsockopt(zmq.SUBSCRIBE, b"hb.")
     watching.connect(live.feed)
     try:
-        assert watching.poll(5_000)
+        assert watching.poll(30_000)
         began_ns, beats = SystemClock().monotonic_ns(), 0
         while (passed_s := (SystemClock().monotonic_ns() - began_ns) / 1e9) < 1:
             newcomer = make(zmq_context, zmq.SUB, 1_000_000)
             newcomers.append(newcomer)
             newcomer.setsockopt(zmq.SUBSCRIBE, b"hb.")
             newcomer.connect(live.feed)
-            assert newcomer.poll(5_000)
+            assert newcomer.poll(30_000)
         while watching.poll(0):
             watching.recv()
             beats += 1
@@ -535,7 +535,7 @@ def test_300_clients_at_a_time_come_and_go_and_leave_nothing_behind(live: Live) 
             subscriber.connect(live.feed)
         try:
             for subscriber in subscribers:
-                assert subscriber.poll(5_000)
+                assert subscriber.poll(30_000)
             assert ask(live._context, live.state, {"op": "ping"})["ok"]
         finally:
             for subscriber in subscribers:
@@ -563,9 +563,9 @@ def test_clients_that_come_and_go_leave_nothing_behind(live: Live) -> None:
             req = context.socket(zmq.REQ)
             req.connect(live.state)
             req.send(msgpack.packb({"op": "snapshot"}))
-            assert sub.poll(5_000)
+            assert sub.poll(30_000)
             if _ % 3:
-                assert req.poll(5_000)
+                assert req.poll(30_000)
                 req.recv_multipart()
             sub.close()
             req.close()

@@ -88,7 +88,7 @@ def test_a_loop_follows_the_feed_and_ends_with_the_connection(live: Live) -> Non
         reading.start()
         live.do(live.publisher.commit, live.publisher.stream)
         eventually(lambda: len(heard) >= 2)
-    reading.join(10)
+    reading.join(30)
     assert not reading.is_alive()
     assert {one.kind for one in heard} - {ANY}
     assert found.closed

@@ -26,7 +26,7 @@ def passing_on(wishes: Wishes) -> Iterator[None]:
     finally:
         stop.set()
         wishes.wake()
-        thread.join(5)
+        thread.join(30)
         stop.close()
         assert not thread.is_alive()
 

@@ -29,7 +29,7 @@ class Running:
         self._refused: list[StartupError] = []
         self._thread = threading.Thread(target=self._run, name="bus")
         self._thread.start()
-        assert self._made.wait(10)
+        assert self._made.wait(30)
         if self._refused:
             self._thread.join()
             self._stop.close()
@@ -47,7 +47,7 @@ class Running:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(30)
         assert not self._thread.is_alive()
         self._stop.close()
 

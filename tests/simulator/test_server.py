@@ -230,7 +230,7 @@ def test_open_sockets_do_not_hold_up_the_end(own_venue: Venue) -> None:
             pass
 
     converse(own_venue, dialogue)
-    assert own_venue.process.wait(3) == 0
+    assert own_venue.process.wait(10) == 0
 
 
 # An independent client -----------------------------------------------------------------------------

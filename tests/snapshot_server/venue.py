@@ -165,11 +165,11 @@ class Venue:
             done.set()
 
         self.server.submit(run)
-        assert done.wait(10)
+        assert done.wait(30)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:

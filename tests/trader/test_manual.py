@@ -20,12 +20,12 @@ def test_commands_are_taken_in_order_by_a_thread_that_is_roused_for_them() -> No
     thread.start()
     taken: list[str] = []
     while len(taken) < 2:
-        assert roused.wait(5)
+        assert roused.wait(30)
         roused.clear()
         for command in commands.take():
             taken.append(command.op)
             command.answer(f"{command.op} done")
-    thread.join(5)
+    thread.join(30)
 
     assert (taken, answers) == (["pause", "kill"], ["pause done", "kill done"])
 

@@ -61,7 +61,7 @@ class Publisher:
         self._context = context
         self._thread = threading.Thread(target=self._serve, name="publisher")
         self._thread.start()
-        assert self._made.wait(5)
+        assert self._made.wait(30)
 
     def _serve(self) -> None:
         self.server = FeedServer(self._context, self.feed, self.state, self.clock, PublisherHealth)
@@ -81,7 +81,7 @@ class Publisher:
             done.set()
 
         self.server.submit(job)
-        assert done.wait(5)
+        assert done.wait(30)
 
     def close(self) -> None:
         self.stop.set()
@@ -117,7 +117,7 @@ class Trader:
 
     def close(self) -> None:
         self.stop.set()
-        self._thread.join(5)
+        self._thread.join(30)
         assert not self._thread.is_alive()
         self.stop.close()
 
@@ -351,7 +351,7 @@ def test_a_source_of_ones_own_runs_in_a_process_of_its_own_and_what_it_believes_
     )
     replica.start()
     try:
-        assert replica.wait(lambda replica: len(replica.state.fair_values) == 3, 10)
+        assert replica.wait(lambda replica: len(replica.state.fair_values) == 3, 30)
         held = dict(replica.state.fair_values)
     finally:
         replica.stop()
@@ -445,7 +445,7 @@ def test_the_example_of_a_source_believes_in_averages(
     )
     replica.start()
     try:
-        assert replica.wait(lambda replica: len(replica.state.fair_values) == 3, 20)
+        assert replica.wait(lambda replica: len(replica.state.fair_values) == 3, 30)
         held = set(replica.state.fair_values.values())
     finally:
         replica.stop()

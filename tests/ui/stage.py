@@ -233,7 +233,7 @@ class Stage:
             self._feed.serve(stop)
 
         self._start("feed", run, stop)
-        assert ready.wait(5)
+        assert ready.wait(30)
 
     def start_query(self) -> None:
         stop = Stop()
@@ -247,7 +247,7 @@ class Stage:
     def stop(self, part: str) -> None:
         thread, stop = self._parts.pop(part)
         stop.set()
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
         stop.close()
         for name in {"feed": ("feed", "state"), "query": ("query",)}[part]:

@@ -83,6 +83,6 @@ def test_starred_markets_are_wished_for_at_once_and_again(tmp_path: Path) -> Non
     eventually(lambda: {(("A",), what) for what in WISHED} <= set(wished), what="it is wished for")
     stop.set()
     watchlist.wake()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
     stop.close()

@@ -168,7 +168,7 @@ def test_stop_gives_the_handlers_back() -> None:
     stop = Stop()
     with stop.on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.wait(5)
+        assert stop.wait(30)
     stop.close()
 
     assert signal.getsignal(signal.SIGTERM) is before
@@ -180,7 +180,7 @@ def test_a_signal_that_arrives_just_as_the_main_thread_begins_to_wait_stops_it()
     with stop.on_signals():
         with stop._event._cond:  # type: ignore[attr-defined]  # as it is inside `wait`
             signal.raise_signal(signal.SIGTERM)
-        assert stop.wait(5)
+        assert stop.wait(30)
     stop.close()
 
 

@@ -248,14 +248,14 @@ def test_what_the_state_before_has_is_never_known_by_the_hash_of_what_it_had(
 
     def slowly(raw: bytes) -> int:
         hashing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return record_hash(raw)
 
     monkeypatch.setattr(bus.protocol.state, "record_hash", slowly)
     found: list[Any] = []
     reader = threading.Thread(target=old.digest)
     reader.start()
-    assert hashing.wait(10)
+    assert hashing.wait(30)
     follower = threading.Thread(target=lambda: found.append(Before(old).known("quote")))
     follower.start()
     follower.join(0.1)  # time to go wrong; none is needed to go right

@@ -48,7 +48,7 @@ class Live:
         self._context = context
         self._thread = threading.Thread(target=self._run, name="live")
         self._thread.start()
-        assert self._started.wait(5)
+        assert self._started.wait(30)
 
     def _run(self) -> None:
         self.server = FeedServer(
@@ -68,7 +68,7 @@ class Live:
             done.set()
 
         self.server.submit(job)
-        assert done.wait(10)
+        assert done.wait(30)
 
     def close(self) -> None:
         self.stop.set()

@@ -80,7 +80,7 @@ def test_replay_gives_the_recorded_messages_and_the_same_state(
             assert publisher_problem(heartbeat.publisher) is None, "it stands at the beginning"
             assert ask(zmq_context, state, {"op": "replay", "action": "resume"})["ok"]
             eventually(lambda: player.ended)
-            assert replica.wait(lambda r: r.state.seq == truth.seq and r.status().live, 10)
+            assert replica.wait(lambda r: r.state.seq == truth.seq and r.status().live, 30)
             assert replica.state.digest() == truth.digest()
             assert replica.state.records == truth.records
             assert replica.status().source == "replay"
@@ -106,7 +106,7 @@ def test_recording_starts_with_the_whole_state_and_can_be_joined_late(
     with replaying(path) as (player, feed, state):
         eventually(lambda: player.ended)
         with following(zmq_context, feed, state) as late:
-            assert late.wait(lambda r: r.status().live, 10)
+            assert late.wait(lambda r: r.status().live, 30)
             assert late.state.digest() == live.publisher.writer.state.digest()
 
 
@@ -120,7 +120,7 @@ def test_backward_seek_is_a_new_epoch_and_forward_goes_on(
     middle_ms, seq = times[20] // 1_000_000, heard(path)[20][0]
     with replaying(path) as (player, feed, state), following(zmq_context, feed, state) as replica:
         eventually(lambda: player.ended)
-        assert replica.wait(lambda r: r.status().live and r.state.digest() == digest, 10)
+        assert replica.wait(lambda r: r.status().live and r.state.digest() == digest, 30)
         before = replica.state.epoch
 
         def tell(action: str, **more: Any) -> dict[str, Any]:
@@ -128,17 +128,17 @@ def test_backward_seek_is_a_new_epoch_and_forward_goes_on(
 
         tell("pause")
         assert tell("seek", to_ms=middle_ms)["ok"]
-        assert replica.wait(lambda r: r.status().live and r.state.epoch > before, 10)
+        assert replica.wait(lambda r: r.status().live and r.state.epoch > before, 30)
         epoch = replica.state.epoch
         assert replica.state.seq < live.publisher.writer.state.seq
         assert abs(replica.state.seq - seq) < 20
         assert not tell("status")["ended"]
         later_ms, seq = times[30] // 1_000_000, heard(path)[30][0]
         assert tell("seek", to_ms=later_ms)["ok"]
-        assert replica.wait(lambda r: r.status().live and abs(r.state.seq - seq) < 5, 10)
+        assert replica.wait(lambda r: r.status().live and abs(r.state.seq - seq) < 5, 30)
         assert replica.state.epoch == epoch, "a way forward goes on in the same epoch"
         tell("resume")
-        assert replica.wait(lambda r: r.status().live and r.state.digest() == digest, 10)
+        assert replica.wait(lambda r: r.status().live and r.state.digest() == digest, 30)
         assert replica.state.epoch == epoch
         assert "warning" not in tell("seek", to_ms=times[0] // 1_000_000)
         assert "yet: it plays from the beginning" in tell("seek", to_ms=0)["warning"]
@@ -195,7 +195,7 @@ def test_part_of_a_recording_at_the_recorded_pace(
     with replaying(path, 1.0, from_ms=times[10], to_ms=times[20]) as (player, feed, state):
         eventually(lambda: player.ended)
         with following(zmq_context, feed, state) as replica:
-            assert replica.wait(lambda r: r.status().live, 10)
+            assert replica.wait(lambda r: r.status().live, 30)
             assert times[10] <= replica.now_ms() <= times[20]
 
 

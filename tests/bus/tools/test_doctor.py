@@ -218,7 +218,7 @@ def test_a_publisher_that_is_up_is_heard(
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        assert up.wait(5)
+        assert up.wait(30)
         with hold_role(run_dir, "publisher"):
             _, found = examined(environ, short_dir)
     finally:

@@ -73,11 +73,11 @@ def serve(
 
     thread = threading.Thread(target=live, name="exchange")
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(30)
     served = Served(api, started[0], loop)
     served.local("/sim/faults", settings={"pace": 0, "rivals": False, "mispricings": False, "bursts": False})
     try:
         yield served
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(30)

@@ -59,7 +59,7 @@ def test_a_request_is_signed_by_the_exchange_s_clock_on_a_connection_that_stays(
         assert (reply.status, reply.body, reply.left, reply.trouble) == (201, b'{"order_id":"a"}', True, "")
         assert before_ms <= reply.signed_ms <= reply.received_ms <= CLOCK.now_ms()
         assert reply.date_ms == 1_792_432_800_000
-        head, _, body = peer.heard.get(timeout=5).partition(b"\r\n\r\n")
+        head, _, body = peer.heard.get(timeout=30).partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
         assert first == "POST /trade-api/v2/portfolio/events/orders?exchange_index=0 HTTP/1.1"
@@ -90,10 +90,10 @@ def test_a_reply_that_is_none_may_have_left_and_is_not_asked_for_again(
 
     assert (reply.status, reply.body, reply.left) == (None, b"", True)
     assert reply.trouble == trouble
-    assert peer.heard.get(timeout=5).startswith(b"POST ")
+    assert peer.heard.get(timeout=30).startswith(b"POST ")
     peer.answers.put(Answer())
     assert connection.exchange(CANCEL).status == 200
-    assert peer.heard.get(timeout=5).startswith(b"DELETE ")
+    assert peer.heard.get(timeout=30).startswith(b"DELETE ")
     assert peer.heard.empty()
     connection.close()
 
@@ -171,23 +171,23 @@ def test_cancels_overtake_what_waits_and_reads_hold_up_nothing(peer: Peer, keys:
     )
     sender.start()
     sender.send(LIST)
-    assert peer.heard.get(timeout=5).startswith(b"GET /trade-api/v2/portfolio/orders?status=resting ")
+    assert peer.heard.get(timeout=30).startswith(b"GET /trade-api/v2/portfolio/orders?status=resting ")
     sender.send(CREATE)  # under way, while the list has no answer
-    assert peer.heard.get(timeout=5).startswith(b"POST ")
+    assert peer.heard.get(timeout=30).startswith(b"POST ")
     second = msgspec.structs.replace(CREATE, id=4)
     for request in (second, CANCEL):
         sender.send(request)
     for _ in range(2):
         peer.answers.put(Answer())
-    assert peer.heard.get(timeout=5).startswith(b"DELETE ")
+    assert peer.heard.get(timeout=30).startswith(b"DELETE ")
     for _ in range(2):
         peer.answers.put(Answer())
-    replies = {request.id: reply for request, reply in (told.get(timeout=5) for _ in range(4))}
+    replies = {request.id: reply for request, reply in (told.get(timeout=30) for _ in range(4))}
     assert {reply.status for reply in replies.values()} == {200}
 
     sender.stop(5)
     sender.send(CREATE)
-    request, reply = told.get(timeout=5)
+    request, reply = told.get(timeout=30)
     assert (request.id, reply.left, reply.trouble) == (1, False, "stopped")
     assert not any(thread.name.startswith("send-") for thread in threading.enumerate())
 
@@ -227,14 +227,14 @@ def test_a_signature_made_ahead_is_used_once_and_for_what_it_was_made(peer: Peer
     for request in (CREATE, CREATE):
         peer.answers.put(Answer())
         reply = connection.exchange(request)
-        stamps.append((timestamp(peer.heard.get(timeout=5)), reply.signed_ms))
+        stamps.append((timestamp(peer.heard.get(timeout=30)), reply.signed_ms))
     assert stamps == [(made_ms, made_ms), (clock.ms, clock.ms)]
 
     connection.sign_ahead("POST", CREATE.path)
     clock.ms += 900
     peer.answers.put(Answer())
     connection.exchange(CANCEL)
-    assert timestamp(peer.heard.get(timeout=5)) == clock.ms
+    assert timestamp(peer.heard.get(timeout=30)) == clock.ms
     connection.close()
 
 
@@ -254,7 +254,7 @@ def test_a_signature_made_ahead_is_not_used_once_it_is_worse_than_a_new_one(
 
     reply = connection.exchange(CREATE)
 
-    assert timestamp(peer.heard.get(timeout=5)) == clock.ms + ahead_ms[0]
+    assert timestamp(peer.heard.get(timeout=30)) == clock.ms + ahead_ms[0]
     assert reply.signed_ms == clock.ms
     connection.close()
 

@@ -97,7 +97,7 @@ class Lists:
         self.pages = 0
 
     def get(self) -> Answer:
-        method, target, _ = self.peer.heard.get(timeout=5).decode().split(" ", 2)
+        method, target, _ = self.peer.heard.get(timeout=30).decode().split(" ", 2)
         parts = urlsplit(target)
         if method == "DELETE":
             self.cancelled.append(parts.path.rpartition("/")[2])

@@ -246,7 +246,7 @@ def test_a_client_that_floods_takes_nothing_from_the_others(stack: Stack) -> Non
             say(client, "list_subscriptions")
             assert hear(client)["msg"] == []
         flooding.socket.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
 
 

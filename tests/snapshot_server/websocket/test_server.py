@@ -159,7 +159,7 @@ def serving(world: World) -> Iterator[Served]:
         yield served
     finally:
         ours.close()
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
         for peer in served.peers:
             peer.sock.close()
@@ -283,7 +283,7 @@ def test_who_sends_too_many_commands_waits_and_others_do_not(served: Served) -> 
         if answers % 2_000 == 0:
             served.pass_time(1_000)
     assert answers == 30_000
-    sending.join(10)
+    sending.join(30)
 
 
 def test_before_there_is_data_commands_wait_and_then_are_refused() -> None:
