@@ -214,7 +214,7 @@ def test_a_kill_waits_for_no_other_command_and_no_page(
     trading.signal(signal.SIGSTOP)  # every question to it now waits for seconds
     with Crowd(port, 30, pause), Crowd(port, 30, csv_file), ThreadPoolExecutor(1) as user:
         killed = user.submit(post, port, "kill", {"reason": "now"})
-        eventually((runner.folder / "data" / "KILLED").exists, 1, "the kill switch is set")
+        eventually((runner.folder / "data" / "KILLED").exists, 2, "the kill switch is set")
         trading.signal(signal.SIGCONT)
         assert killed.result()[2]["state"] == "killed"
     eventually(lambda: state(browser) == "killed")
