@@ -31,6 +31,7 @@ from bus.trading import reasons
 from bus.trading.shapes import TraderStatus
 from markets.orders import OrderState
 from markets.records import Quote
+from markets.units import PRICE_ONE_E4
 
 from .seen import Alert, Seen, TraderSeen, Up
 
@@ -276,7 +277,10 @@ def _price(rule: PriceRule, seen: Seen, kept: RuleMemory) -> tuple[_So | None, s
             None,
             "no bids" if rule.of == "bid" else "no offers" if rule.of == "ask" else "no trades yet",
         )
-    at_e4, back_e4 = _e4(rule.at_dollars), _e4(rule.back_dollars)
+    at_e4 = _e4(rule.at_dollars)
+    room_e4 = at_e4 if rule.crosses == "above" else PRICE_ONE_E4 - at_e4
+    # No price comes back beyond 0 or $1; and without any margin a price at the mark would be back and beyond.
+    back_e4 = max(1, min(_e4(rule.back_dollars), room_e4 // 2))
     beyond = price_e4 >= at_e4 if rule.crosses == "above" else price_e4 <= at_e4
     back = price_e4 < at_e4 if rule.crosses == "above" else price_e4 > at_e4
     if "price" in kept.held:  # already alerted: the price must come back by the margin

@@ -196,10 +196,9 @@ def check_quiet(said: object) -> Quiet:
     Raises:
         BadRecord: they are not valid; names the member.
     """
-    try:
-        quiet = msgspec.convert(said, Quiet)
-    except msgspec.ValidationError as error:
-        raise BadRecord("quiet", "", str(error)) from None
+    if not isinstance(said, Mapping):
+        raise BadRecord("quiet", said, "begins, ends and zone")
+    quiet = asked(said, Quiet)
     for member in ("begins", "ends"):
         text = getattr(quiet, member)
         if not CLOCK.fullmatch(text) and (quiet.begins or quiet.ends):

@@ -1,7 +1,7 @@
 """Which alerts are sent: each one once, when it begins, even over restarts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -81,6 +81,28 @@ def test_flickering_at_the_mark_is_alerted_once() -> None:
     assert watch.bid(5_900) == []
     assert watch.bid(6_000) == [], "back for less than a minute"
     assert watch.bid(*[5_900] * (CLEAR_MS // 10_000 + 1)) == []
+    assert len(watch.bid(6_000)) == 1
+
+
+@pytest.mark.parametrize(
+    ("crosses", "at", "before_e4", "beyond_e4"),
+    [("above", "0.0500", 100, 600), ("below", "0.9900", 9_990, 9_800), ("below", "0.9500", 9_900, 9_000)],
+)
+def test_a_margin_beyond_0_or_a_dollar_does_not_silence_a_rule(
+    crosses: Literal["above", "below"], at: str, before_e4: int, beyond_e4: int
+) -> None:
+    rule = PriceRule(number=1, ticker=TICKER, crosses=crosses, at_dollars=at, back_dollars="0.1000")
+    watch = Watch(rule)
+    assert len(watch.bid(before_e4, beyond_e4)) == 1
+    assert watch.bid(*[before_e4] * (CLEAR_MS // 10_000 + 1)) == []
+    assert watch.holds == ()
+    assert len(watch.bid(beyond_e4)) == 1
+
+
+def test_without_a_margin_a_price_that_stays_at_its_mark_is_alerted_once() -> None:
+    watch = Watch(msgspec.structs.replace(ABOVE, back_dollars="0.0000"))
+    assert len(watch.bid(5_900, *[6_000] * 30)) == 1
+    assert watch.bid(*[5_999] * (CLEAR_MS // 10_000 + 1)) == []
     assert len(watch.bid(6_000)) == 1
 
 
