@@ -27,6 +27,7 @@ from bus.trading.shapes import (
     TicketRow,
     TraderStatus,
 )
+from markets.errors import BadRecord
 from markets.opportunities import MarketView
 from markets.units import format_price, parse_count_e2, parse_price_e4
 
@@ -121,6 +122,8 @@ def orders(world: World, asked: OrdersArguments) -> dict[str, Any]:
 
 
 def results(world: World, asked: ResultsArguments) -> dict[str, Any]:
+    if asked.since is not None and asked.until is not None and asked.until < asked.since:
+        raise BadRecord("until", asked.until, f"{asked.since} or later")
     question = {"op": "report", "since": asked.since, "until": asked.until}
     told = world.trader(question, ReportAnswer)
     return {

@@ -142,6 +142,11 @@ def test_a_mistyped_ticker_is_answered_with_the_nearest(seen: Seen) -> None:
         ("search_markets", {"text": "x", "limit": 10**9}, "expected the maximum number of rows, 1 to 100"),
         ("opportunities", {"kind": "free_money"}, "kind: got 'free_money', expected one of"),
         ("results", {"since": "yesterday"}, "since: got 'yesterday', expected a UTC day, such as 2026-01-31"),
+        (
+            "results",
+            {"since": "2026-12-02", "until": "2026-12-01"},
+            "until: got '2026-12-01', expected 2026-12-02 or later",
+        ),
         ("movers", {"window": "2h"}, "movers: window: got '2h', expected 1h or 24h"),
         ("prepare_order", ORDER | {"side": "maybe"}, "side: got 'maybe', expected yes or no"),
         ("prepare_order", ORDER | {"contracts": -1}, "got -1, expected whole contracts, 1 to 1000000; each"),
