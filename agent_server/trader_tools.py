@@ -12,6 +12,7 @@ from bus.trading.shapes import (
     AnyTicketRow,
     CancelTicketRow,
     FlattenTicketRow,
+    OrderRow,
     OrdersAnswer,
     PositionsAnswer,
     PrepareCancelCommand,
@@ -44,7 +45,9 @@ from .market_tools import MARKETS_MAX, cut, head, known_market, yes_means
 from .world import PREPARE_MS, Unanswered, World
 
 EQUITY_DAYS_MAX: Final = 30
-OPEN_ORDERS_FROM: Final = 200
+ORDERS_AT_ONCE: Final = 200
+ORDERS_LOOKED_AT: Final = 5_000
+"""Of how many orders, the newest, those that are open are looked for."""
 
 T = TypeVar("T")
 
@@ -95,10 +98,25 @@ def positions(world: World, _asked: NoArguments) -> dict[str, Any]:
     return {"trader": _trader_row(told), "positions": rows} | cut(len(held), len(rows))
 
 
+def _open_orders(world: World, limit: int) -> tuple[list[OrderRow], int | None]:
+    """Return the newest open orders, and the number before which it was not looked for more, if any."""
+    found, before = list[OrderRow](), None
+    for _ in range(ORDERS_LOOKED_AT // ORDERS_AT_ONCE):
+        question = {"op": "orders", "limit": ORDERS_AT_ONCE, "before": before}
+        page = world.trader(question, OrdersAnswer).orders
+        found += [row for row in page if row.ended is None]
+        if len(page) < ORDERS_AT_ONCE or len(found) >= limit:
+            return found[:limit], None
+        before = page[-1].number
+    return found, before
+
+
 def orders(world: World, asked: OrdersArguments) -> dict[str, Any]:
-    limit = OPEN_ORDERS_FROM if asked.open_only else asked.limit
-    told = world.trader({"op": "orders", "limit": limit}, OrdersAnswer).orders
-    wanted = [row for row in told if row.ended is None or not asked.open_only][: asked.limit]
+    before = None
+    if asked.open_only:
+        wanted, before = _open_orders(world, asked.limit)
+    else:
+        wanted = list(world.trader({"op": "orders", "limit": asked.limit}, OrdersAnswer).orders)
     return {
         "orders": [
             {
@@ -117,7 +135,7 @@ def orders(world: World, asked: OrdersArguments) -> dict[str, Any]:
             }
             for row in wanted
         ],
-        "note": "newest first",
+        "note": "newest first" + (f"; there may be others, older than number {before}" if before else ""),
     }
 
 

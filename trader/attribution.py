@@ -494,11 +494,18 @@ def locked_e6(worth: LotWorth) -> int:
     return worth.floor_e6 - (lot.cost_e6 + lot.fees_e6) * worth.locked_e2 // lot.count_e2
 
 
-def day_in(question: Mapping[str, Any], name: str) -> date | None:
-    """Return the day that a question names, None if it names none.
+def days_in(question: Mapping[str, Any]) -> tuple[date | None, date | None]:
+    """Return the first and the last day of a question, None where it names none.
 
-    Raises: Refusal: it is not a day.
+    Raises: Refusal: one is not a day, or the last is before the first.
     """
+    since, until = _day_in(question, "since"), _day_in(question, "until")
+    if since is not None and until is not None and until < since:
+        raise Refusal("bad_request", f"until: got '{until}', expected {since} or later")
+    return since, until
+
+
+def _day_in(question: Mapping[str, Any], name: str) -> date | None:
     text = question.get(name)
     if text is None:
         return None

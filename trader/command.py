@@ -43,7 +43,7 @@ from trader.journal.schema import build_id
 from trader.ledger.ledger import LedgerError
 
 from . import by_hand, reconcile
-from .attribution import account_of, as_text, day_in
+from .attribution import account_of, as_text, days_in
 from .cash import cash
 from .explain import explain_order, explain_untraded, order_text, untraded_text
 from .extensions.load import Extension, build_of
@@ -212,7 +212,7 @@ def _once_read(asking: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _unmarked(settings: Settings, days: Mapping[str, str | None]) -> ReportAnswer:
     path = _journal_of(settings)
     try:
-        since, until = (day_in(days, name) for name in ("since", "until"))
+        since, until = days_in(days)
     except Refusal as refusal:
         raise StartupError(str(refusal)) from None
     with readable(path), closing(Reader(path)) as reader:

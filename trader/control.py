@@ -37,7 +37,7 @@ from markets.records import FairValue, Record, Remove, TraderEvent
 from markets.units import MINUTE_MS, format_money
 from trader.journal.reader import Reader, Tail
 
-from .attribution import Account, day_in, days_of
+from .attribution import Account, days_in, days_of
 from .equity_days import EquityDays
 from .manual import ManualCommand, ManualCommands
 from .report import Report, equity_point, fill_row, order_row, settlement_row
@@ -171,7 +171,7 @@ class Control:
         return RisksAnswer(risks=risk_rows(report.worths, report.views, now_ms))
 
     def _report(self, question: Question) -> ReportAnswer:
-        since, until = (day_in(question, name) for name in ("since", "until"))
+        since, until = days_in(question)
         account, report = self._record(), self._ready()
         seen = report.status.pnl.settlement_dollars is not None
         journal = self._journal()

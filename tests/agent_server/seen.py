@@ -18,6 +18,8 @@ from bus.scan.rescan import Batch
 from bus.scan.scans import Scan, Scans
 from bus.scan.search import SearchIndex
 from bus.trading.shapes import (
+    OrderRow,
+    OrdersAnswer,
     PositionRow,
     PositionsAnswer,
     SaleRow,
@@ -61,6 +63,7 @@ class Seen(World):
         self.asked: list[Mapping[str, Any]] = []
         self.sent: Mapping[str, Any] = {}
         self.held: tuple[PositionRow, ...] = ()
+        self.orders: tuple[OrderRow, ...] = ()
         self.limits = scan_limits(self.settings)
 
     def now_ms(self) -> int:
@@ -101,6 +104,9 @@ class Seen(World):
     def trader(self, question: Mapping[str, Any], shape: type[Any], timeout_ms: int = 0) -> Any:
         if shape is PositionsAnswer:
             return PositionsAnswer(positions=self.held)
+        if shape is OrdersAnswer:
+            older = [row for row in self.orders if row.number < (question.get("before") or 2**62)]
+            return OrdersAnswer(orders=tuple(older[: question["limit"]]))
         self.asked.append(question)
         assert shape is TicketAnswer
         return TicketAnswer(state="running", ticket=TICKET if question["what"] == "buy" else SALE)

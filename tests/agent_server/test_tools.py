@@ -10,9 +10,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from agent_server import words
 from agent_server.tools import TOOLS, answer, schema_of
 from agent_server.world import Unanswered
-from bus.trading.shapes import (
-    PositionRow,
-)
+from bus.trading.shapes import OrderRow, PositionRow
+from markets.orders import OrderState
 from markets.records import Book
 from tests.agent_server.seen import NOW_MS, WINNER, Seen
 from tests.agent_server.seen import seen as seen  # noqa: PLC0414  a fixture
@@ -238,3 +237,28 @@ def test_an_event_with_a_hostile_title_is_answered(seen: Seen) -> None:
     told = ask(seen, "event", event_ticker=DULL)
     assert told["market_count"] == len(told["markets"])
     assert told["title"]
+
+
+def an_order(number: int, ended: float | None) -> OrderRow:
+    return OrderRow(
+        number=number, client_order_id="", trade=number, strategy="maker", ticker=WINNER, event_ticker=MATCH,
+        label="", side="yes", price_dollars="0.5000", count_fp="1.00", filled_fp="0.00",
+        cost_dollars="0.000000", fees_dollars="0.000000", status=OrderState.RESTING, reason=None,
+        created=NOW_MS / 1000, ended=ended, latency_ms=None, basis=(1, 1), edge_dollars="0.000000",
+        probability=None, attempt=0,
+    )  # fmt: skip
+
+
+def test_an_open_order_is_found_among_many_that_ended_after_it(seen: Seen) -> None:
+    def open_orders(limit: int) -> tuple[list[int], str]:
+        said = json.loads(answer(seen, "orders", {"open_only": True, "limit": limit}))
+        return [row["number"] for row in said["orders"]], said["note"]
+
+    rests = {7, 350}
+    seen.orders = tuple(
+        an_order(number, None if number in rests else NOW_MS / 1000) for number in range(900, 0, -1)
+    )
+    assert open_orders(20) == ([350, 7], "newest first")
+    assert open_orders(1) == ([350], "newest first")
+    seen.orders = tuple(an_order(number, NOW_MS / 1000) for number in range(6_000, 0, -1))
+    assert open_orders(20) == ([], "newest first; there may be others, older than number 1001")

@@ -414,3 +414,5 @@ def test_without_a_trader_the_command_reads_the_journal_and_values_nothing(
     assert "Its present worth is unknown" in text
     assert command(["report", "--since", "tomorrow"]) == 2
     assert "since: got 'tomorrow', expected a day" in capsys.readouterr().err
+    assert command(["report", "--since", "2027-01-15", "--until", "2027-01-14"]) == 2
+    assert "until: got '2027-01-14', expected 2027-01-15 or later" in capsys.readouterr().err

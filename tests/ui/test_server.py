@@ -247,7 +247,7 @@ def test_stopping_ends_open_streams_at_once(live: Stage, ui: Process, browser: B
         events.next()
         ui.signal(signal.SIGTERM)
         assert events.ended()
-    assert ui.wait(30) == 0
+    assert ui.wait(10) == 0
 
 
 def test_the_publisher_s_problems_are_on_the_page(live: Stage, browser: Browser) -> None:
